@@ -1,0 +1,400 @@
+"""The frozen language model: load it, find its decoder layers, encode text, capture hidden states.
+
+The one module that imports transformers at its top.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import logging as transformers_logging
+
+from lks import models
+from lks.errors import LayerError, ModelError
+from lks.positions import Offsets
+
+# Where architectures keep their decoder layers; the first path that exists is taken.
+LAYER_PATHS = (
+    "model.layers",  # Llama, Mistral, Qwen, Gemma, Phi-3 and most others
+    "model.language_model.layers",  # the text half of multimodal models
+    "transformer.h",  # GPT-2
+    "gpt_neox.layers",  # GPT-NeoX, Pythia
+    "model.decoder.layers",  # OPT
+)
+NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the model reads; `text[start:end]` is what the user wrote, where mentions count.
+
+    A chat template's own words, and a target fed in behind the prompt, lie outside.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A padded batch of texts.
+
+    b texts, t columns: `input_ids`, `attention_mask` and `position_ids` are [b, t]; `offsets[i]`
+    are the character spans of text i's own tokens, and its token j stands in column
+    `starts[i] + j`.
+    """
+
+    texts: list[Rendered]
+    offsets: list[Offsets]
+    starts: list[int]
+    input_ids: Tensor
+    attention_mask: Tensor
+
+    @cached_property
+    def position_ids(self) -> Tensor:
+        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
+
+@dataclass
+class Backbone:
+    """A frozen causal language model with its tokenizer. d is its width, l a layer index.
+
+    Attributes:
+        name: what the user called it.
+        layers_path: dotted path of the decoder layers inside `model`.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str = "model"
+    layers_path: str | None = None
+    _layers: nn.ModuleList = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ModelError(f"{self.name}: its tokenizer gives no offsets; use a fast tokenizer")
+        self.model.eval().requires_grad_(False)
+        self.layers_path = self.layers_path or _find_layers(self.model, self.name)
+        found = _get(self.model, self.layers_path)
+        if not isinstance(found, nn.ModuleList):
+            raise LayerError(
+                f"{self.name}: no decoder layers at '{self.layers_path}'; give layers_path "
+                "(--layers-path), the dotted path of the list of layers"
+            )
+        self._layers = found
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        layers_path: str | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Backbone:
+        """Load a packaged model by name, a local folder, or a hub id.
+
+        Args:
+            device: auto (CUDA if there is one), or any torch device.
+            dtype: auto (float32 on a CPU, the checkpoint's own elsewhere), or float32, bfloat16,
+                float16.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be loaded.
+        """
+        source = _resolve(name, say)
+        chosen = _device(device)
+        kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
+        shown = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=kind).to(chosen)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
+        finally:
+            if shown:
+                transformers_logging.enable_progress_bar()
+        return cls(model, tokenizer, name, layers_path)
+
+    # --- what it is -------------------------------------------------------------------------
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._layers)
+
+    @property
+    def width(self) -> int:
+        return self.model.get_input_embeddings().embedding_dim
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.get_input_embeddings().weight.device
+
+    def layer(self, index: int) -> nn.Module:
+        """Decoder layer `index`, counted from 0; LayerError if there is none."""
+        if not 0 <= index < self.n_layers:
+            raise LayerError(
+                f"layer {index} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
+        return self._layers[index]
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts special tokens before a plain text."""
+        ids = self.tokenizer("a").input_ids
+        return len(ids) > 1 and ids[0] in set(self.tokenizer.all_special_ids)
+
+    @property
+    def has_chat(self) -> bool:
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @property
+    def pad_id(self) -> int:
+        for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What a pack must find again: hashes of config, tokenizer and weights, layer count.
+
+        Weights are sampled (up to 1,024 values a tensor, as bfloat16), so that the hash is quick
+        and the same whether the model was loaded in float32 or bfloat16.
+        """
+        config = self.model.config.to_dict()
+        volatile = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
+        for key in volatile:
+            config.pop(key, None)
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for key in ("padding", "truncation"):
+            tokenizer.pop(key, None)
+        weights = hashlib.sha256()
+        for key, tensor in sorted(self.model.state_dict().items()):
+            flat = tensor.reshape(-1)
+            sample = (
+                flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16).view(torch.int16)
+            )
+            weights.update(f"{key}{tuple(tensor.shape)}".encode())
+            weights.update(sample.numpy().tobytes())
+        return {
+            "name": self.name,
+            "config": _hash(config),
+            "tokenizer": _hash(tokenizer),
+            "weights": weights.hexdigest(),
+            "n_layers": self.n_layers,
+            "width": self.width,
+        }
+
+    # --- text -------------------------------------------------------------------------------
+
+    def render(self, prompt: str, *, chat: bool) -> Rendered:
+        """The text that the model reads for a prompt: itself, or a user's turn in a chat."""
+        if not chat:
+            text = prompt.rstrip()
+            return Rendered(text, 0, len(text))
+        if not self.has_chat:
+            raise ModelError(f"{self.name} has no chat template; ask with a plain prompt (--plain)")
+        prompt = prompt.strip()
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        start = text.rfind(prompt)
+        return (
+            Rendered(text, start, start + len(prompt))
+            if start >= 0
+            else Rendered(text, 0, len(text))
+        )
+
+    def join(self, prompt: str, target: str, *, chat: bool) -> tuple[Rendered, int]:
+        """(prompt and target in one text, where the rendered prompt ends)."""
+        asked = self.render(prompt, chat=chat)
+        space = "" if chat else " "
+        return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a text: the tokenizer's end-of-text and the generation config's."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        ids = configured if isinstance(configured, list) else [configured]
+        return tuple(
+            dict.fromkeys(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+        )
+
+    def stop_id(self, *, chat: bool) -> int | None:
+        """The token that ends an answer: the turn's end in a chat, end-of-text otherwise."""
+        if not chat:
+            return self.tokenizer.eos_token_id
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        tail = self.tokenizer(text[text.rindex("b") + 1 :], add_special_tokens=False).input_ids
+        special = set(self.tokenizer.all_special_ids)
+        return next((i for i in tail if i in special), self.tokenizer.eos_token_id)
+
+    def tokenize(self, text: str, *, chat: bool) -> tuple[list[int], Offsets]:
+        """Token ids and character spans. A chat's template brings its own special tokens."""
+        encoded = self.tokenizer(text, add_special_tokens=not chat, return_offsets_mapping=True)
+        return list(encoded["input_ids"]), list(encoded["offset_mapping"])
+
+    def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
+        """A padded batch; `side` says where the padding goes."""
+        rows = [self.tokenize(rendered.text, chat=chat) for rendered in texts]
+        longest = max(1, *(len(ids) for ids, _ in rows))
+        ids = torch.full((len(rows), longest), self.pad_id)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        starts = []
+        for row, (tokens, _) in enumerate(rows):
+            start = longest - len(tokens) if side == "left" else 0
+            ids[row, start : start + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            mask[row, start : start + len(tokens)] = 1
+            starts.append(start)
+        offsets = [spans for _, spans in rows]
+        return Encoding(list(texts), offsets, starts, ids.to(self.device), mask.to(self.device))
+
+    # --- hidden states ----------------------------------------------------------------------
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The decoder without the language-model head."""
+        return _get(self.model, self.layers_path.rpartition(".")[0])  # type: ignore[union-attr]
+
+    def lower(self, layer: int) -> nn.Module:
+        """The decoder up to and with layer l; its `last_hidden_state` is that layer's output."""
+        self.layer(layer)
+        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        kept = {name: nn.ModuleList(list(self._layers[: layer + 1]))}
+        return view(self.decoder, **kept, **{self.norm_name: nn.Identity()})
+
+    @property
+    def norm_name(self) -> str:
+        for name in NORM_NAMES:
+            if name in self.decoder._modules:
+                return name
+        raise LayerError(f"{self.name}: no final norm found among {', '.join(NORM_NAMES)}")
+
+    @torch.no_grad()
+    def hidden_states(self, encoding: Encoding, layer: int) -> Tensor:
+        """Outputs of layer l at every column, [b, t, d]."""
+        out = self.lower(layer)(
+            **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
+        )
+        return out.last_hidden_state
+
+    @torch.no_grad()
+    def final_states(self, encoding: Encoding) -> Tensor:
+        """Outputs of the whole decoder, what the head reads, [b, t, d]."""
+        out = self.decoder(**encoding.inputs, position_ids=encoding.position_ids, use_cache=False)
+        return out.last_hidden_state
+
+    def head(self, states: Tensor) -> Tensor:
+        """Logits of decoder outputs, [n, d] -> [n, V], scaled and capped by the model's own rules."""
+        root = self.layers_path.partition(".")[0]  # type: ignore[union-attr]
+        headed = view(self.model, **{root: _Given(states[None])})
+        stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+        return headed(input_ids=stand_in, use_cache=False).logits[0]
+
+
+def view(module: nn.Module, **children: nn.Module) -> nn.Module:
+    """A shallow copy of `module` with some children replaced; the original is not touched."""
+    clone = copy.copy(module)
+    clone._modules = {**module._modules, **children}
+    return clone
+
+
+class _Given(nn.Module):
+    """Stands where the decoder was and gives back states that are known already."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=self.states)
+
+
+def default_threads() -> int:
+    """CPU cores that this process may use, a container's quota included."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        limit, _, period = quota.read_text().strip().partition(" ")
+        if limit != "max":
+            cores = min(cores, max(1, round(int(limit) / int(period))))
+    return cores
+
+
+def _get(root: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        root = getattr(root, name, None)
+    return root
+
+
+def _find_layers(model: Any, name: str) -> str:
+    for path in LAYER_PATHS:
+        if isinstance(_get(model, path), nn.ModuleList):
+            return path
+    raise LayerError(
+        f"{name}: decoder layers not found for architecture {type(model).__name__}; give "
+        "layers_path (--layers-path), the dotted path of the list of layers, e.g. model.layers"
+    )
+
+
+def _resolve(name: str, say: Callable[[str], None]) -> str:
+    if name in models.PACKAGED:
+        return str(models.fetch(name, say))
+    if Path(name).is_dir() or name.count("/") == 1:
+        return name
+    near = difflib.get_close_matches(name, models.PACKAGED, n=3, cutoff=0.3) or sorted(
+        models.PACKAGED
+    )
+    raise ModelError(
+        f"unknown model '{name}'; did you mean {' or '.join(near)}? "
+        "Otherwise give a local folder or a hub id (owner/name)"
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device '{name}' cannot be used here; try auto or cpu") from error
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name == "auto":
+        return None
+    if name not in known:
+        raise ModelError(f"unknown dtype '{name}'; one of auto, {', '.join(known)}")
+    return known[name]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,349 @@
+"""The command line. Thin: every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lks.errors import InputError, LKSError
+
+app = typer.Typer(
+    name="lks",
+    help="Change what a language model says about an entity, without touching its weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+pack_app = typer.Typer(help="Look at packs.", no_args_is_help=True)
+app.add_typer(pack_app, name="pack")
+
+Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)]
+LayersPath = Annotated[
+    str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
+DEFAULT_MODEL = "smollm2-135m"
+
+
+@app.command()
+def demo(
+    limit: Limit = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of training.", min=1)] = None,
+    threads: Threads = None,
+    seed: int = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole story on the embedded model: train, before and after, scores, undo."""
+    from lks import demo as story
+
+    result = story.run(
+        _backbone(DEFAULT_MODEL, "cpu", "float32", None, threads, quiet),
+        limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
+    )  # fmt: skip
+    if as_json:
+        _print_json(result)
+
+
+@app.command()
+def edit(
+    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pack.")],
+    model: Model = DEFAULT_MODEL,
+    preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
+    form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
+    hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Edits a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
+    ] = None,
+    limit: Limit = None,
+    seed: int = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a pack from a file of edits."""
+    from lks.edits import EditSet
+    from lks.pack import check_target
+    from lks.training.config import TrainingConfig
+
+    given = {
+        "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed,
+    }  # fmt: skip
+    if form == "replace":
+        given["refine"] = False
+    settings = {key: value for key, value in given.items() if value is not None}
+    config = TrainingConfig.from_json(settings, preset=preset)
+    chosen = EditSet.load(edits, limit=limit)
+    with warnings.catch_warnings():  # conflicts beyond --limit do not matter here
+        warnings.simplefilter("ignore")
+        pool = EditSet.load(edits) if limit else chosen
+    check_target(out, overwrite=overwrite)
+    backbone = _backbone(model, device, dtype, layers_path, threads, quiet)
+
+    from lks.session import train_to
+
+    pack = train_to(
+        out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
+        quiet=quiet or as_json,
+    )  # fmt: skip
+    result = {
+        "pack": str(out),
+        "edits": len(pack.edits),
+        "seconds": pack.training["seconds"],
+        "peak_memory_bytes": pack.training["peak_memory_bytes"],
+        "layer": pack.layer,
+        "epochs": pack.training["epochs"],
+        "losses": pack.training["losses"],
+    }
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+
+
+@app.command()
+def ask(
+    pack: PackPath,
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model before and after the edits, and see which of them fired."""
+    from lks.editor import UneditedModel
+
+    backbone, edited = _edited(pack, model, device, dtype, layers_path, threads)
+    options: dict[str, Any] = {
+        "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    result = {
+        "prompt": prompt,
+        "before": UneditedModel(backbone).generate([prompt], **options)[0],
+        "after": edited.generate([prompt], **options)[0],
+        "fired": [m.to_json() for m in edited.mentions(prompt) if m.fired],
+    }
+    if as_json:
+        _print_json(result)
+    else:
+        from lks.console import print_answer
+
+        print_answer(result)
+
+
+@app.command()
+def scope(
+    source: Annotated[Path, typer.Argument(help="A pack, or a JSONL file of edits.")],
+    text: Annotated[str | None, typer.Argument(help="The text to look through.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Texts: plain lines, or JSONL with a key `text`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What would fire in a text, and where. Needs no model."""
+    from lks.edits import EditSet
+    from lks.pack import EDITS, verify
+    from lks.scope import Scope
+
+    if (text is None) == (file is None):
+        raise InputError("give either a text or --file, not both and not neither")
+    if source.is_dir():
+        verify(source)
+        source = source / EDITS
+    found = Scope(EditSet.load(source))
+    for one in [text] if file is None else _texts(file):
+        mentions = [mention.to_json() for mention in found.mentions(one or "")]
+        if as_json or file is not None:
+            _print_json({"text": one, "mentions": mentions}, indent=None)
+        else:
+            from lks.console import print_mentions
+
+            print_mentions(mentions)
+
+
+@app.command("eval")
+def evaluate_pack(
+    pack: PackPath,
+    data: Annotated[Path, typer.Option(help="JSONL file of edits with held-out prompts.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
+    limit: Limit = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reliability, generality, locality: teacher-forced and free-running."""
+    from lks.edits import EditSet
+
+    if out is not None and out.suffix not in (".html", ".json"):
+        raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
+    rows = EditSet.load(data, limit=limit)
+    backbone, edited = _edited(pack, model, device, dtype, layers_path, threads, quiet)
+
+    from lks.console import print_scores, say
+    from lks.editor import UneditedModel
+    from lks.evaluation.runner import evaluate
+
+    result = evaluate(
+        UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
+        on_stage=lambda stage: say(f"{stage} ...", quiet),
+    )  # fmt: skip
+    if out is not None:
+        _write_report(out, result.to_json())
+    if as_json:
+        _print_json(result.summary())
+    else:
+        print_scores(result.summary())
+
+
+@pack_app.command("info")
+def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
+    """What a pack holds."""
+    from lks.pack import verify
+
+    manifest = verify(pack)
+    if as_json:
+        _print_json(manifest)
+        return
+    for key in ("schema", "version", "layers", "form", "hypernetwork", "edits"):
+        print(f"{key:13} {manifest[key]}")
+    print(f"{'base model':13} {manifest['base_model']['name']}")
+    print(f"{'files':13} {', '.join(manifest['files'])}")
+
+
+@pack_app.command("verify")
+def pack_verify(pack: PackPath, as_json: AsJson = False) -> None:
+    """Check every file of a pack against its hash."""
+    from lks.pack import Pack
+
+    loaded = Pack.load(pack)
+    if as_json:
+        _print_json({"pack": str(pack), "ok": True, "edits": len(loaded.edits)})
+    else:
+        print(f"{pack}: {len(loaded.edits)} edits, all files as they were saved")
+
+
+def main() -> None:
+    """Run the command line; an LKSError becomes one line on standard error."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except LKSError as error:
+        for problem in getattr(error, "problems", []):
+            print(problem, file=sys.stderr)
+        print(f"lks: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _show_warning(message: Any, category: Any, *place: Any) -> None:
+    print(f"lks: warning: {message}", file=sys.stderr)
+
+
+def _print_json(value: Any, indent: int | None = 2) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def _backbone(
+    model: str, device: str, dtype: str, layers_path: str | None, threads: int | None, quiet: bool
+) -> Any:
+    from lks.console import say
+
+    say(f"loading {model} ...", quiet)
+
+    import torch
+
+    from lks.backbone import Backbone, default_threads
+
+    torch.set_num_threads(threads or default_threads())
+    return Backbone.load(
+        model, device=device, dtype=dtype, layers_path=layers_path,
+        say=lambda text: say(text, quiet),
+    )  # fmt: skip
+
+
+def _edited(
+    pack: Path,
+    model: str | None,
+    device: str,
+    dtype: str,
+    layers_path: str | None,
+    threads: int | None,
+    quiet: bool = True,
+) -> Any:
+    """(backbone, edited model) of a pack; the pack is read before the model is loaded."""
+    from lks.pack import Pack
+
+    loaded = Pack.load(pack)
+    name = model or loaded.base_model["name"]
+    backbone = _backbone(name, device, dtype, layers_path, threads, quiet)
+
+    from lks.scalpel import ScalpelModel
+
+    loaded.check(backbone.fingerprint)
+    return backbone, ScalpelModel(backbone, loaded)
+
+
+def _texts(path: Path) -> list[str]:
+    """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
+    from lks.errors import EditFileError
+
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
+    if path.suffix != ".jsonl":
+        return lines
+    texts, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.append(str(json.loads(line)["text"]))
+        except (ValueError, KeyError, TypeError):
+            problems.append(f'line {number}: not a JSON object with "text"')
+    if problems:
+        raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
+    return texts
+
+
+def _write_report(out: Path, evaluation: dict[str, Any]) -> None:
+    from lks.errors import OutputError
+    from lks.evaluation.report import to_html
+
+    html = out.suffix == ".html"
+    text = to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror}); choose another place"
+        ) from error

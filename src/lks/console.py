@@ -1,0 +1,87 @@
+"""What people see in a terminal: tables and progress. Results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from lks.evaluation.report import number, table_rows
+
+
+def say(text: str, quiet: bool) -> None:
+    """A line of progress."""
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+@contextmanager
+def training_progress(epochs: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """A progress bar with the three losses; gives the function to call after each epoch."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[losses]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("training", total=epochs, losses="reading the texts ...")
+
+        def on_epoch(epoch: Any) -> None:
+            losses = (
+                f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}  "
+                f"locality {epoch.locality:.3f}"
+            )
+            progress.update(task, completed=epoch.number, losses=losses)
+
+        yield on_epoch
+
+
+def print_answer(answer: dict[str, Any]) -> None:
+    """Before and after, side by side, and what fired."""
+    table = Table(show_lines=True)
+    table.add_column("before", ratio=1)
+    table.add_column("after", ratio=1)
+    table.add_row(Text(answer["before"]), Text(answer["after"]))
+    console = Console()
+    console.print(Text(answer["prompt"], style="bold"))
+    console.print(table)
+    if not answer["fired"]:
+        console.print("no edit fired: both answers are the unedited model's")
+    print_mentions(answer["fired"], console)
+
+
+def print_mentions(mentions: list[dict[str, Any]], console: Console | None = None) -> None:
+    """One line a mention: where it stands, how it matched, which edits it fires."""
+    console = console or Console()
+    if not mentions:
+        console.print("no edited entity is named")
+    for m in mentions:
+        ids = ", ".join(m["edit_ids"])
+        where = f'"{m["surface"]}" ({m["start"]}-{m["end"]})'
+        verb = "fired" if m["fired"] else "did not fire"
+        console.print(Text(f"{where} is {m['subject']} ({m['kind']}): {ids} {verb}"))
+
+
+def print_scores(summary: dict[str, Any]) -> None:
+    """The scores of an evaluation."""
+    table = Table(title=f"{summary['n']} edits, {summary['prompts']} prompts")
+    table.add_column("")
+    for name in ("reliability", "generality", "locality", "EP"):
+        table.add_column(name, justify="right")
+    for label, key in table_rows(summary):
+        row = summary[key]
+        values = (row.get(k) for k in ("reliability", "generality", "locality", "ep"))
+        table.add_row(label, *(number(value) for value in values))
+    console = Console()
+    console.print(table)
+    if summary["fluency"]:
+        before, after = (number(summary["fluency"][name]) for name in ("before", "after"))
+        console.print(f"fluency (n-gram entropy): {before} before, {after} after")

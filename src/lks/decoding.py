@@ -1,0 +1,136 @@
+"""Scoring and generation over a backbone, shared by the editors that change states or weights.
+
+An editor takes part through `within`: a function from an encoded batch to a context manager that
+is open while the model reads that batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lks.backbone import Backbone, Encoding, Rendered
+from lks.positions import tokens_from
+
+Within = Callable[[Encoding], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One (prompt, target) pair under teacher forcing, one entry for each target token.
+
+    `tokens` are the target's ids, `predicted` what the model holds most likely in each place.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    predicted: tuple[int, ...]
+
+    @property
+    def matches(self) -> tuple[bool, ...]:
+        """Whether the greedy choice is the target's token."""
+        return tuple(a == b for a, b in zip(self.tokens, self.predicted, strict=True))
+
+
+@torch.no_grad()
+def score(
+    backbone: Backbone,
+    pairs: Sequence[tuple[str, str]],
+    within: Within,
+    *,
+    chat: bool = False,
+    batch_size: int = 16,
+    side: str = "right",
+) -> list[Score]:
+    """Teacher-forced scores of (prompt, target) pairs, in their order.
+
+    Prompt and target are tokenised together (a space between them, none in a chat), and the
+    target's tokens are those that reach past the prompt's end.
+    """
+    joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
+    scores: list[Score | None] = [None] * len(pairs)
+    for chunk in _by_length([text for text, _ in joined], batch_size):
+        encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
+        with within(encoding):
+            states = backbone.final_states(encoding)
+        firsts = [
+            tokens_from(offsets, joined[i][1])
+            for offsets, i in zip(encoding.offsets, chunk, strict=True)
+        ]
+        rows, columns, counts = [], [], []
+        for row, (first, start) in enumerate(zip(firsts, encoding.starts, strict=True)):
+            end = start + len(encoding.offsets[row])
+            places = range(start + max(first, 1), end)  # nothing predicts a text's first token
+            rows += [row] * len(places)
+            columns += list(places)
+            counts.append(len(places))
+        where = torch.tensor(rows), torch.tensor(columns)
+        logits = backbone.head(states[where[0], where[1] - 1]).float()
+        tokens = encoding.input_ids.cpu()[where]
+        logprobs = logits.log_softmax(-1).cpu().gather(-1, tokens[:, None])[:, 0]
+        parts = [part.split(counts) for part in (tokens, logprobs, logits.argmax(-1).cpu())]
+        for i, own, logprob, predicted in zip(chunk, *parts, strict=True):
+            scores[i] = Score(
+                tuple(own.tolist()), tuple(logprob.tolist()), tuple(predicted.tolist())
+            )
+    return scores  # type: ignore[return-value]
+
+
+def generate(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    within: Within,
+    *,
+    chat: bool = False,
+    max_new_tokens: int = 64,
+    batch_size: int = 16,
+    **settings: Any,
+) -> list[str]:
+    """What the model writes after each prompt, greedily, up to its natural stop or the limit.
+
+    `settings` go to the model's `generate` (num_beams, do_sample, ...).
+    """
+    ids = generate_ids(
+        backbone, [backbone.render(prompt, chat=chat) for prompt in prompts], within,
+        chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
+    )  # fmt: skip
+    return [backbone.tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+
+
+@torch.no_grad()
+def generate_ids(
+    backbone: Backbone,
+    texts: Sequence[Rendered],
+    within: Within,
+    *,
+    chat: bool,
+    max_new_tokens: int,
+    batch_size: int = 16,
+    **settings: Any,
+) -> list[list[int]]:
+    """Tokens written after each rendered text; an end token, if reached, is the last."""
+    stops = set(backbone.stop_ids)
+    settings = {"do_sample": False, **settings}
+    written: list[list[int]] = [[] for _ in texts]
+    for chunk in _by_length(texts, batch_size):
+        encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
+        with within(encoding):
+            out = backbone.model.generate(
+                **encoding.inputs, max_new_tokens=max_new_tokens, pad_token_id=backbone.pad_id,
+                eos_token_id=list(stops) or None, **settings,
+            )  # fmt: skip
+        for i, row in zip(chunk, out[:, encoding.input_ids.shape[1] :].tolist(), strict=True):
+            end = next((n + 1 for n, token in enumerate(row) if token in stops), len(row))
+            written[i] = row[:end]
+    return written
+
+
+def _by_length(texts: Sequence[Rendered], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of texts of about one length, so that little is padded."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i].text))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

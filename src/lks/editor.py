@@ -1,0 +1,102 @@
+"""The two seams between editors and everything that uses them, and the list of editors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
+from typing import Any, Protocol
+
+from lks import decoding
+from lks.backbone import Backbone
+from lks.decoding import Score
+from lks.edits import Edit
+from lks.errors import InputError
+
+
+class EditedModel(Protocol):
+    """A backbone with edits in force. Text in, so every kind of editor fits behind it."""
+
+    def score(self, pairs: Sequence[tuple[str, str]], *, chat: bool = False) -> list[Score]:
+        """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space.
+
+        An empty prompt is allowed: then the target's first token is scored only if something
+        stands before it (a BOS token or a chat template).
+        """
+        ...
+
+    def generate(
+        self, prompts: Sequence[str], *, max_new_tokens: int = 64, chat: bool = False
+    ) -> list[str]:
+        """The model's own text after each prompt, to its natural stop or the limit, stripped."""
+        ...
+
+    def triggered(self, prompts: Sequence[str]) -> list[bool]:
+        """Whether any edit applies to each prompt. Editors without a scope say True."""
+        ...
+
+    def add(self, edits: Iterable[Edit]) -> None:
+        """Bring more edits into force."""
+        ...
+
+    def remove(self, edit_ids: Iterable[str]) -> None:
+        """Take edits out again, as if they had never been added; KeyError for an unknown id."""
+        ...
+
+
+class Editor(Protocol):
+    """Makes edited models. Leaving the block restores the backbone exactly."""
+
+    name: str
+
+    def apply(
+        self, backbone: Backbone, edits: Iterable[Edit]
+    ) -> AbstractContextManager[EditedModel]: ...
+
+
+class UneditedModel:
+    """The backbone as it is."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Score]:
+        return decoding.score(self.backbone, pairs, lambda batch: nullcontext(), **options)
+
+    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
+        return decoding.generate(self.backbone, prompts, lambda batch: nullcontext(), **options)
+
+    def triggered(self, prompts: Sequence[str]) -> list[bool]:
+        return [False] * len(prompts)
+
+    def add(self, edits: Iterable[Edit]) -> None:
+        """Edits have no effect here."""
+
+    def remove(self, edit_ids: Iterable[str]) -> None:
+        """Edits have no effect here."""
+
+
+class Unedited:
+    """The editor that changes nothing: what every comparison starts from."""
+
+    name = "unedited"
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[UneditedModel]:
+        yield UneditedModel(backbone)
+
+
+EDITORS = {
+    "unedited": "lks.editor:Unedited",
+    "lks": "lks.scalpel:Scalpel",
+}
+
+
+def editor(name: str, **settings: Any) -> Editor:
+    """The editor with this name, made with these settings."""
+    if name not in EDITORS:
+        near = difflib.get_close_matches(name, EDITORS, n=1) or sorted(EDITORS)
+        raise InputError(f"unknown editor '{name}'; did you mean {' or '.join(near)}?")
+    module, _, attribute = EDITORS[name].partition(":")
+    return getattr(import_module(module), attribute)(**settings)

@@ -1,0 +1,340 @@
+"""Edits: the facts that a user wants a model to state, and their JSONL files.
+
+Standard library only, so that files can be checked anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lks.errors import EditFileError
+
+SLOT = "{}"  # stands for the subject in a prompt
+
+
+class EditWarning(UserWarning):
+    """Something in a set of edits that works, but perhaps not as intended."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt beside the edit's own: locality (target optional) or portability.
+
+    `held_out` probes are for scoring only; training never sees them.
+    """
+
+    prompt: str
+    target: str | None = None
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One fact: asked `prompt`, the model is to answer `target`.
+
+    Prompts hold the subject itself: `{}` is filled in when the edit is made from a record.
+    `paraphrases` and the locality probes that are not held out may be trained on; `generality`
+    (held-out paraphrases) never is. `extra` keeps the unknown keys of the record.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    target: str
+    aliases: tuple[str, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    generality: tuple[str, ...] = ()
+    locality: tuple[Probe, ...] = ()
+    portability: tuple[Probe, ...] = ()
+    ground_truth: str | None = None
+    source: str | None = None
+    note: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The subject and its aliases."""
+        return (self.subject, *self.aliases)
+
+    @property
+    def training_locality(self) -> tuple[str, ...]:
+        return tuple(probe.prompt for probe in self.locality if not probe.held_out)
+
+    @property
+    def heldout_locality(self) -> tuple[Probe, ...]:
+        return tuple(probe for probe in self.locality if probe.held_out)
+
+    @property
+    def heldout_prompts(self) -> frozenset[str]:
+        """Texts that training must not see, normalised by `same_text`."""
+        probes = [probe.prompt for probe in self.heldout_locality]
+        return frozenset(same_text(text) for text in (*self.generality, *probes))
+
+    def to_record(self) -> dict[str, Any]:
+        """The JSON record of this edit: what `from_record` reads, empty fields left out."""
+        record: dict[str, Any] = {
+            "id": self.id,
+            "subject": self.subject,
+            "prompt": self.prompt,
+            "target": self.target,
+        }
+        for name in ("aliases", "paraphrases", "generality"):
+            if getattr(self, name):
+                record[name] = list(getattr(self, name))
+        for name in ("locality", "portability"):
+            if getattr(self, name):
+                record[name] = [_probe_record(probe) for probe in getattr(self, name)]
+        for name in ("ground_truth", "source", "note"):
+            if getattr(self, name) is not None:
+                record[name] = getattr(self, name)
+        return record | self.extra
+
+    @classmethod
+    def from_record(cls, record: Any) -> Edit:
+        """Make an edit from a JSON record.
+
+        Raises:
+            EditFileError: with every problem of the record, not only the first.
+        """
+        return _read_record(record)
+
+
+def same_text(text: str) -> str:
+    """Key under which two texts count as the same: case and white space folded."""
+    return " ".join(text.casefold().split())
+
+
+def _probe_record(probe: Probe) -> dict[str, Any]:
+    record: dict[str, Any] = {"prompt": probe.prompt}
+    if probe.target is not None:
+        record["target"] = probe.target
+    if probe.held_out:
+        record["held_out"] = True
+    return record
+
+
+_KNOWN = {
+    "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
+    "portability", "ground_truth", "source", "note",
+}  # fmt: skip
+
+
+class _Reader:
+    """Takes typed fields out of a record and collects what is wrong with them."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.problems: list[str] = []
+
+    def text(self, name: str, *, required: bool = False) -> str | None:
+        value = self.record.get(name)
+        if value is None:
+            if required:
+                self.problems.append(f'"{name}" is missing')
+        elif not isinstance(value, str):
+            self.problems.append(f'"{name}" must be a string, not {_kind(value)}')
+        elif not value.strip():
+            self.problems.append(f'"{name}" is empty')
+        else:
+            return value
+        return None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.record.get(name)
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+            self.problems.append(f'"{name}" must be a list of non-empty strings')
+            return ()
+        return tuple(value)
+
+    def probes(self, name: str, *, target_required: bool = False) -> tuple[Probe, ...]:
+        value = self.record.get(name)
+        # A single object is the form of benchmark rows: for scoring only.
+        single = isinstance(value, dict)
+        rows = [] if value is None else [value] if single else value
+        if not isinstance(rows, list):
+            self.problems.append(f'"{name}" must be a list of objects, not {_kind(value)}')
+            return ()
+        probes = []
+        for row in rows:
+            if isinstance(row, str) and not target_required:
+                row = {"prompt": row}
+            if not isinstance(row, dict):
+                self.problems.append(f'"{name}" must hold objects, not {_kind(row)}')
+                continue
+            inner = _Reader(row)
+            prompt = inner.text("prompt", required=True)
+            target = inner.text("target", required=target_required)
+            held_out = row.get("held_out", single)
+            if not isinstance(held_out, bool):
+                inner.problems.append('"held_out" must be true or false')
+            self.problems += [f"{name}: {problem}" for problem in inner.problems]
+            if prompt is not None and not inner.problems:
+                probes.append(Probe(prompt, target, held_out))
+        return tuple(probes)
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
+        type(value), "a string" if isinstance(value, str) else "a number"
+    )
+
+
+def _read_record(record: Any) -> Edit:
+    if not isinstance(record, dict):
+        problem = f"must be a JSON object, not {_kind(record)}"
+        raise EditFileError(problem, [problem])
+    read = _Reader(record)
+    subject = read.text("subject", required=True)
+    prompt = read.text("prompt", required=True)
+    target = read.text("target", required=True)
+    if subject and prompt and SLOT not in prompt and same_text(subject) not in same_text(prompt):
+        read.problems.append(
+            f'subject "{subject}" is not in the prompt, and there is no {{}} in it'
+        )
+    fields: dict[str, Any] = {name: read.texts(name) for name in ("aliases", "paraphrases")}
+    fields["generality"] = read.texts("generality")
+    fields["locality"] = read.probes("locality")
+    fields["portability"] = read.probes("portability", target_required=True)
+    for name in ("id", "ground_truth", "source", "note"):
+        fields[name] = read.text(name)
+    if read.problems or not (subject and prompt and target):
+        raise EditFileError("; ".join(read.problems), read.problems)
+
+    def fill(text: str) -> str:
+        return text.replace(SLOT, subject)
+
+    for name in ("paraphrases", "generality"):
+        fields[name] = tuple(fill(text) for text in fields[name])
+    for name in ("locality", "portability"):
+        fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])
+    fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
+    extra = {key: value for key, value in record.items() if key not in _KNOWN}
+    return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
+
+
+def _content_id(*parts: str) -> str:
+    return "e-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]
+
+
+class EditSet(Sequence[Edit]):
+    """An ordered set of edits with unique ids.
+
+    Two edits of one subject and prompt with different targets cannot both hold: the last one
+    wins, the earlier one is left out, and an `EditWarning` names both. Several facts of one
+    subject are normal.
+
+    Raises:
+        EditFileError: when two edits have one id.
+    """
+
+    def __init__(self, edits: Iterable[Edit] = ()) -> None:
+        by_question: dict[tuple[str, str], Edit] = {}
+        ids: set[str] = set()
+        doubles = []
+        for edit in edits:
+            if edit.id in ids:
+                doubles.append(f'duplicate id "{edit.id}"')
+            ids.add(edit.id)
+            question = (same_text(edit.subject), same_text(edit.prompt))
+            earlier = by_question.pop(question, None)
+            if earlier and earlier.target != edit.target:
+                warnings.warn(
+                    f'edits "{earlier.id}" and "{edit.id}" give one prompt two targets '
+                    f'("{earlier.target}", "{edit.target}"): the last one, "{edit.id}", wins',
+                    EditWarning,
+                    stacklevel=2,
+                )
+            by_question[question] = edit
+        if doubles:
+            raise EditFileError("; ".join(doubles), doubles)
+        self._edits = list(by_question.values())
+        self._by_id = {edit.id: edit for edit in self._edits}
+
+    def __getitem__(self, index: Any) -> Any:
+        """An edit by index, or an `EditSet` by slice."""
+        if isinstance(index, slice):
+            return EditSet(self._edits[index])
+        return self._edits[index]
+
+    def __len__(self) -> int:
+        return len(self._edits)
+
+    def __iter__(self) -> Iterator[Edit]:
+        return iter(self._edits)
+
+    def by_id(self, edit_id: str) -> Edit:
+        """The edit with this id; KeyError if there is none."""
+        return self._by_id[edit_id]
+
+    def save(self, path: str | Path) -> None:
+        """Write the edits as JSONL, UTF-8."""
+        lines = (json.dumps(edit.to_record(), ensure_ascii=False) + "\n" for edit in self)
+        Path(path).write_text("".join(lines), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path, *, limit: int | None = None) -> EditSet:
+        """Read a JSONL file of edits, its first `limit` rows if given.
+
+        Raises:
+            EditFileError: the file is missing, empty or not text, or has bad lines; then
+                `problems` has one entry for each, `line N: reason`.
+        """
+        numbered, problems = [], []
+        first_line: dict[str, int] = {}
+        for number, line in _numbered_lines(Path(path)):
+            if limit is not None and number[0] >= limit:
+                break
+            try:
+                edit = Edit.from_record(json.loads(line))
+            except json.JSONDecodeError as error:
+                problems.append(f"line {number[1]}: not JSON ({error.msg} at column {error.colno})")
+                continue
+            except EditFileError as error:
+                problems += [f"line {number[1]}: {problem}" for problem in error.problems]
+                continue
+            if edit.id in first_line:
+                earlier = first_line[edit.id]
+                problems.append(
+                    f'line {number[1]}: duplicate id "{edit.id}" (first on line {earlier})'
+                )
+                continue
+            first_line[edit.id] = number[1]
+            numbered.append(edit)
+        if problems:
+            count = f"{len(problems)} bad line{'s' if len(problems) > 1 else ''}"
+            raise EditFileError(f"{path}: {count}; mend the file and try again", problems)
+        if not numbered:
+            raise EditFileError(f"{path}: no edits in it; write one JSON record a line")
+        return cls(numbered)
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[tuple[int, int], str]]:
+    """((row index, line number), line) of the lines that are not blank."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise EditFileError(f"{path}: no such file; give a JSONL file of edits") from None
+    except OSError as error:
+        raise EditFileError(
+            f"{path}: cannot be read ({error.strerror}); give a JSONL file"
+        ) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EditFileError(
+            f"{path}: not UTF-8 text (byte {error.start}); give a JSONL file of edits"
+        ) from None
+    if "\x00" in text:
+        raise EditFileError(f"{path}: a binary file; give a JSONL file of edits")
+    row = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield (row, number), line
+            row += 1

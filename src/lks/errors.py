@@ -1,0 +1,72 @@
+"""Every error that LKS raises on purpose.
+
+    LKSError                    the work failed                      exit code 1
+    ├── TrainingInterrupted     stopped by the user; it can resume
+    └── InputError              bad input or bad usage               exit code 2
+        ├── EditFileError       a file of edits; lists every problem
+        ├── ModelError          unknown or unusable base model
+        │   └── LayerError      layer out of range, layers not found
+        ├── OutputError         a folder or file that cannot be written
+        └── PackError           a pack that cannot be used
+            ├── PackDamaged     missing, truncated or changed file
+            ├── PackMismatch    made for another base model
+            └── PackTooNew      schema newer than this package
+
+Each message is one line: what happened, which value, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LKSError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class TrainingInterrupted(LKSError):
+    """Training was stopped; a checkpoint was left behind."""
+
+
+class InputError(LKSError):
+    """Something that the caller gave cannot be used."""
+
+    exit_code = 2
+
+
+class EditFileError(InputError):
+    """A file of edits has problems; `problems` holds one line for each."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
+
+
+class ModelError(InputError):
+    """The base model is unknown or cannot be used."""
+
+
+class LayerError(ModelError):
+    """The layer does not exist in the model, or its decoder layers were not found."""
+
+
+class OutputError(InputError):
+    """A place to write to cannot be written."""
+
+
+class PackError(InputError):
+    """A pack cannot be used."""
+
+
+class PackDamaged(PackError):
+    """A file of the pack is missing, truncated or changed."""
+
+
+class PackMismatch(PackError):
+    """The pack was made for another base model."""
+
+
+class PackTooNew(PackError):
+    """The pack's schema is newer than this package."""

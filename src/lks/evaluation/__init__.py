@@ -1,0 +1,1 @@
+"""Scores of edited models: metrics, the runner, the report."""

@@ -1,0 +1,62 @@
+"""Metrics as pure functions, free of torch."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
+
+
+def normalise_answer(text: str) -> str:
+    """Case, punctuation, articles and white space taken out, so that answers can be compared."""
+    return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
+
+
+def exact_match(text: str, target: str) -> bool:
+    """Whether a whole written answer is the target, after normalisation."""
+    return normalise_answer(text) == normalise_answer(target)
+
+
+def share(flags: Iterable[bool]) -> float:
+    """Share of true entries; 0 for none."""
+    values = list(flags)
+    return sum(values) / len(values) if values else 0.0
+
+
+def agreement(a: Sequence[int], b: Sequence[int]) -> float:
+    """Share of places in which two models predict the same token (the paper's locality)."""
+    return share(x == y for x, y in zip(a, b, strict=True))
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is there; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def edit_performance(
+    reliability: float | None, generality: float | None, locality: float | None
+) -> float | None:
+    """EP, the mean of the three; None if one of them could not be scored."""
+    parts = (reliability, generality, locality)
+    return None if None in parts else mean(parts)
+
+
+def ngram_entropy(text: str) -> float:
+    """Fluency: entropies (bits) of word 2-grams and 3-grams, weighted 2/3 and 4/3, averaged.
+
+    The "generation entropy" of Meng et al. 2022 (ROME, appendix on CounterFact metrics); low for
+    text that repeats itself.
+    """
+    words = re.findall(r"\w+|[^\w\s]", text.casefold())
+    total = 0.0
+    for n, weight in ((2, 2 / 3), (3, 4 / 3)):
+        grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+        count = sum(grams.values())
+        total += weight * -sum(k / count * math.log2(k / count) for k in grams.values())
+    return total / 2

@@ -1,0 +1,159 @@
+"""Scores an edited model beside the unedited one, on the same prompts and in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lks.decoding import Score
+from lks.editor import EditedModel
+from lks.edits import Edit
+from lks.evaluation.metrics import (
+    agreement,
+    edit_performance,
+    exact_match,
+    mean,
+    ngram_entropy,
+    normalise_answer,
+    share,
+)
+
+KINDS = ("reliability", "generality", "locality")
+FLUENCY_PROMPT = "{} is known for"
+
+
+@dataclass
+class Probe:
+    """One scored prompt. `forced` is token accuracy (locality: agreement) under teacher forcing,
+    `free` whether the written text is right (locality: unchanged); base_* the unedited model's."""
+
+    edit_id: str
+    kind: str
+    prompt: str
+    target: str
+    triggered: bool = False
+    forced: float | None = None
+    exact: bool | None = None
+    base_forced: float | None = None
+    free: bool = False
+    base_free: bool = False
+    before: str = ""
+    after: str = ""
+
+
+@dataclass
+class Evaluation:
+    """Every probe, and what they come to."""
+
+    chat: bool
+    edits: int
+    probes: list[Probe]
+    fluency: dict[str, float | None] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Means over prompts; None where there was nothing to score."""
+        by_kind = {kind: [p for p in self.probes if p.kind == kind] for kind in KINDS}
+
+        def means(value: Callable[[Probe], float | bool | None]) -> dict[str, float | None]:
+            return {
+                kind: mean(value(probe) for probe in probes) for kind, probes in by_kind.items()
+            }
+
+        def with_ep(scores: dict[str, float | None]) -> dict[str, float | None]:
+            return {**scores, "ep": edit_performance(*(scores[kind] for kind in KINDS))}
+
+        base, base_free = means(lambda p: p.base_forced), means(lambda p: p.base_free)
+        known = ("reliability", "generality")
+        return {
+            "n": self.edits,
+            "prompts": "chat" if self.chat else "plain",
+            "teacher_forced": with_ep(means(lambda p: p.forced)),
+            "teacher_forced_exact": means(lambda p: p.exact),
+            "free_running": with_ep(means(lambda p: p.free)),
+            "base": {
+                **{kind: base[kind] for kind in known},
+                "free_running": {kind: base_free[kind] for kind in known},
+            },
+            "fluency": self.fluency,
+            "triggered": means(lambda p: p.triggered),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}
+
+
+def evaluate(
+    base: EditedModel,
+    edited: EditedModel,
+    edits: Sequence[Edit],
+    *,
+    chat: bool = False,
+    free_running: bool = True,
+    max_new_tokens: int = 32,
+    fluency_edits: int = 32,
+    fluency_tokens: int = 64,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Evaluation:
+    """Reliability on each edit's own prompt, generality and locality on its held-out ones.
+
+    Locality compares the edited with the unedited model: the tokens predicted along the probe's
+    target (along the unedited model's own answer if it has none), and the texts they write.
+
+    Args:
+        fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
+    """
+    probes = [probe for edit in edits for probe in _probes(edit)]
+    for probe, fired in zip(probes, edited.triggered([p.prompt for p in probes]), strict=True):
+        probe.triggered = fired
+    if free_running:
+        on_stage("writing freely, unedited")
+        prompts = [probe.prompt for probe in probes]
+        before = base.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
+        on_stage("writing freely, edited")
+        after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
+        for probe, old, new in zip(probes, before, after, strict=True):
+            _compare_texts(probe, old, new)
+    on_stage("teacher forcing")
+    scored = [probe for probe in probes if probe.target or probe.before]
+    pairs = [(probe.prompt, probe.target or probe.before) for probe in scored]
+    for probe, was, now in zip(
+        scored, base.score(pairs, chat=chat), edited.score(pairs, chat=chat), strict=True
+    ):
+        _compare_scores(probe, was, now)
+    result = Evaluation(chat, len(edits), probes)
+    if fluency_edits and free_running:
+        on_stage("fluency")
+        subjects = dict.fromkeys(edit.subject for edit in edits[:fluency_edits])
+        prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
+        for name, model in (("before", base), ("after", edited)):
+            texts = model.generate(prompts, max_new_tokens=fluency_tokens)
+            result.fluency[name] = mean(ngram_entropy(text) for text in texts)
+    return result
+
+
+def _probes(edit: Edit) -> list[Probe]:
+    asked = [("reliability", edit.prompt, edit.target)]
+    asked += [("generality", prompt, edit.target) for prompt in edit.generality]
+    asked += [("locality", probe.prompt, probe.target or "") for probe in edit.heldout_locality]
+    return [Probe(edit.id, kind, prompt, target) for kind, prompt, target in asked]
+
+
+def _compare_texts(probe: Probe, before: str, after: str) -> None:
+    probe.before, probe.after = before, after
+    if probe.kind == "locality":
+        probe.free = normalise_answer(before) == normalise_answer(after)
+        probe.base_free = True
+    else:
+        probe.free = exact_match(after, probe.target)
+        probe.base_free = exact_match(before, probe.target)
+
+
+def _compare_scores(probe: Probe, base: Score, edited: Score) -> None:
+    if probe.kind == "locality":
+        probe.forced = agreement(base.predicted, edited.predicted)
+        probe.base_forced = 1.0
+    else:
+        probe.forced = share(edited.matches)
+        probe.base_forced = share(base.matches)
+    probe.exact = probe.forced == 1.0

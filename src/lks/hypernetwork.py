@@ -1,0 +1,106 @@
+"""The hypernetwork and the forms in which its output becomes a knowledge block.
+
+Shapes: n edits, m mentions, d the backbone's width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+KINDS = ("linear", "mlp")
+FORMS = ("replace", "residual")
+
+
+class HyperNetwork(nn.Module):
+    """h_phi: features [n, d] -> [n, d] (LKS, arXiv 2508.03741: one linear layer).
+
+    Args:
+        kind: `linear`, the paper's, or `mlp`, d -> 4d -> d with GELU.
+        zero_init: start with a last layer of zeros, so that h is 0 everywhere.
+    """
+
+    def __init__(self, width: int, kind: str = "linear", *, zero_init: bool = False) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"unknown hypernetwork '{kind}'; one of {', '.join(KINDS)}")
+        if kind == "linear":
+            self.net = nn.Sequential(nn.Linear(width, width))
+        else:
+            self.net = nn.Sequential(
+                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            )
+        if zero_init:
+            for parameter in self.net[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.net(features)
+
+
+def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor) -> Tensor:
+    """R' of each mention from the blocks of its edits.
+
+    Args:
+        form: `replace`, R' = mean of the blocks; `residual`, R' = R + sum of the blocks.
+        r: [m, d], hidden states R at the mentions.
+        blocks: [k, d], one for each pair of a mention and an edit of its entity.
+        owner: [k], the mention that each block belongs to; every mention has at least one.
+
+    Returns: [m, d].
+    """
+    total = torch.zeros_like(r, dtype=blocks.dtype).index_add(0, owner, blocks)
+    if form == "residual":
+        return r + total
+    counts = torch.bincount(owner, minlength=len(r)).clamp(min=1)
+    return total / counts[:, None]
+
+
+class KnowledgeBlocks(nn.Module):
+    """Trainable blocks of n edits.
+
+        replace    block_e = h(f_e)
+        residual   block_e = s * (h(f_e / rms(f_e)) + delta_e)
+
+    s is the size of the states that the blocks are added to, so that one learning rate fits every
+    model. `delta_e`, the refinement, has sparse gradients: only edits in a batch move.
+
+    Args:
+        features: [n, d], float32.
+        scale: s, root mean square of R over the edits' own prompts.
+        refine: whether there are refinements (form `residual` only).
+    """
+
+    features: Tensor
+
+    def __init__(
+        self, features: Tensor, *, kind: str, form: str, scale: float, refine: bool
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"unknown form '{form}'; one of {', '.join(FORMS)}")
+        n, width = features.shape
+        self.form = form
+        self.scale = scale
+        residual = form == "residual"
+        self.hypernetwork = HyperNetwork(width, kind, zero_init=residual)
+        self.register_buffer("features", unit_rms(features) if residual else features)
+        self.delta = nn.Embedding(n, width, sparse=True) if residual and refine else None
+        if self.delta is not None:
+            nn.init.zeros_(self.delta.weight)
+
+    def blocks(self, edits: Tensor) -> Tensor:
+        """Blocks of the edits with these indices, [k] -> [k, d]."""
+        out = self.hypernetwork(self.features[edits])
+        if self.delta is not None:
+            out = out + self.delta(edits)
+        return out * self.scale if self.form == "residual" else out
+
+    def forward(self, r: Tensor, edits: Tensor, owner: Tensor) -> Tensor:
+        """R' at m mentions: r [m, d]; edits and owner [k] as in `apply_form`."""
+        return apply_form(self.form, r, self.blocks(edits), owner)
+
+
+def unit_rms(features: Tensor) -> Tensor:
+    """Each row divided by its root mean square."""
+    return features / features.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-8)

@@ -1,0 +1,27 @@
+"""From character spans to token positions. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Offsets = Sequence[tuple[int, int]]  # character span of each token; (0, 0) for special tokens
+
+
+def last_token(offsets: Offsets, start: int, end: int) -> int | None:
+    """Index of the last token that holds a character of text[start:end], None if there is none.
+
+    Tokens that byte-level tokenizers make of one character share its span: the last one counts.
+    """
+    for index in range(len(offsets) - 1, -1, -1):
+        first, last = offsets[index]
+        if first < end and last > start and last > first:
+            return index
+    return None
+
+
+def tokens_from(offsets: Offsets, boundary: int) -> int:
+    """Index of the first token that reaches past the character `boundary`."""
+    for index, (first, last) in enumerate(offsets):
+        if last > boundary and last > first:
+            return index
+    return len(offsets)

@@ -1,0 +1,76 @@
+"""A training run as a person sees it: progress, checkpoints beside the pack, interruptions."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lks import scalpel
+from lks.backbone import Backbone
+from lks.console import say, training_progress
+from lks.edits import Edit, EditSet
+from lks.errors import TrainingInterrupted
+from lks.pack import Pack
+from lks.training.config import TrainingConfig
+
+
+def train_to(
+    out: Path,
+    backbone: Backbone,
+    edits: EditSet,
+    config: TrainingConfig,
+    *,
+    pool: Iterable[Edit] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Pack:
+    """Train a pack and save it at `out`.
+
+    Raises:
+        TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
+    """
+    checkpoints = out.with_name(out.name + ".checkpoint")
+    pack = trained(
+        backbone, edits, config, quiet=quiet, pool=pool, checkpoints=checkpoints, resume=resume,
+        advice=f"go on with --resume (checkpoint: {checkpoints})",
+    )  # fmt: skip
+    pack.save(out, overwrite=overwrite)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return pack
+
+
+def trained(
+    backbone: Backbone,
+    edits: EditSet,
+    config: TrainingConfig,
+    *,
+    quiet: bool,
+    advice: str = "start again",
+    **options: Any,
+) -> Pack:
+    """`scalpel.train_pack` with a progress bar and peak memory; options go through."""
+    report: Callable[[Any], None] = lambda made: say(str(made), quiet)  # noqa: E731
+    try:
+        with training_progress(config.epochs, quiet) as on_epoch:
+            pack = scalpel.train_pack(
+                backbone, edits, config, on_prompts=report, on_epoch=on_epoch, **options
+            )
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(f"training was interrupted; {advice}") from None
+    pack.training["peak_memory_bytes"] = peak_memory()
+    return pack
+
+
+def peak_memory() -> int:
+    """Most memory that this process has held so far, in bytes: on the GPU if it used one."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,117 @@
+"""Settings of training, and the two presets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from lks.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How blocks are trained. The default is what did best on the embedded model.
+
+    Attributes:
+        layer: decoder layer l; None takes the one at `depth` (0 to 1) of the model.
+        hypernetwork: `linear` or `mlp`; form: `replace` or `residual`.
+        refine: train a refinement `delta_e` an edit (form `residual` only).
+        lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
+            linearly to 0.
+        w_rel, w_gen, w_loc: weights of the three losses.
+        batch_size: edits a step. Each brings its prompt, `paraphrases_a_step` paraphrases and
+            `locality_a_step` locality prompts.
+        kl_tokens: scored places of a locality prompt: its last token and the first of the base
+            model's own continuation.
+        chat: train on prompts both plain and as a chat turn, where there is a template.
+        patience: stop early after so many epochs in which reliability and generality were below
+            `target_loss`; 0 never stops early.
+        precision: of the frozen upper layers: auto, float32 or bfloat16.
+    """
+
+    layer: int | None = None
+    depth: float = 0.6
+    hypernetwork: str = "linear"
+    form: str = "residual"
+    refine: bool = True
+    lr: float = 1e-3
+    refine_lr: float = 1e-2
+    epochs: int = 20
+    batch_size: int = 16
+    w_rel: float = 1.0
+    w_gen: float = 1.0
+    w_loc: float = 1.0
+    paraphrases_a_step: int = 1
+    locality_a_step: int = 1
+    kl_tokens: int = 3
+    chat: bool = True
+    patience: int = 2
+    target_loss: float = 0.02
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} must be {need}, not {getattr(self, name)!r}"
+            for name, need, good in _RULES
+            if not good(getattr(self, name))
+        ]
+        if wrong:
+            raise InputError("training settings: " + "; ".join(wrong))
+
+    def resolve_layer(self, n_layers: int) -> int:
+        """The layer to edit in a model of `n_layers`."""
+        return self.layer if self.layer is not None else round(self.depth * n_layers)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any], *, preset: str = "default") -> TrainingConfig:
+        """A preset with some settings changed; unknown names are answered with advice."""
+        if preset not in PRESETS:
+            raise InputError(f"unknown preset '{preset}'; one of {', '.join(PRESETS)}")
+        known = [f.name for f in fields(cls)]
+        for name in settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1) or known
+                raise InputError(f"unknown training setting '{name}'; did you mean {near[0]}?")
+        return replace(PRESETS[preset], **settings)
+
+
+def _positive(value: Any) -> bool:
+    return value > 0
+
+
+def _not_negative(value: Any) -> bool:
+    return value >= 0
+
+
+_RULES: list[tuple[str, str, Any]] = [
+    *((name, "above 0", _positive) for name in ("lr", "refine_lr", "epochs", "batch_size")),
+    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "w_loc", "patience")),
+    *((name, "0 or more", _not_negative) for name in ("paraphrases_a_step", "locality_a_step")),
+    ("kl_tokens", "above 0", _positive),
+    ("depth", "between 0 and 1", lambda value: 0 <= value < 1),
+    ("form", "replace or residual", lambda value: value in ("replace", "residual")),
+    ("hypernetwork", "linear or mlp", lambda value: value in ("linear", "mlp")),
+    ("precision", "auto, float32 or bfloat16", lambda v: v in ("auto", "float32", "bfloat16")),
+]
+
+PRESETS = {
+    "default": TrainingConfig(),
+    # LKS, arXiv 2508.03741: layer 16 of 32, a linear hypernetwork, plain replacement.
+    "paper": TrainingConfig(
+        depth=0.5,
+        form="replace",
+        refine=False,
+        lr=1e-4,
+        epochs=20,
+        batch_size=32,
+        locality_a_step=2,
+        chat=False,
+        patience=0,
+    ),
+}

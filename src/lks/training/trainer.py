@@ -1,0 +1,237 @@
+"""Training of knowledge blocks: batches, loop, early stopping, resuming."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lks.backbone import Backbone
+from lks.edits import Edit
+from lks.hypernetwork import KnowledgeBlocks
+from lks.scope import Scope
+from lks.suffix import SUFFIX_STEP, SplitModel, collate
+from lks.training import checkpoint, losses
+from lks.training.config import TrainingConfig
+from lks.training.examples import KINDS, EditExamples, Example, build_examples
+from lks.training.prompts import TrainingPrompts
+
+FEATURE_BATCH = 16
+MICRO_BATCH = 32  # texts in one pass through the upper half
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did: mean losses (nats) over its texts; `number` counts from 1."""
+
+    number: int
+    of: int
+    reliability: float
+    generality: float
+    locality: float
+
+
+@dataclass
+class Trained:
+    """The result of training."""
+
+    blocks: KnowledgeBlocks
+    layer: int
+    epochs: list[Epoch] = field(default_factory=list)
+    dropped_texts: int = 0
+
+
+def train(
+    backbone: Backbone,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    config: TrainingConfig,
+    *,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Trained:
+    """Train blocks for `edits`, the backbone frozen.
+
+    Args:
+        prompts: training prompts of each edit, in the same order.
+        checkpoints: folder in which the state is saved after every epoch.
+        resume: go on from that folder; the result is the same as without the interruption.
+    """
+    layer = config.resolve_layer(backbone.n_layers)
+    split = SplitModel(backbone, layer, _precision(config.precision, backbone))
+    examples, dropped = build_examples(
+        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens
+    )
+    loop = _Loop(split, edits, examples, config)
+    trained = Trained(loop.blocks, layer, dropped_texts=dropped)
+    if resume and checkpoints is not None:
+        trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
+    while len(trained.epochs) < config.epochs and not _settled(trained.epochs, config):
+        epoch = loop.epoch(len(trained.epochs))
+        trained.epochs.append(epoch)
+        if checkpoints is not None:
+            checkpoint.save(checkpoints, loop.state(), trained.epochs)
+        on_epoch(epoch)
+    return trained
+
+
+class _Loop:
+    """The trainable parts and the steps over them."""
+
+    def __init__(
+        self,
+        split: SplitModel,
+        edits: Sequence[Edit],
+        examples: list[EditExamples],
+        config: TrainingConfig,
+    ) -> None:
+        self.split, self.examples, self.config = split, examples, config
+        torch.manual_seed(config.seed)
+        self.blocks = KnowledgeBlocks(
+            features(split.backbone, edits, split.layer), kind=config.hypernetwork,
+            form=config.form, scale=_state_size(examples), refine=config.refine,
+        ).to(split.backbone.device)  # fmt: skip
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(self.blocks.hypernetwork.parameters(), config.lr, weight_decay=0.0)
+        ]
+        if self.blocks.delta is not None:
+            self.optimizers.append(
+                torch.optim.SparseAdam(list(self.blocks.delta.parameters()), config.refine_lr)
+            )
+        self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+
+    def state(self) -> checkpoint.State:
+        return checkpoint.State(self.blocks, self.optimizers, self.config.to_json())
+
+    def epoch(self, done: int) -> Epoch:
+        """One pass over all edits; what it does depends on its number and the seed alone."""
+        config = self.config
+        rng = random.Random(f"{config.seed} {done}")
+        order = list(range(len(self.examples)))
+        rng.shuffle(order)
+        steps = range(0, len(order), config.batch_size)
+        totals: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for step, start in enumerate(steps):
+            left = 1 - (done + step / len(steps)) / config.epochs
+            for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
+                optimizer.param_groups[0]["lr"] = rate * left
+            chosen = [self._choose(i, done) for i in order[start : start + config.batch_size]]
+            self._step([example for row in chosen for example in row], totals)
+        means = {kind: sum(v) / len(v) if v else 0.0 for kind, v in totals.items()}
+        return Epoch(done + 1, config.epochs, **means)
+
+    def _choose(self, edit: int, epoch: int) -> list[Example]:
+        """The texts of one edit for one step; wordings and styles take turns over the epochs."""
+        own, config = self.examples[edit], self.config
+        wanted = (
+            (own.reliability, 1),
+            (own.generality, config.paraphrases_a_step),
+            (own.locality, config.locality_a_step),
+        )
+        chosen = []
+        for variants, count in wanted:
+            n = len(variants)
+            shift = epoch * count + edit
+            chosen += [variants[(shift + k) % n] for k in range(min(count, n))]
+        return chosen
+
+    def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:
+        weights = dict(
+            zip(KINDS, (self.config.w_rel, self.config.w_gen, self.config.w_loc), strict=True)
+        )
+        count = {kind: sum(example.kind == kind for example in chosen) for kind in KINDS}
+        for batch in _micro_batches(chosen):
+            values = self._losses(batch)
+            weight = torch.tensor(
+                [weights[example.kind] / count[example.kind] for example in batch],
+                device=values.device,
+            )
+            (values * weight).sum().backward()
+            for example, value in zip(batch, values.tolist(), strict=True):
+                totals[example.kind].append(value)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def _losses(self, examples: list[Example]) -> Tensor:
+        """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
+        batch = collate([example.suffix for example in examples])
+        mentions = torch.tensor([len(e.suffix.places) for e in examples])
+        shift = (mentions.cumsum(0) - mentions).tolist()
+        owner = torch.cat([e.owner + s for e, s in zip(examples, shift, strict=True)])
+        new = self.blocks(batch.r, torch.cat([e.members for e in examples]), owner)
+        logits = self.split.head(self.split.final_states(batch, new))
+        n, text = len(examples), batch.scored_rows
+        local = torch.tensor([e.labels is None for e in examples], device=text.device)[text]
+        values = torch.zeros(n, device=text.device)
+        labels = [e.labels for e in examples if e.labels is not None]
+        if labels:
+            stated = losses.nll(logits[~local], torch.cat(labels))
+            values = values + losses.per_text(stated, text[~local], n, mean=True)
+        if bool(local.any()):
+            with torch.no_grad():
+                base = self.split.head(batch.final[local])
+            moved = losses.kl(base, logits[local])
+            values = values + losses.per_text(moved, text[local], n, mean=False)
+        return values
+
+
+@torch.no_grad()
+def features(backbone: Backbone, edits: Sequence[Edit], layer: int) -> Tensor:
+    """f_e: outputs of layer l at the last token of "prompt target", [n, d] float32."""
+    rows = []
+    for start in range(0, len(edits), FEATURE_BATCH):
+        texts = [
+            backbone.join(edit.prompt, edit.target, chat=False)[0]
+            for edit in edits[start : start + FEATURE_BATCH]
+        ]
+        encoding = backbone.encode(texts, chat=False)
+        states = backbone.hidden_states(encoding, layer)
+        last = encoding.attention_mask.sum(-1) - 1
+        rows.append(states[torch.arange(len(texts), device=last.device), last].float())
+    return torch.cat(rows)
+
+
+def _state_size(examples: Sequence[EditExamples]) -> float:
+    """Root mean square of R over the edits' own prompts."""
+    states = [e.suffix.states[e.suffix.places] for own in examples for e in own.reliability]
+    return float(torch.cat(states).float().pow(2).mean().sqrt())
+
+
+def _micro_batches(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Batches of texts of about one length, so that little is computed on padding."""
+    batch: list[Example] = []
+    for example in sorted(examples, key=lambda e: -e.suffix.length):
+        full = len(batch) == MICRO_BATCH
+        if batch and (full or example.suffix.length < batch[0].suffix.length - SUFFIX_STEP):
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch
+
+
+def _settled(epochs: Sequence[Epoch], config: TrainingConfig) -> bool:
+    """Early stopping: the last `patience` epochs were all good enough."""
+    last = epochs[-config.patience :] if config.patience else []
+    return len(last) == config.patience > 0 and all(
+        max(e.reliability, e.generality) < config.target_loss for e in last
+    )
+
+
+def _precision(name: str, backbone: Backbone) -> torch.dtype:
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if backbone.device.type == "cpu" and not _cpu_has_bfloat16():
+        return torch.float32
+    own = next(backbone.model.parameters()).dtype
+    return own if own == torch.float16 else torch.bfloat16
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
