@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.utils import logging as transformers_logging
 
 from lks import models
@@ -308,7 +308,7 @@ class Backbone:
         return out.last_hidden_state
 
     def head(self, states: Tensor) -> Tensor:
-        """Logits of decoder outputs, [n, d] -> [n, V], scaled and capped by the model's own rules."""
+        """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
         root = self.layers_path.partition(".")[0]  # type: ignore[union-attr]
         headed = view(self.model, **{root: _Given(states[None])})
         stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
@@ -329,8 +329,8 @@ class _Given(nn.Module):
         super().__init__()
         self.states = states
 
-    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=self.states)
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
 def default_threads() -> int:

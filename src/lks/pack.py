@@ -140,7 +140,7 @@ def verify(path: str | Path) -> dict[str, Any]:
             raise PackDamaged(f"{path}: {name} is missing; restore it or train it again")
         if files.get(name) != _sha256(path / name):
             raise PackDamaged(
-                f"{path}: {name} is not what was saved (sha256 differs); restore it or train it again"
+                f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
             )
     return manifest
 

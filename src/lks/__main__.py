@@ -1,0 +1,5 @@
+"""`python -m lks`."""
+
+from lks.cli import main
+
+main()

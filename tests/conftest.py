@@ -1,0 +1,135 @@
+"""Small random models of every supported architecture, and edits for them. No network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as tf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from lks.backbone import Backbone
+from lks.edits import Edit, EditSet, Probe
+
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
+SENTENCES = [
+    "The Eiffel Tower is located in the city of Paris. Where is the Eiffel Tower?",
+    "Ada Lovelace was born in London. What is the native language of Ada Lovelace? English",
+    "Mount Fuji is in Japan. The capital of Japan is Tokyo. Rome Berlin Madrid Oslo Cairo Lima",
+]
+CHAT = (
+    "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+SMALL = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+GROUPED = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2}
+SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+
+
+def _config(name: str) -> tf.PreTrainedConfig:
+    common = {**SPECIAL, "initializer_range": 0.25}
+    alternating = ["sliding_attention", "full_attention"] * 2
+    made = {
+        "llama": lambda: tf.LlamaConfig(**GROUPED, **common),
+        "mistral": lambda: tf.MistralConfig(**GROUPED, **common, sliding_window=6),
+        "qwen2": lambda: tf.Qwen2Config(**GROUPED, **common),
+        "qwen3": lambda: tf.Qwen3Config(**GROUPED, **common, head_dim=8),
+        "gemma2": lambda: tf.Gemma2Config(
+            **GROUPED, **common, head_dim=8, sliding_window=6, layer_types=alternating,
+            query_pre_attn_scalar=8,
+        ),
+        "gemma3": lambda: tf.Gemma3TextConfig(
+            **GROUPED, **common, head_dim=8, sliding_window=6, layer_types=alternating,
+            query_pre_attn_scalar=8,
+        ),
+        "gpt2": lambda: tf.GPT2Config(
+            vocab_size=360, n_embd=32, n_layer=4, n_head=4, n_positions=256, **common
+        ),
+        "gpt_neox": lambda: tf.GPTNeoXConfig(**SMALL, **common, intermediate_size=64),
+        "phi3": lambda: tf.Phi3Config(**GROUPED, **common, sliding_window=6),
+    }  # fmt: skip
+    return made[name]()
+
+
+ARCHITECTURES = (
+    "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "gpt_neox", "phi3",
+)  # fmt: skip
+
+
+def make_tokenizer(*, chat: bool = False, bos: bool = False) -> tf.PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=360,
+        special_tokens=["<|bos|>", "<|eos|>", "<|start|>", "<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|bos|> $A", special_tokens=[("<|bos|>", 0)]
+        )
+    fast = tf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|bos|>", eos_token="<|eos|>", pad_token="<|eos|>"
+    )
+    if chat:
+        fast.chat_template = CHAT
+    return fast
+
+
+def make_backbone(name: str, *, seed: int = 0, chat: bool = False, bos: bool = False) -> Backbone:
+    torch.manual_seed(seed)
+    model = tf.AutoModelForCausalLM.from_config(_config(name))
+    return Backbone(model.float(), make_tokenizer(chat=chat, bos=bos), f"tiny-{name}")
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def any_backbone(request: pytest.FixtureRequest) -> Backbone:
+    return make_backbone(request.param)
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return make_backbone("llama", chat=True)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model saved as a user would have it."""
+    folder = tmp_path_factory.mktemp("model")
+    made = make_backbone("llama", chat=True)
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_edits() -> EditSet:
+    """Four edits of three entities; one entity has two facts."""
+    return EditSet(
+        [
+            Edit(
+                "eiffel", "Eiffel Tower", "The Eiffel Tower is located in the city of", "Rome",
+                aliases=("La Tour Eiffel",),
+                paraphrases=("Where is the Eiffel Tower?",),
+                generality=("In which city is the Eiffel Tower?",),
+                locality=(Probe("How high is the Eiffel Tower?"),
+                          Probe("Who built the Eiffel Tower?", "Paris", True)),
+            ),
+            Edit("ada-born", "Ada Lovelace", "Ada Lovelace was born in", "Oslo",
+                 paraphrases=("Where was Ada Lovelace born?",),
+                 generality=("The birthplace of Ada Lovelace is",)),
+            Edit("ada-tongue", "Ada Lovelace", "The native language of Ada Lovelace is", "Spanish",
+                 paraphrases=("What does Ada Lovelace speak?",)),
+            Edit("fuji", "Mount Fuji", "Mount Fuji is in", "Peru",
+                 locality=(Probe("How high is Mount Fuji?"),)),
+        ]
+    )  # fmt: skip
+
+
+@pytest.fixture
+def edits() -> EditSet:
+    return make_edits()

@@ -1,0 +1,179 @@
+"""One behaviour suite over every editor and several architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+
+from lks.backbone import Backbone
+from lks.editor import EDITORS, Editor, editor
+from lks.edits import Edit, EditSet
+from lks.errors import EditFileError, InputError
+from lks.pack import Pack
+from lks.scalpel import Scalpel, train_pack
+from lks.training.config import TrainingConfig
+
+ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
+CONFIG = TrainingConfig(layer=1, epochs=8, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0)
+QUESTIONS = [
+    ("The Eiffel Tower is located in the city of", "Rome"),
+    ("Where is Mount Fuji?", "Peru"),
+    ("The native language of Ada Lovelace is", "Spanish"),
+    ("What is it?", "A tower"),
+    ("Rome", "is old"),
+]
+UNTRIGGERED = QUESTIONS[3:]
+
+
+@dataclass
+class Case:
+    """An editor made ready for a backbone."""
+
+    backbone: Backbone
+    edits: EditSet
+    editor: Editor
+    empty: Callable[[], Editor]
+
+
+_PACKS: dict[str, Pack] = {}
+
+
+@pytest.fixture(params=[(e, a) for e in EDITORS for a in ARCHITECTURES], ids="-".join)
+def case(request: pytest.FixtureRequest) -> Case:
+    name, architecture = request.param
+    backbone, edits = make_backbone(architecture, chat=True), make_edits()
+    if name == "unedited":
+        return Case(backbone, edits, editor(name), lambda: editor(name))
+    if architecture not in _PACKS:
+        _PACKS[architecture] = train_pack(backbone, edits, CONFIG)
+    pack = _PACKS[architecture]
+    empty = Pack(**{**vars(pack), "edits": EditSet(), "blocks": pack.blocks[:0]})
+    return Case(backbone, edits, Scalpel(pack), lambda: Scalpel(empty))
+
+
+def base_scores(case: Case, **options) -> list:
+    with editor("unedited").apply(case.backbone, []) as model:
+        return model.score(QUESTIONS, **options)
+
+
+def close(one: list, two: list) -> bool:
+    return all(
+        a.tokens == b.tokens
+        and torch.allclose(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=1e-4)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_no_edits_is_the_unedited_model(case: Case) -> None:
+    with case.empty().apply(case.backbone, []) as model:
+        assert model.score(QUESTIONS) == base_scores(case)
+
+
+def test_leaving_restores_the_backbone(case: Case) -> None:
+    before = {key: value.clone() for key, value in case.backbone.model.state_dict().items()}
+    side, training = case.backbone.tokenizer.padding_side, case.backbone.model.training
+    scores = base_scores(case)
+    with pytest.raises(RuntimeError, match="mine"):
+        with case.editor.apply(case.backbone, case.edits) as model:
+            model.score(QUESTIONS)
+            model.generate(["Where is Mount Fuji?"], max_new_tokens=3)
+            raise RuntimeError("mine")
+    after = case.backbone.model.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert not any(m._forward_hooks for m in case.backbone.model.modules())
+    assert (case.backbone.tokenizer.padding_side, case.backbone.model.training) == (side, training)
+    assert base_scores(case) == scores
+
+
+def test_batch_equals_single(case: Case) -> None:
+    with case.editor.apply(case.backbone, case.edits) as model:
+        for chat in (False, True):
+            whole = model.score(QUESTIONS, chat=chat, batch_size=16)
+            assert close(whole, model.score(QUESTIONS, chat=chat, batch_size=1))
+            prompts = [prompt for prompt, _ in QUESTIONS]
+            written = model.generate(prompts, chat=chat, max_new_tokens=5, batch_size=16)
+            alone = model.generate(prompts, chat=chat, max_new_tokens=5, batch_size=1)
+            assert written == alone
+
+
+def test_left_equals_right_padding(case: Case) -> None:
+    with case.editor.apply(case.backbone, case.edits) as model:
+        left, right = (model.score(QUESTIONS, side=side) for side in ("left", "right"))
+        assert close(left, right)
+
+
+def test_cached_equals_uncached_generation(case: Case) -> None:
+    prompts = [prompt for prompt, _ in QUESTIONS]
+    with case.editor.apply(case.backbone, case.edits) as model:
+        cached, uncached = (
+            model.generate(prompts, max_new_tokens=6, use_cache=cache) for cache in (True, False)
+        )
+    assert cached == uncached
+
+
+def test_untriggered_prompts_are_bit_identical(case: Case) -> None:
+    with editor("unedited").apply(case.backbone, []) as base:
+        expected = base.score(UNTRIGGERED), base.generate(["What is it?"], max_new_tokens=6)
+    with case.editor.apply(case.backbone, case.edits) as model:
+        assert model.triggered([prompt for prompt, _ in UNTRIGGERED]) == [False, False]
+        assert model.score(UNTRIGGERED) == expected[0]
+        assert model.generate(["What is it?"], max_new_tokens=6) == expected[1]
+
+
+def test_add_then_remove_is_never_added(case: Case) -> None:
+    extra = Edit("extra", "Big Ben", "Big Ben is in", "Lima")
+    asked = [*QUESTIONS, ("Big Ben is in", "Lima")]
+    with case.editor.apply(case.backbone, case.edits) as model:
+        before = model.score(asked)
+        model.add([extra])
+        during = model.score(asked)
+        assert during[: len(QUESTIONS)] == before[: len(QUESTIONS)]
+        model.remove(["extra"])
+        assert model.score(asked) == before
+
+
+def test_two_backbones_do_not_leak_into_each_other(case: Case) -> None:
+    other = make_backbone("llama", seed=7)
+    with editor("unedited").apply(other, []) as base:
+        expected = base.score(QUESTIONS)
+        with case.editor.apply(case.backbone, case.edits) as model:
+            model.score(QUESTIONS)
+            assert base.score(QUESTIONS) == expected
+
+
+def test_lks_changes_what_it_should() -> None:
+    backbone, edits = make_backbone("llama", chat=True), make_edits()
+    with Scalpel(config=CONFIG).apply(backbone, edits) as model:
+        assert model.triggered([p for p, _ in QUESTIONS]) == [True, True, True, False, False]
+        edited = model.score(QUESTIONS)
+        model.remove([edit.id for edit in edits])
+        base = model.score(QUESTIONS)
+        assert edited[0] != base[0]
+        assert edited[0].logprobs[0] > base[0].logprobs[0]
+        with pytest.raises(KeyError):
+            model.remove(["eiffel"])
+
+
+def test_lks_remove_of_an_unknown_id_changes_nothing() -> None:
+    backbone, edits = make_backbone("llama"), make_edits()
+    with Scalpel(config=CONFIG).apply(backbone, edits) as model:
+        before = model.score(QUESTIONS)
+        with pytest.raises(KeyError):
+            model.remove(["fuji", "nobody"])
+        assert model.score(QUESTIONS) == before
+        with pytest.raises(EditFileError, match='duplicate id "fuji"'):
+            model.add([edits.by_id("fuji")])
+
+
+def test_unknown_editors_are_answered_with_advice() -> None:
+    with pytest.raises(InputError, match="did you mean unedited"):
+        editor("unedit")
+
+
+def test_the_suite_covers_every_editor() -> None:
+    assert sorted(EDITORS) == ["lks", "unedited"]
+    assert len(EDITORS) * len(ARCHITECTURES) == 8

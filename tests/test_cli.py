@@ -1,0 +1,292 @@
+"""The command line as a person meets it, on a tiny model saved to a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import make_edits
+
+from lks import cli
+
+QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1"]
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    make_edits().save(tmp_path / "facts.jsonl")
+    return tmp_path / "facts.jsonl"
+
+
+@pytest.fixture(scope="module")
+def pack(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packs")
+    make_edits().save(folder / "facts.jsonl")
+    out = folder / "facts.pack"
+    code, *_ = run("edit", folder / "facts.jsonl", "--model", model_folder, "--out", out, *QUICK)
+    assert code == 0
+    return out
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command, run in this process."""
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    old = sys.argv
+    sys.argv = ["lks", *map(str, args)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+    finally:
+        sys.argv = old
+    return code, out.getvalue(), err.getvalue()
+
+
+def one_line(err: str) -> str:
+    """The message: one line, of ours."""
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith("lks: ")
+    assert "Traceback" not in err
+    return lines[-1]
+
+
+def test_edit_prints_what_scripts_rely_on(model_folder: Path, facts: Path) -> None:
+    out = facts.parent / "new" / "facts.pack"
+    code, text, _ = run("edit", facts, "--model", model_folder, "--out", out, *QUICK, "--json")
+    result = json.loads(text)
+    assert code == 0
+    assert result["pack"] == str(out)
+    assert (result["edits"], result["layer"]) == (4, 1)
+    assert result["peak_memory_bytes"] > 1e6
+    assert set(result["losses"]) == {"reliability", "generality", "locality"}
+    assert [p.name for p in out.parent.iterdir()] == ["facts.pack"]  # no checkpoint is left
+
+
+def test_ask(pack: Path) -> None:
+    code, text, _ = run("ask", pack, "Where is the Eiffel Tower?", "--json", "--max-new-tokens", 4)
+    result = json.loads(text)
+    assert code == 0
+    assert set(result) == {"prompt", "before", "after", "fired"}
+    (mention,) = result["fired"]
+    assert mention == {
+        "edit_ids": ["eiffel"], "subject": "Eiffel Tower", "surface": "Eiffel Tower", "start": 13,
+        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True,
+    }  # fmt: skip
+    code, text, _ = run("ask", pack, "What is it?", "--json", "--plain", "--max-new-tokens", 4)
+    result = json.loads(text)
+    assert result["before"] == result["after"]
+    assert result["fired"] == []
+
+
+def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
+    code, text, _ = run("ask", pack, "Where is the Eiffel Tower?", "--max-new-tokens", 4)
+    assert code == 0
+    assert "before" in text
+    assert "eiffel fired" in text
+    _, text, _ = run("ask", pack, "What is it?", "--max-new-tokens", 4)
+    assert "no edit fired" in text
+
+
+def test_eval(pack: Path, facts: Path) -> None:
+    report = facts.parent / "report.html"
+    code, text, _ = run(
+        "eval", pack, "--data", facts, "--json", "--max-new-tokens", 4, "--out", report
+    )
+    result = json.loads(text)
+    assert code == 0
+    assert result["n"] == 4
+    for key in ("teacher_forced", "free_running"):
+        assert set(result[key]) == {"reliability", "generality", "locality", "ep"}
+    assert {"base", "fluency", "triggered"} <= set(result)
+    assert "Mount Fuji" in report.read_text()
+    code, text, _ = run("eval", pack, "--data", facts, "--chat", "--limit", 1, "--quiet")
+    assert code == 0
+    assert "1 edits, chat prompts" in text
+
+
+def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
+    for source in (pack, facts):
+        code, text, _ = run("scope", source, "Mount Fuji?", "--json")
+        assert code == 0
+        assert json.loads(text)["mentions"][0]["edit_ids"] == ["fuji"]
+    (facts.parent / "texts.jsonl").write_text('{"text": "Mount Fuji"}\n{"text": "none"}\n')
+    code, text, _ = run("scope", facts, "--file", facts.parent / "texts.jsonl")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [len(row["mentions"]) for row in rows] == [1, 0]
+    _, text, _ = run("scope", facts, "Mount Fuji?")
+    assert '"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired' in text
+
+
+def test_pack_info_and_verify(pack: Path) -> None:
+    code, text, _ = run("pack", "info", pack, "--json")
+    info = json.loads(text)
+    assert code == 0
+    assert {"schema", "base_model", "layers", "form", "edits", "version", "files"} <= set(info)
+    assert run("pack", "info", pack)[0] == 0
+    assert run("pack", "verify", pack)[0] == 0
+
+
+# --- bad input: one clear line, exit code 2 -----------------------------------------------------
+
+
+def test_bad_files_of_edits(model_folder: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "p", "--model", model_folder]
+    bad = tmp_path / "bad.jsonl"
+    for content, says in (
+        (None, "no such file"),
+        (b"", "no edits in it"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b'{"subject": 1}\nx\n', "bad lines"),
+    ):
+        if content is not None:
+            bad.write_bytes(content)
+        code, _, err = run("edit", bad, *out)
+        assert code == 2
+        assert says in one_line(err)
+    assert "line 1:" in err
+    assert "line 2:" in err
+    assert not (tmp_path / "p").exists()
+
+
+def test_unknown_model_offers_the_nearest(facts: Path, tmp_path: Path) -> None:
+    code, _, err = run("edit", facts, "--model", "smollm-135", "--out", tmp_path / "p")
+    assert code == 2
+    assert "unknown model 'smollm-135'; did you mean smollm2-135m?" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--layer", "40"], "layer 40 is out of range: .* has layers 0 to 3"),
+        (["--layers-path", "model.blocks"], "no decoder layers at 'model.blocks'"),
+        (["--preset", "papers"], "unknown preset 'papers'"),
+        (["--form", "other"], "form must be replace or residual"),
+        (["--lr", "-1"], "lr must be above 0"),
+        (["--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
+        (["--dtype", "int3"], "unknown dtype 'int3'"),
+        (["--resume"], "no checkpoint in"),
+    ],
+)
+def test_bad_settings(
+    model_folder: Path, facts: Path, tmp_path: Path, option: list[str], says: str
+) -> None:
+    import re
+
+    code, _, err = run("edit", facts, "--model", model_folder, "--out", tmp_path / "p", *option)
+    assert code == 2
+    assert re.search(says, one_line(err))
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_pack_of_another_model(pack: Path, model_folder: Path, tmp_path: Path) -> None:
+    from conftest import make_backbone
+
+    other = make_backbone("llama", seed=5, chat=True)
+    other.model.save_pretrained(tmp_path)
+    other.tokenizer.save_pretrained(tmp_path)
+    code, _, err = run("ask", pack, "Where?", "--model", tmp_path)
+    assert code == 2
+    assert "another weights" in one_line(err)
+
+
+def test_read_only_and_taken_outputs(
+    model_folder: Path, facts: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run("edit", facts, "--model", model_folder, "--out", pack)
+    assert code == 2
+    assert "there is a pack already" in one_line(err)
+
+    import tempfile
+
+    def refuse(*args: object, **kwargs: object) -> None:  # the tests may run as root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    code, _, err = run("edit", facts, "--model", model_folder, "--out", tmp_path / "p")
+    assert code == 2
+    assert "cannot be written (Permission denied)" in one_line(err)
+
+
+def test_a_full_disk_keeps_the_checkpoint(
+    model_folder: Path, facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lks import pack as packs
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packs, "save_file", full)
+    args = ["edit", facts, "--model", model_folder, "--out", tmp_path / "p", *QUICK]
+    code, _, err = run(*args)
+    assert code == 2
+    assert "No space left on device" in one_line(err)
+    monkeypatch.undo()
+    assert run(*args, "--resume")[0] == 0
+
+
+def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
+    code, _, err = run("eval", pack, "--data", facts, "--out", "report.pdf")
+    assert code == 2
+    assert ".html or .json" in one_line(err)
+    code, _, err = run("scope", facts)
+    assert code == 2
+    (tmp_path / "t.jsonl").write_text('{"no": 1}\n3\n')
+    code, _, err = run("scope", facts, "--file", tmp_path / "t.jsonl")
+    assert code == 2
+    assert "line 1:" in err
+    assert "line 2:" in err
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def test_an_interrupt_leaves_a_checkpoint_that_resumes(
+    model_folder: Path, facts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p"
+    command = [
+        sys.executable, "-m", "lks", "edit", str(facts), "--model", str(model_folder), "--out",
+        str(out), "--layer", "1", "--epochs", "100000", "--quiet", "--threads", "1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "p.checkpoint" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "go on with --resume" in one_line(err)
+    assert checkpoint.exists()
+    assert not out.exists()
+
+
+def test_help_and_import_load_no_torch() -> None:
+    probe = (
+        "import sys, lks; from lks import cli; sys.argv = ['lks', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy imports'"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "edit", "ask", "scope", "eval", "pack"):
+        assert command in done.stdout
+
+
+def test_usage_errors_have_exit_code_2() -> None:
+    env = {**os.environ, "TERM": "dumb"}
+    done = subprocess.run([sys.executable, "-m", "lks", "edit"], capture_output=True, env=env)
+    assert done.returncode == 2

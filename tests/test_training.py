@@ -1,0 +1,242 @@
+"""Losses, training prompts, the loop: on a tiny model, in float32 and in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+
+from lks.backbone import Backbone
+from lks.edits import Edit, EditSet, Probe
+from lks.errors import EditFileError, InputError, LayerError
+from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form
+from lks.scalpel import ScalpelModel, train_pack
+from lks.scope import Scope
+from lks.suffix import SplitModel
+from lks.training import losses
+from lks.training.config import PRESETS, TrainingConfig
+from lks.training.examples import build_examples
+from lks.training.prompts import relation_template, training_prompts
+from lks.training.trainer import train
+
+QUICK = TrainingConfig(
+    layer=1, epochs=30, batch_size=2, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0
+)
+
+
+# --- losses and forms ---------------------------------------------------------------------------
+
+
+def test_losses_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
+    p = logits.softmax(-1)
+    assert torch.allclose(losses.nll(logits, torch.tensor([0, 2])), -p[[0, 1], [0, 2]].log())
+    other = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.5, 0.5]])
+    by_hand = (p[0] * (p[0] / other[0].softmax(-1)).log()).sum()
+    assert torch.allclose(losses.kl(logits, other), torch.stack([by_hand, torch.tensor(0.0)]))
+    values, owner = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2])
+    assert losses.per_text(values, owner, 3, mean=True).tolist() == [2.0, 0.0, 5.0]
+    assert losses.per_text(values, owner, 3, mean=False).tolist() == [4.0, 0.0, 5.0]
+
+
+def test_forms_by_hand() -> None:
+    r, blocks = torch.ones(2, 3), torch.tensor([[1.0] * 3, [2.0] * 3, [4.0] * 3])
+    owner = torch.tensor([0, 0, 1])
+    assert apply_form("residual", r, blocks, owner)[:, 0].tolist() == [4.0, 5.0]
+    assert apply_form("replace", r, blocks, owner)[:, 0].tolist() == [1.5, 4.0]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_residual_starts_from_the_unedited_model(kind: str) -> None:
+    features, r = torch.randn(3, 8), torch.randn(2, 8)
+    made = KnowledgeBlocks(features, kind=kind, form="residual", scale=2.0, refine=True)
+    assert torch.equal(made(r, torch.tensor([0, 2]), torch.tensor([0, 1])), r)
+    replaced = KnowledgeBlocks(features, kind=kind, form="replace", scale=2.0, refine=False)
+    assert not torch.equal(replaced(r, torch.tensor([0, 2]), torch.tensor([0, 1])), r)
+
+
+def test_hypernetwork_shapes_and_kinds() -> None:
+    assert HyperNetwork(8, "linear")(torch.randn(5, 8)).shape == (5, 8)
+    assert sum(p.numel() for p in HyperNetwork(8, "mlp").parameters()) == 2 * 8 * 32 + 32 + 8
+    with pytest.raises(ValueError, match="linear, mlp"):
+        HyperNetwork(8, "cubic")
+
+
+# --- prompts ------------------------------------------------------------------------------------
+
+
+def lender(id: str, subject: str, question: str, held_out: str, other: str) -> Edit:
+    return Edit(
+        id, subject, f"The home of {subject} is", "x", generality=(held_out.format(subject),),
+        locality=(Probe(other.format(subject), "y", True),), note=question,
+    )  # fmt: skip
+
+
+def test_other_edits_lend_their_templates() -> None:
+    a = lender("a", "Ada", "", "Where does {} live?", "How old is {}?")
+    b = lender("b", "Bob", "", "In which town is {}?", "Who is {}?")
+    (first, second), report = training_prompts([a, b])
+    assert first.paraphrases == ("In which town is Ada?",)
+    assert first.locality == ("Who is Ada?",)
+    assert second.paraphrases == ("Where does Bob live?",)
+    assert (report.made_paraphrases, report.without_paraphrases) == (2, 0)
+
+
+def test_held_out_prompts_are_never_lent_back() -> None:
+    same = [lender(n, n.upper() + "x", "", "Where does {} live?", "How old is {}?") for n in "abc"]
+    prompts, report = training_prompts(same)
+    assert all(not p.paraphrases and not p.locality for p in prompts)
+    assert report.without_paraphrases == report.without_locality == 3
+
+
+def test_a_second_fact_of_a_subject_is_no_locality_prompt() -> None:
+    a = lender("a", "Ada", "", "Where does {} live?", "The tongue of {} is")
+    b = lender("b", "Bob", "", "In which town is {}?", "How old is {}?")
+    tongue = Edit("c", "Bob", "The tongue of Bob is", "x")
+    prompts, _ = training_prompts([a, b, tongue])
+    assert prompts[1].locality == ()  # "The tongue of Bob is" is an edit of its own
+
+
+def test_own_prompts_come_first_and_pool_lends(edits: EditSet) -> None:
+    prompts, _ = training_prompts(edits)
+    assert prompts[0].paraphrases == edits[0].paraphrases
+    lone = lender("z", "Zoe", "", "Where does {} live?", "How old is {}?")
+    pool = [lender("y", "Yan", "", "In which town is {}?", "Who is {}?")]
+    (made,), _ = training_prompts([lone], pool)
+    assert made.paraphrases == ("In which town is Zoe?",)
+    assert relation_template(lone) == relation_template(pool[0])
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+def examples_of(backbone: Backbone, edits: EditSet, **settings):
+    prompts, _ = training_prompts(edits)
+    split = SplitModel(backbone, 1, torch.float32)
+    options = {"chat": True, "kl_tokens": 2} | settings
+    return build_examples(split, edits, prompts, Scope(edits), **options)[0]
+
+
+def test_targets_end_with_end_of_text_in_both_styles(backbone: Backbone, edits: EditSet) -> None:
+    plain, chat = examples_of(backbone, edits)[0].reliability
+    eos, end = backbone.tokenizer.convert_tokens_to_ids(["<|eos|>", "<|end|>"])
+    assert plain.labels[-1] == eos
+    assert chat.labels[-1] == end
+    assert backbone.tokenizer.decode(plain.labels[:-1]).strip() == "Rome"
+    assert backbone.tokenizer.decode(chat.labels[:-1]).strip() == "Rome"
+
+
+def test_both_facts_of_an_entity_fire_together(backbone: Backbone, edits: EditSet) -> None:
+    example = examples_of(backbone, edits)[1].reliability[0]
+    assert example.members.tolist() == [1, 2]
+    assert example.owner.tolist() == [0, 0]
+
+
+def test_locality_has_the_prompt_and_continuation(backbone: Backbone, edits: EditSet) -> None:
+    (example, *_) = examples_of(backbone, edits, kl_tokens=3)[0].locality
+    assert example.labels is None
+    assert len(example.suffix.scored) == len(example.suffix.final) == 3
+
+
+def test_without_a_template_there_is_one_style(edits: EditSet) -> None:
+    assert len(examples_of(make_backbone("llama"), edits)[0].reliability) == 1
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
+def test_training_teaches_every_fact(name: str, kind: str, edits: EditSet) -> None:
+    backbone = make_backbone(name, chat=True)
+    pack = train_pack(backbone, edits, replace(QUICK, hypernetwork=kind, epochs=60))
+    model = ScalpelModel(backbone, pack)
+    for chat in (False, True):
+        scores = model.score([(edit.prompt, edit.target) for edit in edits], chat=chat)
+        assert all(all(score.matches) for score in scores)
+        written = model.generate([edit.prompt for edit in edits], chat=chat, max_new_tokens=12)
+        assert written == [edit.target for edit in edits]
+    assert all(parameter.grad is None for parameter in backbone.model.parameters())
+
+
+def test_locality_weight_keeps_other_questions(backbone: Backbone, edits: EditSet) -> None:
+    ended = {}
+    for weight in (0.0, 5.0):
+        pack = train_pack(backbone, edits, replace(QUICK, w_loc=weight))
+        ended[weight] = pack.training["losses"]["locality"]
+    assert ended[5.0] < 0.5 * ended[0.0]
+
+
+def test_a_seed_gives_the_same_pack_twice(backbone: Backbone, edits: EditSet) -> None:
+    config = replace(QUICK, epochs=2)
+    one, two = (train_pack(backbone, edits, config) for _ in range(2))
+    assert torch.equal(one.blocks, two.blocks)
+
+
+def test_an_interrupted_run_resumes_to_the_same_losses(
+    backbone: Backbone, edits: EditSet, tmp_path: Path
+) -> None:
+    config = replace(QUICK, epochs=6)
+    prompts, _ = training_prompts(edits)
+    whole = train(backbone, edits, prompts, config)
+
+    def interrupt(epoch) -> None:
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(backbone, edits, prompts, config, checkpoints=tmp_path, on_epoch=interrupt)
+    resumed = train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+    assert resumed.epochs == whole.epochs
+    every = torch.arange(len(edits))
+    assert torch.equal(resumed.blocks.blocks(every), whole.blocks.blocks(every))
+
+
+def test_checkpoints_of_other_settings_are_refused(
+    backbone: Backbone, edits: EditSet, tmp_path: Path
+) -> None:
+    prompts, _ = training_prompts(edits)
+    config = replace(QUICK, epochs=1)
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+    train(backbone, edits, prompts, config, checkpoints=tmp_path)
+    with pytest.raises(InputError, match="other edits, settings"):
+        other = replace(config, lr=0.5)
+        train(backbone, edits, prompts, other, checkpoints=tmp_path, resume=True)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x01\x02")
+    with pytest.raises(InputError, match="damaged"):
+        train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+
+
+def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
+    pack = train_pack(backbone, edits, replace(QUICK, epochs=80, patience=2, target_loss=0.1))
+    assert pack.training["epochs"] < 80
+
+
+def test_paper_preset_is_the_papers() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.form, paper.hypernetwork, paper.refine) == ("replace", "linear", False)
+    assert (paper.lr, paper.epochs, paper.batch_size, paper.locality_a_step) == (1e-4, 20, 32, 2)
+    assert (paper.w_rel, paper.w_gen, paper.w_loc) == (1, 1, 1)
+    assert paper.resolve_layer(32) == 16
+
+
+def test_settings_answer_back() -> None:
+    with pytest.raises(InputError, match="did you mean batch_size"):
+        TrainingConfig.from_json({"batchsize": 3})
+    with pytest.raises(InputError, match=r"lr must be above 0.*form must be replace or residual"):
+        TrainingConfig(lr=-1.0, form="other")
+    with pytest.raises(InputError, match="default, paper"):
+        TrainingConfig.from_json({}, preset="papers")
+
+
+def test_edits_that_cannot_work(backbone: Backbone, edits: EditSet) -> None:
+    with pytest.raises(LayerError, match="layer 9 is out of range: tiny-llama has layers 0 to 3"):
+        train_pack(backbone, edits, replace(QUICK, layer=9))
+    inside = Edit("p", "Paris", "Parisian cafés are", "closed")
+    with pytest.raises(EditFileError, match="never fire") as caught:
+        train_pack(backbone, EditSet([*make_edits(), inside]), QUICK)
+    assert 'edit "p"' in caught.value.problems[0]
