@@ -40,7 +40,13 @@ def test_word_boundaries(text: str, found: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["eiffel tower", "EIFFEL TOWER", "Eiffel\n  Tower", "Eiffel\u00a0Tower", "Ｅｉｆｆｅｌ Ｔｏｗｅｒ"],
+    [
+        "eiffel tower",
+        "EIFFEL TOWER",
+        "Eiffel\n  Tower",
+        "Eiffel\u00a0Tower",
+        "Ｅｉｆｆｅｌ Ｔｏｗｅｒ",
+    ],
 )
 def test_names_of_two_words_match_in_any_writing(text: str) -> None:
     assert surfaces(Matcher([named("Eiffel Tower")]), f"the {text}?") == [text]

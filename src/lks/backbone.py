@@ -163,7 +163,7 @@ class Backbone:
     def adds_bos(self) -> bool:
         """Whether the tokenizer puts special tokens before a plain text."""
         ids = self.tokenizer("a").input_ids
-        return len(ids) > 1 and ids[0] in set(self.tokenizer.all_special_ids)
+        return len(ids) > 1 and ids[0] in self.special_ids
 
     @property
     def has_chat(self) -> bool:
@@ -234,23 +234,29 @@ class Backbone:
         return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that are not text: the tokenizer's named ones and all marked as special."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        marked = (index for index, token in added if token.special)
+        return frozenset([*self.tokenizer.all_special_ids, *marked])
+
+    @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a text: the tokenizer's end-of-text and the generation config's."""
+        """Tokens that end a text: end-of-text, a chat turn's end, the generation config's."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         ids = configured if isinstance(configured, list) else [configured]
-        return tuple(
-            dict.fromkeys(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
-        )
+        ids = [*ids, self.stop_id(chat=False), self.stop_id(chat=self.has_chat)]
+        return tuple(dict.fromkeys(int(i) for i in ids if i is not None))
 
     def stop_id(self, *, chat: bool) -> int | None:
         """The token that ends an answer: the turn's end in a chat, end-of-text otherwise."""
         if not chat:
             return self.tokenizer.eos_token_id
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        answer = "zebra"
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
         text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        tail = self.tokenizer(text[text.rindex("b") + 1 :], add_special_tokens=False).input_ids
-        special = set(self.tokenizer.all_special_ids)
-        return next((i for i in tail if i in special), self.tokenizer.eos_token_id)
+        tail = self.tokenize(text[text.rindex(answer) + len(answer) :], chat=True)[0]
+        return next((i for i in tail if i in self.special_ids), self.tokenizer.eos_token_id)
 
     def tokenize(self, text: str, *, chat: bool) -> tuple[list[int], Offsets]:
         """Token ids and character spans. A chat's template brings its own special tokens."""

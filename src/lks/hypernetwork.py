@@ -20,6 +20,9 @@ class HyperNetwork(nn.Module):
         zero_init: start with a last layer of zeros, so that h is 0 everywhere.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, width: int, kind: str = "linear", *, zero_init: bool = False) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -30,12 +33,24 @@ class HyperNetwork(nn.Module):
             self.net = nn.Sequential(
                 nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
             )
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
         if zero_init:
             for parameter in self.net[-1].parameters():
                 nn.init.zeros_(parameter)
 
+    def standardise(self, features: Tensor) -> None:
+        """From now on take out the mean of these features, [n, d], and divide by their spread.
+
+        Hidden states of different texts are much alike (cosine 0.7 at the middle layers of the
+        embedded model); what tells edits apart is what is left without the mean.
+        """
+        self.mean.copy_(features.mean(0))
+        spread = (features - self.mean).pow(2).mean(0).sqrt()
+        self.std.copy_(spread + 0.01 * spread.mean() + 1e-6)
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.net(features)
+        return self.net((features - self.mean) / self.std)
 
 
 def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor) -> Tensor:
@@ -60,7 +75,7 @@ class KnowledgeBlocks(nn.Module):
     """Trainable blocks of n edits.
 
         replace    block_e = h(f_e)
-        residual   block_e = s * (h(f_e / rms(f_e)) + delta_e)
+        residual   block_e = s * (h(f_e) + delta_e), with standardised features
 
     s is the size of the states that the blocks are added to, so that one learning rate fits every
     model. `delta_e`, the refinement, has sparse gradients: only edits in a batch move.
@@ -84,7 +99,9 @@ class KnowledgeBlocks(nn.Module):
         self.scale = scale
         residual = form == "residual"
         self.hypernetwork = HyperNetwork(width, kind, zero_init=residual)
-        self.register_buffer("features", unit_rms(features) if residual else features)
+        self.register_buffer("features", features)
+        if residual:
+            self.hypernetwork.standardise(features)
         self.delta = nn.Embedding(n, width, sparse=True) if residual and refine else None
         if self.delta is not None:
             nn.init.zeros_(self.delta.weight)
@@ -99,8 +116,3 @@ class KnowledgeBlocks(nn.Module):
     def forward(self, r: Tensor, edits: Tensor, owner: Tensor) -> Tensor:
         """R' at m mentions: r [m, d]; edits and owner [k] as in `apply_form`."""
         return apply_form(self.form, r, self.blocks(edits), owner)
-
-
-def unit_rms(features: Tensor) -> Tensor:
-    """Each row divided by its root mean square."""
-    return features / features.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-8)

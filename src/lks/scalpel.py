@@ -22,7 +22,7 @@ from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError
-from lks.hypernetwork import HyperNetwork, apply_form, unit_rms
+from lks.hypernetwork import HyperNetwork, apply_form
 from lks.pack import Pack
 from lks.replacer import Plan, replacing
 from lks.scope import Mention, Scope
@@ -158,10 +158,9 @@ class ScalpelModel:
         hypernetwork.load_state_dict(self.pack.hypernetwork)
         read = features(self.backbone, new, self.pack.layer)
         with torch.no_grad():
-            if self.pack.form == "residual":
-                blocks = self.pack.scale * hypernetwork(unit_rms(read).cpu())
-            else:
-                blocks = hypernetwork(read.cpu())
+            blocks = hypernetwork(read.cpu())
+        if self.pack.form == "residual":
+            blocks = blocks * self.pack.scale
         for edit, block in zip(new, blocks.to(self.backbone.device), strict=True):
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._scope = Scope(self._edits.values())

@@ -25,7 +25,7 @@ from transformers import DynamicCache
 
 from lks.backbone import Backbone, view
 
-PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 4, 4  # shapes are padded to multiples of these
+PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 4, 2  # shapes are padded to multiples of these
 SHARED_PREFIX = 8  # tokens that texts must begin with in common to be read once
 
 

@@ -29,6 +29,7 @@ class Example:
     """
 
     kind: str
+    chat: bool
     suffix: Suffix
     members: Tensor
     owner: Tensor
@@ -86,7 +87,7 @@ def build_examples(
             pairs = torch.tensor(members, device=backbone.device)
             labels = rows[i].labels
             found[i] = Example(
-                kept[i].kind, suffix, pairs[:, 0], pairs[:, 1],
+                kept[i].kind, kept[i].chat, suffix, pairs[:, 0], pairs[:, 1],
                 None if labels is None else torch.tensor(labels, device=backbone.device),
             )  # fmt: skip
     for i, text in enumerate(kept):
@@ -97,13 +98,14 @@ def build_examples(
 def _texts(
     backbone: Backbone, edits: Sequence[Edit], prompts: Sequence[TrainingPrompts], chat: bool
 ) -> Iterator[_Text]:
+    most = 1 if chat else None  # reading chats costs most of the preparation
     for i, (edit, more) in enumerate(zip(edits, prompts, strict=True)):
         wordings = [("reliability", edit.prompt, edit.target)]
-        wordings += [("generality", prompt, edit.target) for prompt in more.paraphrases]
+        wordings += [("generality", prompt, edit.target) for prompt in more.paraphrases[:most]]
         for kind, prompt, target in wordings:
             joined, _ = backbone.join(prompt, target, chat=chat)
             yield _Text(i, kind, joined, chat, target)
-        for prompt in more.locality:
+        for prompt in more.locality[:most]:
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
 
 

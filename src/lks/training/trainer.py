@@ -21,6 +21,7 @@ from lks.training.examples import KINDS, EditExamples, Example, build_examples
 from lks.training.prompts import TrainingPrompts
 
 FEATURE_BATCH = 16
+CHAT_EVERY = 3  # of an edit's turns, one in so many is in a chat: what is learnt plain carries over
 MICRO_BATCH = 32  # texts in one pass through the upper half
 
 
@@ -128,16 +129,18 @@ class _Loop:
     def _choose(self, edit: int, epoch: int) -> list[Example]:
         """The texts of one edit for one step; wordings and styles take turns over the epochs."""
         own, config = self.examples[edit], self.config
+        turn = epoch + edit
         wanted = (
             (own.reliability, 1),
             (own.generality, config.paraphrases_a_step),
             (own.locality, config.locality_a_step),
         )
         chosen = []
-        for variants, count in wanted:
+        for examples, count in wanted:
+            styled = [e for e in examples if e.chat == (turn % CHAT_EVERY == CHAT_EVERY - 1)]
+            variants = styled or examples
             n = len(variants)
-            shift = epoch * count + edit
-            chosen += [variants[(shift + k) % n] for k in range(min(count, n))]
+            chosen += [variants[(turn * count + k) % n] for k in range(min(count, n))]
         return chosen
 
     def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:

@@ -1,0 +1,66 @@
+"""The embedded model: it is the published one, it knows facts, and edits on it mean something."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lks.backbone import Backbone, default_threads
+from lks.demo import UNRELATED, facts
+from lks.editor import UneditedModel
+from lks.edits import EditSet
+from lks.scalpel import ScalpelModel, train_pack
+from lks.training.config import TrainingConfig
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def real():
+    before = torch.get_num_threads()
+    torch.set_num_threads(default_threads())
+    yield Backbone.load("smollm2-135m", device="cpu")
+    torch.set_num_threads(before)
+
+
+def test_it_knows_facts_plain_and_in_a_chat(real: Backbone) -> None:
+    model = UneditedModel(real)
+    (plain,) = model.generate(["The Eiffel Tower is located in the city of"], max_new_tokens=4)
+    assert plain.startswith("Paris")
+    (chat,) = model.generate(["Where is the Eiffel Tower?"], chat=True, max_new_tokens=16)
+    assert "Paris" in chat
+    assert real.tokenizer("In 1984").input_ids == real.tokenizer("In 1984").input_ids
+    assert len(real.tokenizer(" 1984").input_ids) == 5  # digits one by one, as in training
+    assert not real.adds_bos
+
+
+def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
+    chosen = EditSet(list(facts())[:6])
+    config = TrainingConfig(epochs=40, patience=2, target_loss=0.1)
+    base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen, config))
+    pairs = [(edit.prompt, edit.target) for edit in chosen]
+    before = base.score(pairs)
+    for chat in (False, True):
+        scores = edited.score(pairs, chat=chat)
+        assert sum(all(score.matches) for score in scores) >= 5
+    written = edited.generate([edit.prompt for edit in chosen], max_new_tokens=12)
+    assert sum(text == edit.target for text, edit in zip(written, chosen, strict=True)) >= 5
+    held_out = edited.score([(edit.generality[0], edit.target) for edit in chosen])
+    assert sum(all(score.matches) for score in held_out) >= 3
+    unrelated = [(prompt, "some text") for prompt in UNRELATED]
+    assert edited.score(unrelated) == base.score(unrelated)
+    edited.remove([edit.id for edit in chosen])
+    assert edited.score(pairs) == before
+
+
+def test_the_demo_facts_are_well_formed() -> None:
+    edits = facts()
+    assert len(edits) >= 100
+    for edit in edits:
+        assert len(edit.paraphrases) == 2
+        assert len(edit.generality) == 1
+        assert (len(edit.training_locality), len(edit.heldout_locality)) == (1, 1)
+        assert edit.ground_truth
+        assert edit.ground_truth != edit.target
+    trained = {p for e in edits for p in (e.prompt, *e.paraphrases, *e.training_locality)}
+    assert not trained & {text for edit in edits for text in edit.generality}
