@@ -50,8 +50,10 @@ def models():
 def test_scores_of_an_edited_model(models) -> None:
     summary = evaluate(*models, make_edits(), max_new_tokens=12, fluency_tokens=8).summary()
     assert summary["n"] == 4
-    edited, base = summary["teacher_forced"]["reliability"], summary["base"]["reliability"]
-    assert edited > base
+    pairs = [(edit.prompt, edit.target) for edit in make_edits()]
+    for model, scores in zip(models, (summary["base"], summary["teacher_forced"]), strict=True):
+        by_hand = [sum(score.matches) / len(score.matches) for score in model.score(pairs)]
+        assert scores["reliability"] == pytest.approx(sum(by_hand) / 4)
     assert summary["base"]["free_running"]["reliability"] == 0.0
     assert summary["triggered"] == {"reliability": 1.0, "generality": 1.0, "locality": 1.0}
     assert set(summary["fluency"]) == {"before", "after"}
