@@ -23,7 +23,11 @@ def say(text: str, quiet: bool) -> None:
 
 @contextmanager
 def training_progress(epochs: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """A progress bar with the three losses; gives the function to call after each epoch."""
+    """Shows the three losses after each epoch: a bar in a terminal, lines elsewhere.
+
+    Gives the function to call after each epoch.
+    """
+    console = Console(stderr=True)
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -31,7 +35,8 @@ def training_progress(epochs: int, quiet: bool) -> Iterator[Callable[[Any], None
         TextColumn("{task.fields[losses]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    bar = not quiet and console.is_terminal
+    with Progress(*columns, console=console, disable=not bar) as progress:
         task = progress.add_task("training", total=epochs, losses="reading the texts ...")
 
         def on_epoch(epoch: Any) -> None:
@@ -40,6 +45,7 @@ def training_progress(epochs: int, quiet: bool) -> Iterator[Callable[[Any], None
                 f"locality {epoch.locality:.3f}"
             )
             progress.update(task, completed=epoch.number, losses=losses)
+            say(f"epoch {epoch.number} of {epochs}: {losses}", quiet or bar)
 
         yield on_epoch
 

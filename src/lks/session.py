@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lks.edits import Edit, EditSet
 from lks.errors import TrainingInterrupted
 from lks.pack import Pack
 from lks.training.config import TrainingConfig
+from lks.training.prompts import PromptReport
 
 
 def train_to(
@@ -56,7 +57,9 @@ def trained(
     **options: Any,
 ) -> Pack:
     """`scalpel.train_pack` with a progress bar and peak memory; options go through."""
-    report: Callable[[Any], None] = lambda made: say(str(made), quiet)  # noqa: E731
+    def report(made: PromptReport) -> None:
+        say(str(made), quiet or made.all_own)
+
     try:
         with training_progress(config.epochs, quiet) as on_epoch:
             pack = scalpel.train_pack(

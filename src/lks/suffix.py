@@ -25,7 +25,7 @@ from transformers import DynamicCache
 
 from lks.backbone import Backbone, view
 
-PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 4, 2  # shapes are padded to multiples of these
+PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
 SHARED_PREFIX = 8  # tokens that texts must begin with in common to be read once
 
 
@@ -227,7 +227,6 @@ class SuffixBatch:
     columns: Tensor  # [M]
     scored_rows: Tensor  # [K]
     scored_columns: Tensor  # [K]
-    final: Tensor  # [K, d]
 
 
 def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
@@ -253,7 +252,6 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     return SuffixBatch(
         states, past, mask, prefix + torch.arange(s_max, device=device),
         states[rows, columns].float(), rows, columns, scored_rows, scored_columns,
-        torch.cat([suffix.final for suffix in suffixes]),
     )  # fmt: skip
 
 

@@ -34,6 +34,12 @@ class PromptReport:
     made_locality: int
     without_locality: int
 
+    @property
+    def all_own(self) -> bool:
+        """Whether every edit brought all its prompts itself."""
+        made = self.made_paraphrases + self.made_locality
+        return not (made or self.without_paraphrases or self.without_locality)
+
     def __str__(self) -> str:
         return (
             f"paraphrases: {self.made_paraphrases} of {self.edits} edits lent by other edits, "

@@ -21,8 +21,9 @@ from lks.training.examples import KINDS, EditExamples, Example, build_examples
 from lks.training.prompts import TrainingPrompts
 
 FEATURE_BATCH = 16
-CHAT_EVERY = 3  # of an edit's turns, one in so many is in a chat: what is learnt plain carries over
+CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
 MICRO_BATCH = 32  # texts in one pass through the upper half
+WORTHWHILE = 6  # fewer texts than this are rather padded than passed alone
 
 
 @dataclass(frozen=True)
@@ -144,41 +145,45 @@ class _Loop:
         return chosen
 
     def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:
-        weights = dict(
-            zip(KINDS, (self.config.w_rel, self.config.w_gen, self.config.w_loc), strict=True)
-        )
+        config = self.config
+        weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc), strict=True))
         count = {kind: sum(example.kind == kind for example in chosen) for kind in KINDS}
-        for batch in _micro_batches(chosen):
-            values = self._losses(batch)
-            weight = torch.tensor(
-                [weights[example.kind] / count[example.kind] for example in batch],
-                device=values.device,
-            )
-            (values * weight).sum().backward()
-            for example, value in zip(batch, values.tolist(), strict=True):
-                totals[example.kind].append(value)
+        batches = list(_micro_batches(chosen))
+        examples = [example for batch in batches for example in batch]
+        # One pass through the head for all: its weights are most of what a small step reads.
+        values = self._losses(examples, torch.cat([self._final_states(b) for b in batches]))
+        weight = [weights[example.kind] / count[example.kind] for example in examples]
+        (values * torch.tensor(weight, device=values.device)).sum().backward()
+        for example, value in zip(examples, values.tolist(), strict=True):
+            totals[example.kind].append(value)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
 
-    def _losses(self, examples: list[Example]) -> Tensor:
-        """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
+    def _final_states(self, examples: list[Example]) -> Tensor:
+        """The edited decoder's outputs at the scored places of a micro-batch, [K, d]."""
         batch = collate([example.suffix for example in examples])
         mentions = torch.tensor([len(e.suffix.places) for e in examples])
         shift = (mentions.cumsum(0) - mentions).tolist()
         owner = torch.cat([e.owner + s for e, s in zip(examples, shift, strict=True)])
         new = self.blocks(batch.r, torch.cat([e.members for e in examples]), owner)
-        logits = self.split.head(self.split.final_states(batch, new))
-        n, text = len(examples), batch.scored_rows
-        local = torch.tensor([e.labels is None for e in examples], device=text.device)[text]
-        values = torch.zeros(n, device=text.device)
+        return self.split.final_states(batch, new)
+
+    def _losses(self, examples: list[Example], final: Tensor) -> Tensor:
+        """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
+        n, device = len(examples), final.device
+        scored = torch.tensor([len(e.suffix.scored) for e in examples], device=device)
+        text = torch.arange(n, device=device).repeat_interleave(scored)
+        local = torch.tensor([e.labels is None for e in examples], device=device)[text]
+        unedited = [e.suffix.final for e in examples if e.labels is None]
+        logits = self.split.head(torch.cat([final, *unedited]))
+        logits, base = logits[: len(final)], logits[len(final) :].detach()
+        values = torch.zeros(n, device=device)
         labels = [e.labels for e in examples if e.labels is not None]
         if labels:
             stated = losses.nll(logits[~local], torch.cat(labels))
             values = values + losses.per_text(stated, text[~local], n, mean=True)
-        if bool(local.any()):
-            with torch.no_grad():
-                base = self.split.head(batch.final[local])
+        if unedited:
             moved = losses.kl(base, logits[local])
             values = values + losses.per_text(moved, text[local], n, mean=False)
         return values
@@ -210,8 +215,8 @@ def _micro_batches(examples: Sequence[Example]) -> Iterator[list[Example]]:
     """Batches of texts of about one length, so that little is computed on padding."""
     batch: list[Example] = []
     for example in sorted(examples, key=lambda e: -e.suffix.length):
-        full = len(batch) == MICRO_BATCH
-        if batch and (full or example.suffix.length < batch[0].suffix.length - SUFFIX_STEP):
+        shorter = bool(batch) and example.suffix.length < batch[0].suffix.length - SUFFIX_STEP
+        if len(batch) == MICRO_BATCH or (shorter and len(batch) >= WORTHWHILE):
             yield batch
             batch = []
         batch.append(example)
