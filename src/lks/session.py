@@ -57,6 +57,7 @@ def trained(
     **options: Any,
 ) -> Pack:
     """`scalpel.train_pack` with a progress bar and peak memory; options go through."""
+
     def report(made: PromptReport) -> None:
         say(str(made), quiet or made.all_own)
 
