@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lks import demo
 from lks.backbone import Backbone, default_threads
 from lks.demo import UNRELATED, facts
 from lks.editor import UneditedModel
@@ -51,6 +52,16 @@ def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     assert edited.score(unrelated) == base.score(unrelated)
     edited.remove([edit.id for edit in chosen])
     assert edited.score(pairs) == before
+
+
+def test_the_demo_tells_its_story(real: Backbone, capsys: pytest.CaptureFixture) -> None:
+    result = demo.run(real, limit=3, epochs=1, seed=0, quiet=False)
+    assert result["n"] == 3
+    assert result["unrelated_identical"]
+    assert result["undo_identical"]
+    out = capsys.readouterr().out
+    for part in ("Eiffel Tower", "before", "EP", "bit for bit", "lks edit facts.jsonl"):
+        assert part in out
 
 
 def test_the_demo_facts_are_well_formed() -> None:

@@ -20,6 +20,7 @@ from lks.scalpel import ScalpelModel
 from lks.session import trained
 from lks.training.config import TrainingConfig
 
+FACTS, EPOCHS = 100, 15  # what two slow cores do in a few minutes
 SHOWN = 8  # facts whose texts are shown
 UNRELATED = [
     "The chemical symbol for gold is",
@@ -45,9 +46,9 @@ def run(
 ) -> dict[str, Any]:
     """Train, show, score, undo. Returns the scores of `lks eval` and what the undo showed."""
     started = time.monotonic()
-    edits = facts()[:limit]
+    edits = facts()[: limit or FACTS]
     config = TrainingConfig(seed=seed, chat=False)  # half the time; the texts shown are plain
-    config = replace(config, epochs=epochs or config.epochs)
+    config = replace(config, epochs=epochs or EPOCHS)
     say(f"{len(edits)} facts that {backbone.name} knows otherwise", quiet)
     pack = trained(backbone, edits, config, quiet=quiet)
     base, edited = UneditedModel(backbone), ScalpelModel(backbone, pack)
