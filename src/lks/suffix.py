@@ -98,7 +98,7 @@ class SplitModel:
         mask is [b, past + s], positions [b, s]; the cache is read and written if there is one.
         """
         self._entrance.states = states
-        # On a CPU the fused attention's backward pass took half of a step on short suffixes.
+        # On a CPU the fused attention's backward pass took a third of a step on short suffixes.
         kernel = sdpa_kernel(SDPBackend.MATH) if states.device.type == "cpu" else nullcontext()
         try:
             with kernel:
