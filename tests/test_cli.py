@@ -260,13 +260,20 @@ def test_an_interrupt_leaves_a_checkpoint_that_resumes(
         sys.executable, "-m", "lks", "edit", str(facts), "--model", str(model_folder), "--out",
         str(out), "--layer", "1", "--epochs", "100000", "--quiet", "--threads", "1",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True,
+        # where tests run in the background, interrupts may be ignored from birth
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     checkpoint = tmp_path / "p.checkpoint" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "go on with --resume" in one_line(err)
     assert checkpoint.exists()
