@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from conftest import make_backbone, make_edits
 
 from lks.editor import UneditedModel
+from lks.edits import Probe
 from lks.evaluation import metrics
 from lks.evaluation.report import to_html
 from lks.evaluation.runner import evaluate
@@ -97,6 +99,14 @@ def test_the_raw_texts_are_kept_and_shown(models) -> None:
     page = to_html(result)
     assert "Mount Fuji is in" in page
     assert "http" not in page
+
+
+def test_without_free_running_only_forced_scores_are_there(models) -> None:
+    edits = [replace(make_edits()[0], locality=(Probe("Who built the Eiffel Tower?", None, True),))]
+    summary = evaluate(*models, edits, free_running=False).summary()
+    assert set(summary["free_running"].values()) == {None}
+    assert summary["teacher_forced"]["locality"] is not None
+    assert summary["teacher_forced"]["ep"] is not None
 
 
 def test_edits_without_held_out_prompts_have_no_ep(models) -> None:

@@ -20,6 +20,7 @@ from lks.evaluation.metrics import (
 )
 
 KINDS = ("reliability", "generality", "locality")
+ANSWER_TOKENS = 8
 FLUENCY_PROMPT = "{} is known for"
 
 
@@ -36,8 +37,8 @@ class Probe:
     forced: float | None = None
     exact: bool | None = None
     base_forced: float | None = None
-    free: bool = False
-    base_free: bool = False
+    free: bool | None = None
+    base_free: bool | None = None
     before: str = ""
     after: str = ""
 
@@ -114,6 +115,11 @@ def evaluate(
         after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         for probe, old, new in zip(probes, before, after, strict=True):
             _compare_texts(probe, old, new)
+    else:  # locality probes without a target are scored along the unedited model's own answer
+        bare = [probe for probe in probes if not probe.target]
+        answers = base.generate([p.prompt for p in bare], chat=chat, max_new_tokens=ANSWER_TOKENS)
+        for probe, answer in zip(bare, answers, strict=True):
+            probe.before = answer
     on_stage("teacher forcing")
     scored = [probe for probe in probes if probe.target or probe.before]
     pairs = [(probe.prompt, probe.target or probe.before) for probe in scored]
