@@ -286,37 +286,37 @@ class EditSet(Sequence[Edit]):
             EditFileError: the file is missing, empty or not text, or has bad lines; then
                 `problems` has one entry for each, `line N: reason`.
         """
-        numbered, problems = [], []
+        edits, problems = [], []
         first_line: dict[str, int] = {}
-        for number, line in _numbered_lines(Path(path)):
-            if limit is not None and number[0] >= limit:
+        for row, (number, line) in enumerate(_numbered_lines(Path(path))):
+            if limit is not None and row >= limit:
                 break
             try:
                 edit = Edit.from_record(json.loads(line))
             except json.JSONDecodeError as error:
-                problems.append(f"line {number[1]}: not JSON ({error.msg} at column {error.colno})")
+                problems.append(f"line {number}: not JSON ({error.msg} at column {error.colno})")
                 continue
             except EditFileError as error:
-                problems += [f"line {number[1]}: {problem}" for problem in error.problems]
+                problems += [f"line {number}: {problem}" for problem in error.problems]
                 continue
             if edit.id in first_line:
                 earlier = first_line[edit.id]
                 problems.append(
-                    f'line {number[1]}: duplicate id "{edit.id}" (first on line {earlier})'
+                    f'line {number}: duplicate id "{edit.id}" (first on line {earlier})'
                 )
                 continue
-            first_line[edit.id] = number[1]
-            numbered.append(edit)
+            first_line[edit.id] = number
+            edits.append(edit)
         if problems:
             count = f"{len(problems)} bad line{'s' if len(problems) > 1 else ''}"
             raise EditFileError(f"{path}: {count}; mend the file and try again", problems)
-        if not numbered:
+        if not edits:
             raise EditFileError(f"{path}: no edits in it; write one JSON record a line")
-        return cls(numbered)
+        return cls(edits)
 
 
-def _numbered_lines(path: Path) -> Iterator[tuple[tuple[int, int], str]]:
-    """((row index, line number), line) of the lines that are not blank."""
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, line) of the lines that are not blank."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -333,8 +333,6 @@ def _numbered_lines(path: Path) -> Iterator[tuple[tuple[int, int], str]]:
         ) from None
     if "\x00" in text:
         raise EditFileError(f"{path}: a binary file; give a JSONL file of edits")
-    row = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield (row, number), line
-            row += 1
+            yield number, line
