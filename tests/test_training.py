@@ -13,14 +13,14 @@ from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet, Probe
 from lks.errors import EditFileError, InputError, LayerError
-from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form
+from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form, state_size
 from lks.scalpel import ScalpelModel, train_pack
 from lks.scope import Scope
 from lks.suffix import SplitModel
 from lks.training import losses
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import build_examples
-from lks.training.prompts import relation_template, training_prompts
+from lks.training.prompts import training_prompts
 from lks.training.trainer import train
 
 QUICK = TrainingConfig(
@@ -46,8 +46,14 @@ def test_losses_by_hand() -> None:
 def test_forms_by_hand() -> None:
     r, blocks = torch.ones(2, 3), torch.tensor([[1.0] * 3, [2.0] * 3, [4.0] * 3])
     owner = torch.tensor([0, 0, 1])
-    assert apply_form("residual", r, blocks, owner)[:, 0].tolist() == [4.0, 5.0]
-    assert apply_form("replace", r, blocks, owner)[:, 0].tolist() == [1.5, 4.0]
+    assert apply_form("residual", r, blocks, owner, 1.0)[:, 0].tolist() == [4.0, 5.0]
+    assert apply_form("replace", r, blocks, owner, 1.0)[:, 0].tolist() == [1.5, 4.0]
+    sink = torch.tensor([[100.0] * 3, [-3.0] * 3])  # one state far beyond three times s
+    assert apply_form("residual", sink, blocks[:2], owner[1:], 1.0)[:, 0].tolist() == [4.0, -1.0]
+
+
+def test_the_usual_size_is_not_moved_by_a_sink() -> None:
+    assert state_size(torch.tensor([[1.0, -1.0], [2.0, 2.0], [900.0, 0.0]])) == 2.0
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -108,7 +114,24 @@ def test_own_prompts_come_first_and_pool_lends(edits: EditSet) -> None:
     pool = [lender("y", "Yan", "", "In which town is {}?", "Who is {}?")]
     (made,), _ = training_prompts([lone], pool)
     assert made.paraphrases == ("In which town is Zoe?",)
-    assert relation_template(lone) == relation_template(pool[0])
+
+
+def test_one_shared_wording_makes_a_relation() -> None:
+    capital = Edit("a", "Japan", "The capital of Japan is", "x", paraphrases=("Japan is run from",))
+    seat = Edit("b", "Peru", "Which town is Peru run from?", "y", paraphrases=("Peru is run from",))
+    coin = Edit("c", "Cuba", "The coin of Cuba is", "z")
+    (first, second, third), report = training_prompts([capital, seat, coin])
+    assert first.paraphrases == ("Japan is run from", "Which town is Japan run from?")
+    assert second.paraphrases == ("Peru is run from", "The capital of Peru is")
+    assert third.paraphrases == ()
+    assert (report.made_paraphrases, report.without_paraphrases) == (0, 1)
+
+
+def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() -> None:
+    many = [lender(f"e{n}", f"Town{n}", "", f"Form {n} of {{}}?", "") for n in range(6)]
+    assert [len(p.paraphrases) for p in training_prompts(many, most=3)[0]] == [3] * 6
+    other = Edit("o", "Town0", "Form 1 of Town0?", "another answer")
+    assert "Form 1 of Town0?" not in training_prompts([*many, other])[0][0].paraphrases
 
 
 # --- examples -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -100,16 +101,14 @@ def _show(shown: Evaluation, result: dict[str, Any]) -> None:
 
 
 def _texts(title: str, probes: list[Probe]) -> Table:
-    table = Table(title=title, show_lines=False)
-    for name in ("prompt", "before", "after"):
-        table.add_column(name, overflow="fold")
+    table = Table(title=title, box=SIMPLE_HEAD, expand=True, title_justify="left")
+    for name, ratio in (("prompt", 3), ("before", 2), ("after", 2)):
+        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for probe in probes:
         after = Text(_line(probe.after), style="" if probe.free else "yellow")
         table.add_row(Text(probe.prompt), Text(_line(probe.before)), after)
     return table
 
 
-def _line(text: str, most: int = 60) -> str:
-    """A text on one line, cut if it is long."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= most else flat[: most - 1] + "…"
+def _line(text: str) -> str:
+    return " ".join(text.split()) or "–"

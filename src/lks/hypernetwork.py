@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 KINDS = ("linear", "mlp")
 FORMS = ("replace", "residual")
+SINK = 3.0  # states of more than so many times the usual size are shrunk
 
 
 class HyperNetwork(nn.Module):
@@ -53,11 +54,16 @@ class HyperNetwork(nn.Module):
         return self.net((features - self.mean) / self.std)
 
 
-def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor) -> Tensor:
+def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor, scale: float) -> Tensor:
     """R' of each mention from the blocks of its edits.
+
+    The first token of a text can be an attention sink: its state is a hundred times larger than
+    others', and no block would show beside it. In form `residual` an R beyond `SINK` * s is
+    therefore shrunk to that size; other states are taken as they are.
 
     Args:
         form: `replace`, R' = mean of the blocks; `residual`, R' = R + sum of the blocks.
+        scale: s, the root mean square that a state at a mention usually has.
         r: [m, d], hidden states R at the mentions.
         blocks: [k, d], one for each pair of a mention and an edit of its entity.
         owner: [k], the mention that each block belongs to; every mention has at least one.
@@ -66,9 +72,15 @@ def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor) -> Tensor:
     """
     total = torch.zeros_like(r, dtype=blocks.dtype).index_add(0, owner, blocks)
     if form == "residual":
-        return r + total
+        size = r.pow(2).mean(-1, keepdim=True).sqrt()
+        return r * (SINK * scale / size).clamp(max=1) + total
     counts = torch.bincount(owner, minlength=len(r)).clamp(min=1)
     return total / counts[:, None]
+
+
+def state_size(r: Tensor) -> float:
+    """s: the median of the root mean squares of states, [m, d]."""
+    return float(r.float().pow(2).mean(-1).sqrt().median())
 
 
 class KnowledgeBlocks(nn.Module):
@@ -82,7 +94,7 @@ class KnowledgeBlocks(nn.Module):
 
     Args:
         features: [n, d], float32.
-        scale: s, root mean square of R over the edits' own prompts.
+        scale: s, the usual root mean square of R; `state_size` measures it.
         refine: whether there are refinements (form `residual` only).
     """
 
@@ -115,4 +127,4 @@ class KnowledgeBlocks(nn.Module):
 
     def forward(self, r: Tensor, edits: Tensor, owner: Tensor) -> Tensor:
         """R' at m mentions: r [m, d]; edits and owner [k] as in `apply_form`."""
-        return apply_form(self.form, r, self.blocks(edits), owner)
+        return apply_form(self.form, r, self.blocks(edits), owner, self.scale)

@@ -192,7 +192,9 @@ class ScalpelModel:
             own = [stacked[place] for place in places.tolist()]
             counts = torch.tensor([len(part) for part in own], device=device)
             owner = torch.arange(len(own), device=device).repeat_interleave(counts)
-            return apply_form(self.pack.form, r.float(), torch.cat(own), owner)
+            return apply_form(
+                self.pack.form, r.float(), torch.cat(own), owner, self.pack.scale
+            )
 
         places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
         return replacing(self.layer, Plan(len(encoding.texts), *places, blocks))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.edits import Edit
-from lks.hypernetwork import KnowledgeBlocks
+from lks.hypernetwork import KnowledgeBlocks, state_size
 from lks.scope import Scope
 from lks.suffix import SUFFIX_STEP, SplitModel, collate
 from lks.training import checkpoint, losses
@@ -94,9 +94,11 @@ class _Loop:
     ) -> None:
         self.split, self.examples, self.config = split, examples, config
         torch.manual_seed(config.seed)
+        own = [e.suffix for edit in examples for e in edit.reliability]
+        size = state_size(torch.cat([suffix.states[suffix.places] for suffix in own]))
         self.blocks = KnowledgeBlocks(
             features(split.backbone, edits, split.layer), kind=config.hypernetwork,
-            form=config.form, scale=_state_size(examples), refine=config.refine,
+            form=config.form, scale=size, refine=config.refine,
         ).to(split.backbone.device)  # fmt: skip
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(self.blocks.hypernetwork.parameters(), config.lr, weight_decay=0.0)
@@ -203,12 +205,6 @@ def features(backbone: Backbone, edits: Sequence[Edit], layer: int) -> Tensor:
         last = encoding.attention_mask.sum(-1) - 1
         rows.append(states[torch.arange(len(texts), device=last.device), last].float())
     return torch.cat(rows)
-
-
-def _state_size(examples: Sequence[EditExamples]) -> float:
-    """Root mean square of R over the edits' own prompts."""
-    states = [e.suffix.states[e.suffix.places] for own in examples for e in own.reliability]
-    return float(torch.cat(states).float().pow(2).mean().sqrt())
 
 
 def _micro_batches(examples: Sequence[Example]) -> Iterator[list[Example]]:
