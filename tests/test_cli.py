@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from conftest import make_edits
 
 from lks import cli
+from lks.edits import Edit, EditSet
 
 QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1"]
 
@@ -136,6 +138,36 @@ def test_pack_info_and_verify(pack: Path) -> None:
     assert {"schema", "base_model", "layers", "form", "edits", "version", "files"} <= set(info)
     assert run("pack", "info", pack)[0] == 0
     assert run("pack", "verify", pack)[0] == 0
+
+
+def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "mine.pack"
+    shutil.copytree(pack, copy)
+    more = tmp_path / "more.jsonl"
+    EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")]).save(more)
+    quick = ["--epochs", "2", "--threads", "1"]
+    code, text, _ = run("add", copy, more, *quick, "--json")
+    assert code == 0
+    result = json.loads(text)
+    assert {key: result[key] for key in ("added", "edits", "version")} == {
+        "added": 1, "edits": 5, "version": 2,
+    }  # fmt: skip
+    code, _, err = run("add", copy, more, *quick, "--quiet")
+    assert code == 2
+    assert 'duplicate id "wall"' in one_line(err)
+    assert run("remove", copy, "wall", "fuji")[:2] == (0, f"{copy}: 3 edits, version 3\n")
+    _, text, _ = run("scope", copy, "Mount Fuji and the Eiffel Tower", "--json")
+    assert [m["subject"] for m in json.loads(text)["mentions"]] == ["Eiffel Tower"]
+    code, _, err = run("remove", copy, "fuji")
+    assert code == 2
+    assert 'no edit "fuji" in force' in one_line(err)
+    assert run("pack", "rollback", copy, "--to", "1")[:2] == (0, f"{copy}: 4 edits, version 4\n")
+    code, text, _ = run("add", copy, more, "--no-refine", "--quiet", "--threads", "1")
+    assert code == 0
+    assert "1 edits added" in text
+    log = json.loads(run("pack", "log", copy, "--json")[1])
+    assert [line["edits"] for line in log] == [5, 4, 3, 5, 4]
+    assert "remove       wall, fuji" in run("pack", "log", copy)[1]
 
 
 # --- bad input: one clear line, exit code 2 -----------------------------------------------------

@@ -10,7 +10,8 @@ from conftest import make_backbone, make_edits
 from lks import pack as packs
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.hypernetwork import HyperNetwork
-from lks.pack import Pack, verify
+from lks.pack import Pack
+from lks.versions import sha256, verify
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_damaged_manifest(saved: Path) -> None:
 def test_a_hash_that_fits_does_not_make_garbage_a_tensor_file(saved: Path) -> None:
     (saved / "blocks.safetensors").write_bytes(b"\x80\x04K\x01.")  # a pickle
     manifest = json.loads((saved / "manifest.json").read_text())
-    manifest["files"]["blocks.safetensors"] = packs._sha256(saved / "blocks.safetensors")
+    manifest["files"]["blocks.safetensors"] = sha256(saved / "blocks.safetensors")
     (saved / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(PackDamaged, match="cannot be read"):
         Pack.load(saved)

@@ -20,7 +20,7 @@ from lks.suffix import SplitModel
 from lks.training import losses
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import build_examples
-from lks.training.prompts import training_prompts
+from lks.training.prompts import relation_template, training_prompts
 from lks.training.trainer import train
 
 QUICK = TrainingConfig(
@@ -114,17 +114,7 @@ def test_own_prompts_come_first_and_pool_lends(edits: EditSet) -> None:
     pool = [lender("y", "Yan", "", "In which town is {}?", "Who is {}?")]
     (made,), _ = training_prompts([lone], pool)
     assert made.paraphrases == ("In which town is Zoe?",)
-
-
-def test_one_shared_wording_makes_a_relation() -> None:
-    capital = Edit("a", "Japan", "The capital of Japan is", "x", paraphrases=("Japan is run from",))
-    seat = Edit("b", "Peru", "Which town is Peru run from?", "y", paraphrases=("Peru is run from",))
-    coin = Edit("c", "Cuba", "The coin of Cuba is", "z")
-    (first, second, third), report = training_prompts([capital, seat, coin])
-    assert first.paraphrases == ("Japan is run from", "Which town is Japan run from?")
-    assert second.paraphrases == ("Peru is run from", "The capital of Peru is")
-    assert third.paraphrases == ()
-    assert (report.made_paraphrases, report.without_paraphrases) == (0, 1)
+    assert relation_template(lone) == relation_template(pool[0])
 
 
 def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lks.cli_pack import AsJson, PackPath, pack_app, print_json, print_version
 from lks.errors import InputError, LKSError
 
 app = typer.Typer(
@@ -19,7 +20,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-pack_app = typer.Typer(help="Look at packs.", no_args_is_help=True)
 app.add_typer(pack_app, name="pack")
 
 Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
@@ -30,9 +30,7 @@ LayersPath = Annotated[
     str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
 DEFAULT_MODEL = "smollm2-135m"
 
 
@@ -53,7 +51,7 @@ def demo(
         limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
     )  # fmt: skip
     if as_json:
-        _print_json(result)
+        print_json(result)
 
 
 @app.command()
@@ -84,8 +82,8 @@ def edit(
 ) -> None:
     """Train a pack from a file of edits."""
     from lks.edits import EditSet
-    from lks.pack import check_target
     from lks.training.config import TrainingConfig
+    from lks.versions import check_target
 
     given = {
         "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
@@ -118,9 +116,57 @@ def edit(
         "losses": pack.training["losses"],
     }
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+
+
+@app.command()
+def add(
+    pack: PackPath,
+    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
+    refine: Annotated[
+        bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
+    ] = True,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    from lks.edits import EditSet
+
+    new = EditSet.load(edits, limit=limit)
+    _, edited = _edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.session import add_to
+
+    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
+    if as_json:
+        print_json(result)
+    else:
+        print(
+            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
+            f"all; version {result['version']}"
+        )
+
+
+@app.command()
+def remove(
+    pack: PackPath,
+    ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take edits out of a pack. Needs no model; `lks pack rollback` brings them back."""
+    from lks import versions
+
+    manifest = versions.remove(pack, ids)
+    print_version(pack, manifest, as_json)
 
 
 @app.command()
@@ -150,7 +196,7 @@ def ask(
         "fired": [m.to_json() for m in edited.mentions(prompt) if m.fired],
     }
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from lks.console import print_answer
 
@@ -168,19 +214,16 @@ def scope(
 ) -> None:
     """What would fire in a text, and where. Needs no model."""
     from lks.edits import EditSet
-    from lks.pack import EDITS, verify
     from lks.scope import Scope
+    from lks.versions import live_edits, verify
 
     if (text is None) == (file is None):
         raise InputError("give either a text or --file, not both and not neither")
-    if source.is_dir():
-        verify(source)
-        source = source / EDITS
-    found = Scope(EditSet.load(source))
+    found = Scope(live_edits(source, verify(source)) if source.is_dir() else EditSet.load(source))
     for one in [text] if file is None else _texts(file):
         mentions = [mention.to_json() for mention in found.mentions(one or "")]
         if as_json or file is not None:
-            _print_json({"text": one, "mentions": mentions}, indent=None)
+            print_json({"text": one, "mentions": mentions}, indent=None)
         else:
             from lks.console import print_mentions
 
@@ -222,36 +265,9 @@ def evaluate_pack(
     if out is not None:
         _write_report(out, result.to_json())
     if as_json:
-        _print_json(result.summary())
+        print_json(result.summary())
     else:
         print_scores(result.summary())
-
-
-@pack_app.command("info")
-def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
-    """What a pack holds."""
-    from lks.pack import verify
-
-    manifest = verify(pack)
-    if as_json:
-        _print_json(manifest)
-        return
-    for key in ("schema", "version", "layers", "form", "hypernetwork", "edits"):
-        print(f"{key:13} {manifest[key]}")
-    print(f"{'base model':13} {manifest['base_model']['name']}")
-    print(f"{'files':13} {', '.join(manifest['files'])}")
-
-
-@pack_app.command("verify")
-def pack_verify(pack: PackPath, as_json: AsJson = False) -> None:
-    """Check every file of a pack against its hash."""
-    from lks.pack import Pack
-
-    loaded = Pack.load(pack)
-    if as_json:
-        _print_json({"pack": str(pack), "ok": True, "edits": len(loaded.edits)})
-    else:
-        print(f"{pack}: {len(loaded.edits)} edits, all files as they were saved")
 
 
 def main() -> None:
@@ -268,10 +284,6 @@ def main() -> None:
 
 def _show_warning(message: Any, category: Any, *place: Any) -> None:
     print(f"lks: warning: {message}", file=sys.stderr)
-
-
-def _print_json(value: Any, indent: int | None = 2) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def _backbone(

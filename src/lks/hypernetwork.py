@@ -83,7 +83,25 @@ def state_size(r: Tensor) -> float:
     return float(r.float().pow(2).mean(-1).sqrt().median())
 
 
-class KnowledgeBlocks(nn.Module):
+class Blocks(nn.Module):
+    """Blocks that can be trained, and the form in which they are put in."""
+
+    def __init__(self, form: str, scale: float) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"unknown form '{form}'; one of {', '.join(FORMS)}")
+        self.form, self.scale = form, scale
+
+    def blocks(self, edits: Tensor) -> Tensor:
+        """Blocks of the edits with these indices, [k] -> [k, d]."""
+        raise NotImplementedError
+
+    def forward(self, r: Tensor, edits: Tensor, owner: Tensor) -> Tensor:
+        """R' at m mentions: r [m, d]; edits and owner [k] as in `apply_form`."""
+        return apply_form(self.form, r, self.blocks(edits), owner, self.scale)
+
+
+class KnowledgeBlocks(Blocks):
     """Trainable blocks of n edits.
 
         replace    block_e = h(f_e)
@@ -103,12 +121,8 @@ class KnowledgeBlocks(nn.Module):
     def __init__(
         self, features: Tensor, *, kind: str, form: str, scale: float, refine: bool
     ) -> None:
-        super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"unknown form '{form}'; one of {', '.join(FORMS)}")
+        super().__init__(form, scale)
         n, width = features.shape
-        self.form = form
-        self.scale = scale
         residual = form == "residual"
         self.hypernetwork = HyperNetwork(width, kind, zero_init=residual)
         self.register_buffer("features", features)
@@ -119,12 +133,31 @@ class KnowledgeBlocks(nn.Module):
             nn.init.zeros_(self.delta.weight)
 
     def blocks(self, edits: Tensor) -> Tensor:
-        """Blocks of the edits with these indices, [k] -> [k, d]."""
         out = self.hypernetwork(self.features[edits])
         if self.delta is not None:
             out = out + self.delta(edits)
         return out * self.scale if self.form == "residual" else out
 
-    def forward(self, r: Tensor, edits: Tensor, owner: Tensor) -> Tensor:
-        """R' at m mentions: r [m, d]; edits and owner [k] as in `apply_form`."""
-        return apply_form(self.form, r, self.blocks(edits), owner, self.scale)
+
+class RefinedBlocks(Blocks):
+    """Given blocks, the last of which are refined: block_e = given_e + s * delta_e.
+
+    Args:
+        given: [n, d], those of a pack and then those of new edits.
+        known: how many belong to the pack; they stay as they are.
+    """
+
+    given: Tensor
+
+    def __init__(self, given: Tensor, known: int, *, form: str, scale: float) -> None:
+        super().__init__(form, scale)
+        self.register_buffer("given", given)
+        self.known, self.nobody = known, len(given) - known
+        self.delta = nn.Embedding(
+            self.nobody + 1, given.shape[1], padding_idx=self.nobody, sparse=True
+        )
+        nn.init.zeros_(self.delta.weight)
+
+    def blocks(self, edits: Tensor) -> Tensor:
+        new = torch.where(edits < self.known, self.nobody, edits - self.known)
+        return self.given[edits] + self.delta(new) * self.scale

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lks.edits import EditSet
-from lks.errors import EditFileError, OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
-
-SCHEMA = 1
-MANIFEST, EDITS, BLOCKS, HYPERNETWORK = (
-    "manifest.json", "edits.jsonl", "blocks.safetensors", "hypernetwork.safetensors",
-)  # fmt: skip
+from lks import versions
+from lks.edits import Edit, EditSet
+from lks.errors import EditFileError, PackDamaged, PackMismatch
+from lks.versions import HYPERNETWORK
 
 
 @dataclass
@@ -65,32 +58,22 @@ class Pack:
                 )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the pack to a folder, whole or not at all.
+        """Write the pack to a folder as version 1, whole or not at all.
 
         Raises:
             OutputError: there is something already, or the disk says no; nothing is changed then.
         """
         path = Path(path)
-        check_target(path, overwrite=overwrite)
-        with _whole_folder(path) as folder:
-            self.edits.save(folder / EDITS)
-            save_file({"blocks": self.blocks.contiguous().cpu()}, folder / BLOCKS)
-            state = {key: value.contiguous().cpu() for key, value in self.hypernetwork.items()}
-            save_file(state, folder / HYPERNETWORK)
-            manifest = {
-                "schema": SCHEMA,
-                "version": version("latent-knowledge-scalpel"),
-                "base_model": self.base_model,
-                "layers": [self.layer],
-                "form": self.form,
-                "hypernetwork": self.kind,
-                "scale": self.scale,
-                "edits": len(self.edits),
-                "training": self.training,
-                "files": {name: _sha256(folder / name) for name in (EDITS, BLOCKS, HYPERNETWORK)},
-            }
-            text = json.dumps(manifest, indent=2, ensure_ascii=False)
-            (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        versions.check_target(path, overwrite=overwrite)
+        facts = {
+            "base_model": self.base_model, "layers": [self.layer], "form": self.form,
+            "hypernetwork": self.kind, "scale": self.scale, "training": self.training,
+        }  # fmt: skip
+        with versions.whole_folder(path) as folder:
+            _save_part(folder, 1, self.edits, self.blocks)
+            save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
+            ids = [edit.id for edit in self.edits]
+            versions.write_manifest(folder, versions.first_manifest(folder, facts, ids))
 
     @classmethod
     def load(cls, path: str | Path) -> Pack:
@@ -100,17 +83,13 @@ class Pack:
             PackError, PackDamaged, PackTooNew: as their names say.
         """
         path = Path(path)
-        manifest = verify(path)
+        manifest = versions.verify(path)
         try:
-            blocks = load_file(path / BLOCKS)["blocks"]
-            state = load_file(path / HYPERNETWORK)
-            edits = EditSet.load(path / EDITS)
-            if blocks.ndim != 2 or len(blocks) != len(edits):
-                raise PackDamaged(
-                    f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}"
-                )
+            parts = [_load_part(path, part) for part in manifest["parts"]]
             return cls(
-                edits, blocks, state, manifest["base_model"], manifest["layers"][0],
+                EditSet(edit for edits, _ in parts for edit in edits),
+                torch.cat([blocks for _, blocks in parts]),
+                load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
             )  # fmt: skip
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
@@ -119,82 +98,46 @@ class Pack:
             ) from error
 
 
-def verify(path: str | Path) -> dict[str, Any]:
-    """The manifest of a pack, every file checked against its hash."""
+def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
+    """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
+
+    Raises:
+        OutputError: the disk says no, or another process is at it; the pack is as it was then.
+    """
     path = Path(path)
-    if not path.exists() and _previous(path).exists():
-        _previous(path).rename(path)  # a crash came between the two renames of a save
-    if not (path / MANIFEST).is_file():
-        raise PackError(f"{path}: not a pack (no {MANIFEST}); give the folder that lks edit wrote")
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        schema, files = manifest["schema"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PackDamaged(
-            f"{path}: {MANIFEST} cannot be read; restore it or train it again"
-        ) from error
-    if schema > SCHEMA:
-        raise PackTooNew(f"{path}: schema {schema}, this package reads up to {SCHEMA}; update lks")
-    for name in (EDITS, BLOCKS, HYPERNETWORK):
-        if not (path / name).is_file():
-            raise PackDamaged(f"{path}: {name} is missing; restore it or train it again")
-        if files.get(name) != _sha256(path / name):
-            raise PackDamaged(
-                f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
-            )
-    return manifest
+
+    def longer(manifest: dict[str, Any]) -> dict[str, Any]:
+        number = manifest["version"] + 1
+        names = versions.part_names(number)
+        _save_part(path, number, edits, blocks)
+        files = manifest["files"] | {n: versions.sha256(path / n) for n in names.values()}
+        parts = [*manifest["parts"], names | {"removed": []}]
+        return manifest | {
+            "parts": parts, "files": files, "edits": manifest["edits"] + len(edits),
+        }  # fmt: skip
+
+    return versions.change(path, "add", [edit.id for edit in edits], longer)
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputError unless a pack can be written at `path`."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        if not (path / MANIFEST).is_file():
-            raise OutputError(f"{path}: exists and is not a pack; choose another place")
-        if not overwrite:
-            raise OutputError(
-                f"{path}: there is a pack already; choose another place or --overwrite"
-            )
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise _unwritable(path, error) from error
+def _save_part(folder: Path, number: int, edits: EditSet, blocks: Tensor) -> None:
+    names = versions.part_names(number)
+    edits.save(folder / names["edits"])
+    ids = json.dumps([edit.id for edit in edits])
+    save_file(_storable({"blocks": blocks}), folder / names["blocks"], {"ids": ids})
+    for name in names.values():
+        with (folder / name).open("rb") as stream:
+            os.fsync(stream.fileno())
 
 
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path` when the block ends well."""
-    path = path.absolute()
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        if path.exists():
-            shutil.rmtree(_previous(path), ignore_errors=True)
-            path.rename(_previous(path))
-        temporary.chmod(0o755)
-        temporary.rename(path)
-        shutil.rmtree(_previous(path), ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise _unwritable(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _load_part(path: Path, part: Mapping[str, Any]) -> tuple[list[Edit], Tensor]:
+    """Edits of one part that are in force, and their blocks."""
+    blocks, edits = load_file(path / part["blocks"])["blocks"], EditSet.load(path / part["edits"])
+    if blocks.ndim != 2 or len(blocks) != len(edits):
+        raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
+    removed = set(part["removed"])
+    rows = [row for row, edit in enumerate(edits) if edit.id not in removed]
+    return [edits[row] for row in rows], blocks[rows]
 
 
-def _unwritable(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(
-        f"{path}: cannot be written ({reason}); free some space or choose another place"
-    )
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f".{path.name}.previous")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().contiguous().cpu() for key, value in tensors.items()}

@@ -22,7 +22,7 @@ from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError
-from lks.hypernetwork import HyperNetwork, apply_form
+from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
 from lks.replacer import Plan, replacing
 from lks.scope import Mention, Scope
@@ -30,6 +30,9 @@ from lks.training.config import TrainingConfig
 from lks.training.examples import KINDS
 from lks.training.prompts import PromptReport, training_prompts
 from lks.training.trainer import Epoch, features, train
+from lks.training.trainer import refine as train_refinements
+
+ADD_EPOCHS = 20
 
 
 def train_pack(
@@ -56,7 +59,7 @@ def train_pack(
     """
     config = config or TrainingConfig()
     backbone.layer(config.resolve_layer(backbone.n_layers))
-    check_edits_fire(edits)
+    check_edits_fire(edits, Scope(edits))
     started = time.monotonic()
     prompts, report = training_prompts(edits, pool, seed=config.seed)
     on_prompts(report)
@@ -86,9 +89,8 @@ def train_pack(
     )
 
 
-def check_edits_fire(edits: Sequence[Edit]) -> None:
+def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
-    scope = Scope(edits)
     silent = [
         f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
         "or lies inside another edit's longer subject"
@@ -139,31 +141,71 @@ class ScalpelModel:
     def triggered(self, prompts: Sequence[str]) -> list[bool]:
         return [bool(self._scope.fired(prompt)) for prompt in prompts]
 
+    def block(self, edit_id: str) -> Tensor:
+        """The knowledge block of an edit in force, [d]."""
+        return self._blocks[edit_id]
+
     def mentions(self, text: str) -> list[Mention]:
         """The mentions of edited entities in a text, and whether they fire."""
         return self._scope.mentions(text)
 
-    def add(self, edits: Iterable[Edit]) -> None:
-        """Bring edits into force with the blocks that the trained hypernetwork gives them.
+    def add(
+        self,
+        edits: Iterable[Edit],
+        *,
+        refine: bool = True,
+        pool: Iterable[Edit] = (),
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Tensor:
+        """Bring edits into force beside those that are; no other block changes.
 
-        No training: one reading of each feature. How well that does on edits that the
-        hypernetwork has never seen depends on how many it was trained on.
+        A new block starts as what the trained hypernetwork makes of the edit's feature.
+
+        Args:
+            refine: train each new block from there, with the pack's own settings; without it an
+                edit costs one reading of its text, and holds as far as the hypernetwork has learnt
+                to edit facts that it never saw.
+            pool: further edits whose templates may be lent as training prompts.
+            epochs: at most so many; `ADD_EPOCHS` if not given.
+
+        Returns: their blocks, [n, d].
         """
-        new = EditSet(edits)
-        check_edits_fire(new)
+        known, new = list(self._edits.values()), EditSet(edits)
         doubles = [f'duplicate id "{edit.id}"' for edit in new if edit.id in self._edits]
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
+        scope = Scope([*known, *new])
+        check_edits_fire(new, scope)
+        blocks = self._amortised(new)
+        if refine and len(new):
+            config = TrainingConfig.from_json(
+                self.pack.training.get("config", {}) | {"epochs": epochs or ADD_EPOCHS}
+            )
+            given = torch.cat([*(self._blocks[edit.id][None] for edit in known), blocks])
+            refined = RefinedBlocks(
+                given, len(known), form=self.pack.form, scale=self.pack.scale
+            ).to(self.backbone.device)
+            prompts, _ = training_prompts(new, [*known, *pool], seed=config.seed)
+            train_refinements(
+                self.backbone, self.pack.layer, refined, known, new, prompts, config,
+                scope=scope, on_epoch=on_epoch,
+            )  # fmt: skip
+            with torch.no_grad():
+                blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
+        for edit, block in zip(new, blocks, strict=True):
+            self._edits[edit.id], self._blocks[edit.id] = edit, block
+        self._scope = scope
+        return blocks
+
+    def _amortised(self, edits: Sequence[Edit]) -> Tensor:
+        """What the trained hypernetwork makes of the edits' features, [n, d]."""
         hypernetwork = HyperNetwork(self.backbone.width, self.pack.kind)
         hypernetwork.load_state_dict(self.pack.hypernetwork)
-        read = features(self.backbone, new, self.pack.layer)
+        read = features(self.backbone, edits, self.pack.layer)
         with torch.no_grad():
-            blocks = hypernetwork(read.cpu())
-        if self.pack.form == "residual":
-            blocks = blocks * self.pack.scale
-        for edit, block in zip(new, blocks.to(self.backbone.device), strict=True):
-            self._edits[edit.id], self._blocks[edit.id] = edit, block
-        self._scope = Scope(self._edits.values())
+            blocks = hypernetwork.to(read.device)(read)
+        return blocks * self.pack.scale if self.pack.form == "residual" else blocks
 
     def remove(self, edit_ids: Iterable[str]) -> None:
         """Take edits out; KeyError for an unknown id, and nothing is removed then."""
@@ -192,9 +234,7 @@ class ScalpelModel:
             own = [stacked[place] for place in places.tolist()]
             counts = torch.tensor([len(part) for part in own], device=device)
             owner = torch.arange(len(own), device=device).repeat_interleave(counts)
-            return apply_form(
-                self.pack.form, r.float(), torch.cat(own), owner, self.pack.scale
-            )
+            return apply_form(self.pack.form, r.float(), torch.cat(own), owner, self.pack.scale)
 
         places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
         return replacing(self.layer, Plan(len(encoding.texts), *places, blocks))

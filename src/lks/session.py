@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from lks.backbone import Backbone
 from lks.console import say, training_progress
 from lks.edits import Edit, EditSet
 from lks.errors import TrainingInterrupted
-from lks.pack import Pack
+from lks.pack import Pack, append
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
 from lks.training.prompts import PromptReport
 
@@ -45,6 +47,32 @@ def train_to(
     pack.save(out, overwrite=overwrite)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return pack
+
+
+def add_to(
+    path: Path,
+    model: ScalpelModel,
+    new: EditSet,
+    *,
+    refine: bool,
+    epochs: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Add edits to a loaded pack and to its folder; what `lks add --json` prints."""
+    started = time.monotonic()
+    try:
+        with training_progress(epochs or scalpel.ADD_EPOCHS, quiet or not refine) as on_epoch:
+            blocks = model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted("interrupted; the pack is as it was") from None
+    manifest = append(path, new, blocks)
+    return {
+        "pack": str(path),
+        "added": len(new),
+        "edits": manifest["edits"],
+        "version": manifest["version"],
+        "seconds": round(time.monotonic() - started, 2),
+    }
 
 
 def trained(

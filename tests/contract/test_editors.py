@@ -169,6 +169,24 @@ def test_lks_remove_of_an_unknown_id_changes_nothing() -> None:
             model.add([edits.by_id("fuji")])
 
 
+def test_lks_adds_by_training_the_new_blocks_alone() -> None:
+    backbone, edits = make_backbone("llama", chat=True), make_edits()
+    new = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London", aliases=("Lady A",))
+    asked = [(new.prompt, new.target)]
+    gained = {}
+    with Scalpel(config=CONFIG).apply(backbone, edits) as model:
+        untouched = {edit.id: model.block(edit.id).clone() for edit in edits}
+        before = model.score(asked)[0].logprobs
+        for refine in (False, True):
+            (block,) = model.add([new], refine=refine)
+            assert torch.equal(block, model.block("ada-job"))
+            gained[refine] = sum(model.score(asked)[0].logprobs) - sum(before)
+            assert all(torch.equal(model.block(key), value) for key, value in untouched.items())
+            model.remove(["ada-job"])
+        assert model.score(asked)[0].logprobs == before
+    assert gained[True] > max(0.0, gained[False])
+
+
 def test_unknown_editors_are_answered_with_advice() -> None:
     with pytest.raises(InputError, match="did you mean unedited"):
         editor("unedit")

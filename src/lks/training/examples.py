@@ -64,10 +64,14 @@ def build_examples(
     *,
     chat: bool,
     kl_tokens: int,
+    known: Sequence[Edit] = (),
 ) -> tuple[list[EditExamples], int]:
-    """Examples of every edit, and how many texts were left out because no edit fires in them."""
+    """Examples of every edit, and how many texts were left out because no edit fires in them.
+
+    Edits are numbered in the order of their blocks: `known` ones, which may fire too, and `edits`.
+    """
     backbone = split.backbone
-    index = {edit.id: i for i, edit in enumerate(edits)}
+    index = {edit.id: i for i, edit in enumerate([*known, *edits])}
     styles = (False, True) if chat and backbone.has_chat else (False,)
     texts = [text for style in styles for text in _texts(backbone, edits, prompts, style)]
     rows, kept, dropped = [], [], 0

@@ -1,9 +1,8 @@
-"""Training prompts of each edit: its own, and those that other edits of its relation lend.
+"""Training prompts of each edit: its own, or made from other edits' templates.
 
-A relation is a set of templates: texts with the subject cut out. Edits that share a template, be it
-of their prompts or of their paraphrases, ask about one relation, and lend each other their wordings
-and locality prompts with the borrower's subject put in. So blocks learn the fact and not a wording.
-A text that stands anywhere as a held-out prompt is never used.
+An edit's relation template is its prompt with the subject cut out. Where an edit brings no
+paraphrases (or no locality prompts) of its own, other edits of the same template lend theirs, with
+this edit's subject put in. A text that stands anywhere as a held-out prompt is never used.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class TrainingPrompts:
 
 @dataclass(frozen=True)
 class PromptReport:
-    """How the prompts came about, counted in edits; `made` are those that bring none of a kind."""
+    """How the prompts came about, counted in edits."""
 
     edits: int
     made_paraphrases: int
@@ -52,38 +51,35 @@ class PromptReport:
 def training_prompts(
     edits: Sequence[Edit], pool: Iterable[Edit] = (), *, most: int = 8, seed: int = 0
 ) -> tuple[list[TrainingPrompts], PromptReport]:
-    """Prompts for every edit: its own, filled up with lent ones to `most` paraphrases.
-
-    Locality prompts are lent only to edits that bring none.
+    """Prompts for every edit, at most `most` of each kind lent to one edit.
 
     Args:
         pool: more edits whose templates may be lent, besides `edits` themselves.
     """
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
-    relations = _Relations(lenders)
     held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
     asked = {same_text(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
-    wordings = relations.templates(lambda e: (e.prompt, *e.paraphrases, *e.generality))
-    probes = relations.templates(lambda e: (probe.prompt for probe in e.locality))
+    paraphrase_forms = _templates(lenders, lambda e: (*e.paraphrases, *e.generality))
+    locality_forms = _templates(lenders, lambda e: (probe.prompt for probe in e.locality))
 
     taken = held_out | asked
 
-    def lent(edit: Edit, own: tuple[str, ...], forms: dict[str, list[str]]) -> tuple[str, ...]:
-        candidates = list(forms[relations.of(edit)])
+    def lent(edit: Edit, forms: dict[str, list[str]]) -> tuple[str, ...]:
+        candidates = list(forms[relation_template(edit)])
         random.Random(f"{seed} {edit.id}").shuffle(candidates)
-        made = {same_text(text): text for text in own}
+        made: dict[str, str] = {}
         for form in candidates:
-            if len(made) >= most:
-                break
             text = form.replace(SLOT, edit.subject)
             if same_text(text) not in taken:
                 made.setdefault(same_text(text), text)
+            if len(made) == most:
+                break
         return tuple(made.values())
 
     prompts = [
         TrainingPrompts(
-            lent(edit, edit.paraphrases, wordings),
-            edit.training_locality or lent(edit, (), probes),
+            edit.paraphrases or lent(edit, paraphrase_forms),
+            edit.training_locality or lent(edit, locality_forms),
         )
         for edit in edits
     ]
@@ -102,36 +98,19 @@ def template(text: str, subject: str) -> str:
     return re.sub(re.escape(subject), SLOT, text, flags=re.IGNORECASE)
 
 
-class _Relations:
-    """Groups of templates that some edits share."""
-
-    def __init__(self, edits: Sequence[Edit]) -> None:
-        self._edits = edits
-        self._parent: dict[str, str] = {}
-        for edit in edits:
-            first, *others = (_key(edit, text) for text in (edit.prompt, *edit.paraphrases))
-            for other in others:
-                self._parent[self._root(other)] = self._root(first)
-
-    def of(self, edit: Edit) -> str:
-        """A name of the edit's relation."""
-        return self._root(_key(edit, edit.prompt))
-
-    def templates(self, texts: Callable[[Edit], Iterable[str]]) -> dict[str, list[str]]:
-        """Templates that the edits of each relation bring, each once, in a fixed order."""
-        found: dict[str, dict[str, None]] = defaultdict(dict)
-        for edit in self._edits:
-            for text in texts(edit):
-                form = template(text, edit.subject)
-                if SLOT in form:
-                    found[self.of(edit)][form] = None
-        return defaultdict(list, {relation: list(forms) for relation, forms in found.items()})
-
-    def _root(self, key: str) -> str:
-        while (above := self._parent.setdefault(key, key)) != key:
-            key = self._parent[key] = self._parent[above]
-        return key
+def relation_template(edit: Edit) -> str:
+    """Key of the edit's relation."""
+    return same_text(template(edit.prompt, edit.subject))
 
 
-def _key(edit: Edit, text: str) -> str:
-    return same_text(template(text, edit.subject))
+def _templates(
+    edits: Iterable[Edit], texts: Callable[[Edit], Iterable[str]]
+) -> dict[str, list[str]]:
+    """Templates that the edits of each relation bring, each once, in a fixed order."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for edit in edits:
+        for text in texts(edit):
+            form = template(text, edit.subject)
+            if SLOT in form:
+                found[relation_template(edit)][form] = None
+    return defaultdict(list, {relation: list(forms) for relation, forms in found.items()})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.edits import Edit
-from lks.hypernetwork import KnowledgeBlocks, state_size
+from lks.hypernetwork import Blocks, KnowledgeBlocks, RefinedBlocks, state_size
 from lks.scope import Scope
 from lks.suffix import SUFFIX_STEP, SplitModel, collate
 from lks.training import checkpoint, losses
@@ -69,8 +69,13 @@ def train(
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens
     )
-    loop = _Loop(split, edits, examples, config)
-    trained = Trained(loop.blocks, layer, dropped_texts=dropped)
+    torch.manual_seed(config.seed)
+    blocks = KnowledgeBlocks(
+        features(backbone, edits, layer), kind=config.hypernetwork, form=config.form,
+        scale=_usual_size(examples), refine=config.refine,
+    ).to(backbone.device)  # fmt: skip
+    loop = _Loop(split, blocks, examples, config)
+    trained = Trained(blocks, layer, dropped_texts=dropped)
     if resume and checkpoints is not None:
         trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
     while len(trained.epochs) < config.epochs and not _settled(trained.epochs, config):
@@ -82,31 +87,56 @@ def train(
     return trained
 
 
+def refine(
+    backbone: Backbone,
+    layer: int,
+    blocks: RefinedBlocks,
+    known: Sequence[Edit],
+    new: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    config: TrainingConfig,
+    *,
+    scope: Scope,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> list[Epoch]:
+    """Train the refinements of new edits beside those that a pack has; nothing else moves.
+
+    Args:
+        blocks: of `known` and `new`, in this order.
+        prompts: training prompts of the new edits.
+        scope: of all of them.
+    """
+    split = SplitModel(backbone, layer, _precision(config.precision, backbone))
+    examples, _ = build_examples(
+        split, new, prompts, scope, chat=config.chat, kl_tokens=config.kl_tokens, known=known
+    )
+    loop = _Loop(split, blocks, examples, config)
+    epochs: list[Epoch] = []
+    while len(epochs) < config.epochs and not _settled(epochs, config):
+        epochs.append(loop.epoch(len(epochs)))
+        on_epoch(epochs[-1])
+    return epochs
+
+
 class _Loop:
     """The trainable parts and the steps over them."""
 
     def __init__(
         self,
         split: SplitModel,
-        edits: Sequence[Edit],
+        blocks: Blocks,
         examples: list[EditExamples],
         config: TrainingConfig,
     ) -> None:
-        self.split, self.examples, self.config = split, examples, config
-        torch.manual_seed(config.seed)
-        own = [e.suffix for edit in examples for e in edit.reliability]
-        size = state_size(torch.cat([suffix.states[suffix.places] for suffix in own]))
-        self.blocks = KnowledgeBlocks(
-            features(split.backbone, edits, split.layer), kind=config.hypernetwork,
-            form=config.form, scale=size, refine=config.refine,
-        ).to(split.backbone.device)  # fmt: skip
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(self.blocks.hypernetwork.parameters(), config.lr, weight_decay=0.0)
-        ]
-        if self.blocks.delta is not None:
-            self.optimizers.append(
-                torch.optim.SparseAdam(list(self.blocks.delta.parameters()), config.refine_lr)
-            )
+        self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
+        parts = dict(blocks.named_children())
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if "hypernetwork" in parts:
+            dense = parts["hypernetwork"].parameters()
+            self.optimizers.append(torch.optim.AdamW(dense, config.lr, weight_decay=0.0))
+        if "delta" in parts:
+            sparse = list(parts["delta"].parameters())
+            self.optimizers.append(torch.optim.SparseAdam(sparse, config.refine_lr))
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
     def state(self) -> checkpoint.State:
@@ -205,6 +235,12 @@ def features(backbone: Backbone, edits: Sequence[Edit], layer: int) -> Tensor:
         last = encoding.attention_mask.sum(-1) - 1
         rows.append(states[torch.arange(len(texts), device=last.device), last].float())
     return torch.cat(rows)
+
+
+def _usual_size(examples: Sequence[EditExamples]) -> float:
+    """s: of R over the edits' own prompts."""
+    own = [example.suffix for edit in examples for example in edit.reliability]
+    return state_size(torch.cat([suffix.states[suffix.places] for suffix in own]))
 
 
 def _micro_batches(examples: Sequence[Example]) -> Iterator[list[Example]]:

@@ -1,0 +1,85 @@
+"""`lks pack ...`: what a pack holds, its hashes and its versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
+
+
+@pack_app.command("info")
+def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
+    """What a pack holds."""
+    from lks.versions import verify
+
+    manifest = verify(pack)
+    if as_json:
+        print_json(manifest)
+        return
+    for key in ("schema", "lks", "version", "layers", "form", "hypernetwork", "edits"):
+        print(f"{key:13} {manifest[key]}")
+    print(f"{'base model':13} {manifest['base_model']['name']}")
+    print(f"{'files':13} {', '.join(manifest['files'])}")
+
+
+@pack_app.command("verify")
+def pack_verify(pack: PackPath, as_json: AsJson = False) -> None:
+    """Check every file of a pack against its hash."""
+    from lks.pack import Pack
+
+    loaded = Pack.load(pack)
+    if as_json:
+        print_json({"pack": str(pack), "ok": True, "edits": len(loaded.edits)})
+    else:
+        print(f"{pack}: {len(loaded.edits)} edits, all files as they were saved")
+
+
+@pack_app.command("log")
+def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
+    """The versions of a pack, the newest first."""
+    from lks.versions import history
+
+    lines = [
+        {key: manifest[key] for key in ("version", "edits", "change", "parent")}
+        for manifest in history(pack)
+    ]
+    if as_json:
+        print_json(lines)
+        return
+    for line in lines:
+        change = line["change"]
+        named = ", ".join(change["edits"]) if change["action"] in ("add", "remove") else ""
+        more = ", ..." if named and change["count"] > len(change["edits"]) else ""
+        what = f"{change['action']:12} {named}{more}".rstrip()
+        print(f"{line['version']:4}  {change['at']}  {line['edits']:6} edits  {what}")
+
+
+@pack_app.command("rollback")
+def pack_rollback(
+    pack: PackPath,
+    to: Annotated[int | None, typer.Option(help="A version; else the one before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring an earlier version back, as a new one."""
+    from lks.versions import rollback
+
+    print_version(pack, rollback(pack, to), as_json)
+
+
+def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
+    """Where a pack stands after a change."""
+    if as_json:
+        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
+    else:
+        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A result for scripts."""
+    print(json.dumps(value, ensure_ascii=False, indent=indent))

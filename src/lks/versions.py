@@ -1,0 +1,247 @@
+"""A pack's folder: manifest, hashes, versions. Without torch, so that small changes are instant.
+
+A change never rewrites a file of tensors or edits: it adds files or leaves some edits out, and puts
+a new manifest in place, which names the hash of the one before. Older manifests stay in `history/`,
+so a rollback is a new version with an old list. Killed at any moment, a pack is the old version or
+the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+
+from lks.edits import EditSet
+from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
+
+SCHEMA = 1
+MANIFEST, HYPERNETWORK, HISTORY = "manifest.json", "hypernetwork.safetensors", "history"
+LOCK_SECONDS = 10
+NAMED = 20  # edits named in a line of the history
+Manifest = dict[str, Any]
+
+
+def part_names(number: int) -> dict[str, str]:
+    """Names of the files that version `number` brings: its edits and their blocks."""
+    suffix = "" if number == 1 else f"-{number}"
+    return {"edits": f"edits{suffix}.jsonl", "blocks": f"blocks{suffix}.safetensors"}
+
+
+def first_manifest(folder: Path, facts: Manifest, ids: Sequence[str]) -> Manifest:
+    """Manifest of a new pack whose files stand in `folder`; `facts` are of the pack as a whole."""
+    names = part_names(1)
+    files = {name: sha256(folder / name) for name in (*names.values(), HYPERNETWORK)}
+    manifest = {"schema": SCHEMA, "lks": version("latent-knowledge-scalpel"), **facts}
+    manifest |= {"parts": [names | {"removed": []}], "files": files, "edits": len(ids)}
+    return manifest | {"version": 1, "parent": None, "change": _change("train", ids)}
+
+
+def read(path: Path) -> Manifest:
+    """The manifest of a pack; its files are not looked at.
+
+    Raises:
+        PackError, PackDamaged, PackTooNew: as their names say.
+    """
+    if not path.exists() and _previous(path).exists():
+        _previous(path).rename(path)  # a crash came between the two renames of a save
+    if not (path / MANIFEST).is_file():
+        raise PackError(f"{path}: not a pack (no {MANIFEST}); give the folder that lks edit wrote")
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        schema = manifest["schema"]
+        if schema > SCHEMA:
+            raise PackTooNew(
+                f"{path}: schema {schema}, this package reads up to {SCHEMA}; update lks"
+            )
+        for key in ("version", "parts", "files", "edits", "parent", "change"):
+            manifest[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackDamaged(
+            f"{path}: {MANIFEST} cannot be read; restore it or train it again"
+        ) from error
+    return manifest
+
+
+def verify(path: str | Path) -> Manifest:
+    """The manifest of a pack, every file of it and of its history checked against its hash."""
+    path = Path(path)
+    manifest = read(path)
+    for name, digest in manifest["files"].items():
+        if not (path / name).is_file():
+            raise PackDamaged(f"{path}: {name} is missing; restore it or train it again")
+        if digest != sha256(path / name):
+            raise PackDamaged(
+                f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
+            )
+    expected = {HYPERNETWORK, *(part[key] for part in manifest["parts"] for key in part_names(1))}
+    missing = sorted(expected - manifest["files"].keys())
+    if missing:
+        raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
+    history(path)
+    return manifest
+
+
+def history(path: Path) -> list[Manifest]:
+    """The manifests of all versions, the newest first, each checked against its child's note."""
+    found = [read(path)]
+    while (digest := found[-1]["parent"]) is not None:
+        older = path / HISTORY / f"{found[-1]['version'] - 1}.json"
+        if not older.is_file() or sha256(older) != digest:
+            raise PackDamaged(
+                f"{path}: {HISTORY}/{older.name} is missing or changed; restore it or train again"
+            )
+        found.append(json.loads(older.read_text(encoding="utf-8")))
+    return found
+
+
+def live_edits(path: Path, manifest: Manifest) -> EditSet:
+    """The edits in force."""
+    return EditSet(
+        edit
+        for part in manifest["parts"]
+        for edit in EditSet.load(path / part["edits"])
+        if edit.id not in part["removed"]
+    )
+
+
+def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
+    """A new version without these edits; InputError if one is not in force, and nothing changes."""
+    path, gone = Path(path), list(dict.fromkeys(ids))
+
+    def without(manifest: Manifest) -> Manifest:
+        left = set(gone)
+        parts = []
+        for part in manifest["parts"]:
+            here = left & (_part_ids(path / part["blocks"]) - set(part["removed"]))
+            parts.append(part | {"removed": sorted({*part["removed"], *here})})
+            left -= here
+        if left:
+            names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
+            raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
+        return manifest | {"parts": parts, "edits": manifest["edits"] - len(gone)}
+
+    return change(path, "remove", gone, without)
+
+
+def rollback(path: str | Path, to: int | None = None) -> Manifest:
+    """A new version with the edits of version `to`; of the one before, if not given."""
+    path = Path(path)
+    versions = {manifest["version"]: manifest for manifest in history(path)}
+    target = max(versions) - 1 if to is None else to
+    if target not in versions:
+        raise InputError(f"{path}: no version {target}; there are 1 to {max(versions)}")
+    old = versions[target]
+    kept = {key: old[key] for key in ("parts", "files", "edits", "training")}
+    return change(path, f"rollback to {target}", [], lambda manifest: manifest | kept)
+
+
+def change(
+    path: Path, action: str, ids: Sequence[str], make: Callable[[Manifest], Manifest]
+) -> Manifest:
+    """Put the manifest that `make` makes from the present one in place, as a new version."""
+    try:
+        with FileLock(path / ".lock", timeout=LOCK_SECONDS):
+            present = read(path)
+            number = present["version"]
+            made = make(present) | {"version": number + 1, "change": _change(action, ids)}
+            (path / HISTORY).mkdir(exist_ok=True)
+            kept = path / HISTORY / f"{number}.json"
+            write_whole(kept, (path / MANIFEST).read_bytes())
+            write_manifest(path, made | {"parent": sha256(kept)})
+            return read(path)
+    except Timeout as error:
+        raise OutputError(f"{path}: another process is changing it; try again later") from error
+    except (OSError, SafetensorError) as error:
+        raise unwritable(path, error) from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    write_whole(path / MANIFEST, text.encode())
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputError unless a pack can be written at `path`."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if not (path / MANIFEST).is_file():
+            raise OutputError(f"{path}: exists and is not a pack; choose another place")
+        if not overwrite:
+            raise OutputError(
+                f"{path}: there is a pack already; choose another place or --overwrite"
+            )
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` when the block ends well."""
+    path = path.absolute()
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        if path.exists():
+            shutil.rmtree(_previous(path), ignore_errors=True)
+            path.rename(_previous(path))
+        temporary.chmod(0o755)
+        temporary.rename(path)
+        shutil.rmtree(_previous(path), ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unwritable(path: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(
+        f"{path}: cannot be written ({reason}); free some space or choose another place"
+    )
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f".{path.name}.previous")
+
+
+def _part_ids(blocks: Path) -> set[str]:
+    with safe_open(blocks, framework="numpy") as stored:
+        return set(json.loads(stored.metadata()["ids"]))
+
+
+def _change(action: str, ids: Sequence[str]) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"action": action, "count": len(ids), "edits": list(ids[:NAMED]), "at": now}

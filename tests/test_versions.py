@@ -1,0 +1,146 @@
+"""Changes of a pack: adding, removing, rolling back, and being killed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+from filelock import FileLock
+
+from lks import versions
+from lks.edits import Edit, EditSet
+from lks.errors import InputError, OutputError, PackDamaged
+from lks.hypernetwork import HyperNetwork
+from lks.pack import Pack, append
+
+BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    edits = make_edits()
+    torch.manual_seed(0)
+    Pack(
+        edits=edits, blocks=torch.randn(len(edits), 32),
+        hypernetwork=dict(HyperNetwork(32).state_dict()),
+        base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
+        scale=1.5, training={"epochs": 3},
+    ).save(tmp_path / "facts.pack")  # fmt: skip
+    return tmp_path / "facts.pack"
+
+
+def held(path: Path) -> dict[str, list[float]]:
+    """The blocks in force, by edit."""
+    pack = Pack.load(path)
+    return {edit.id: block.tolist() for edit, block in zip(pack.edits, pack.blocks, strict=True)}
+
+
+def test_add_then_remove_is_never_added(path: Path) -> None:
+    before = held(path)
+    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    assert held(path) == before | {"wall": [1.0] * 32}
+    manifest = versions.remove(path, ["wall"])
+    assert held(path) == before
+    assert (manifest["version"], manifest["edits"]) == (3, 4)
+    append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
+    assert held(path)["wall"] == [0.0] * 32
+
+
+def test_removing_leaves_the_others_and_takes_several(path: Path) -> None:
+    before = held(path)
+    versions.remove(path, ["fuji", "eiffel", "fuji"])
+    assert held(path) == {key: before[key] for key in ("ada-born", "ada-tongue")}
+    assert [edit.id for edit in versions.live_edits(path, versions.read(path))] == list(held(path))
+    versions.remove(path, ["ada-born", "ada-tongue"])
+    assert held(path) == {}
+
+
+def test_unknown_ids_change_nothing(path: Path) -> None:
+    before = (path / "manifest.json").read_bytes()
+    with pytest.raises(InputError, match='no edit "nobody", "wall" in force'):
+        versions.remove(path, ["fuji", "nobody", "wall"])
+    versions.remove(path, ["fuji"])
+    with pytest.raises(InputError, match='no edit "fuji" in force'):
+        versions.remove(path, ["fuji"])
+    assert (path / "history" / "1.json").read_bytes() == before
+
+
+def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
+    first = held(path)
+    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    second = held(path)
+    versions.remove(path, ["eiffel"])
+    versions.rollback(path)
+    assert held(path) == second
+    versions.rollback(path, 1)
+    assert held(path) == first
+    with pytest.raises(InputError, match="no version 9; there are 1 to 5"):
+        versions.rollback(path, 9)
+    log = versions.history(path)
+    actions = [manifest["change"]["action"] for manifest in log]
+    assert actions == ["rollback to 1", "rollback to 2", "remove", "add", "train"]
+    assert [manifest["version"] for manifest in log] == [5, 4, 3, 2, 1]
+    assert log[2]["change"]["edits"] == ["eiffel"]
+
+
+def test_the_history_is_checked(path: Path) -> None:
+    versions.remove(path, ["fuji"])
+    old = path / "history" / "1.json"
+    old.write_text(old.read_text().replace("fuji", "etna") + " ")
+    with pytest.raises(PackDamaged, match=r"history/1\.json is missing or changed"):
+        Pack.load(path)
+
+
+def test_a_full_disk_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = held(path)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(versions, "write_manifest", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        versions.remove(path, ["fuji"])
+    with pytest.raises(OutputError, match="No space left on device"):
+        append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    assert held(path) == before
+
+
+def test_one_change_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "LOCK_SECONDS", 0)
+    with FileLock(path / ".lock"):
+        with pytest.raises(OutputError, match="another process is changing it"):
+            versions.remove(path, ["fuji"])
+    versions.remove(path, ["fuji"])
+
+
+def _change_for_ever(path: Path) -> None:
+    for number in range(10**6):
+        edit = Edit(f"e{number}", "Berlin Wall", "The Berlin Wall stood in", "Lima")
+        append(path, EditSet([edit]), torch.full((1, 32), float(number)))
+        versions.remove(path, [edit.id])
+
+
+def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> None:
+    rng, before, changed = random.Random(0), held(path), 0
+    for attempt in range(12):
+        copy = tmp_path / f"copy{attempt}.pack"
+        shutil.copytree(path, copy)
+        process = multiprocessing.get_context("fork").Process(target=_change_for_ever, args=(copy,))
+        process.start()
+        time.sleep(rng.uniform(0.01, 0.3))
+        process.kill()
+        process.join()
+        after = held(copy)
+        assert len(after) in (4, 5)
+        assert {key: after[key] for key in before} == before
+        changed += versions.read(copy)["version"] > 1
+        versions.remove(copy, ["fuji"])  # and it can be changed further
+        json.loads((copy / "manifest.json").read_text())
+    assert changed > 3
