@@ -51,6 +51,9 @@ def test_add_then_remove_is_never_added(path: Path) -> None:
     assert (manifest["version"], manifest["edits"]) == (3, 4)
     append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
     assert held(path)["wall"] == [0.0] * 32
+    with pytest.raises(InputError, match="holds wall already"):
+        append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    assert held(path)["wall"] == [0.0] * 32
 
 
 def test_removing_leaves_the_others_and_takes_several(path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lks import versions
 from lks.edits import Edit, EditSet
-from lks.errors import EditFileError, PackDamaged, PackMismatch
+from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.versions import HYPERNETWORK
 
 
@@ -102,11 +102,15 @@ def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
     Raises:
+        InputError: an id is in force there already.
         OutputError: the disk says no, or another process is at it; the pack is as it was then.
     """
     path = Path(path)
 
     def longer(manifest: dict[str, Any]) -> dict[str, Any]:
+        taken = versions.live_ids(path, manifest) & {edit.id for edit in edits}
+        if taken:
+            raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks)

@@ -116,6 +116,11 @@ def live_edits(path: Path, manifest: Manifest) -> EditSet:
     )
 
 
+def live_ids(path: Path, manifest: Manifest) -> set[str]:
+    """Ids of the edits in force; much quicker than reading the edits."""
+    return set().union(*(_part_ids(path, part) for part in manifest["parts"]))
+
+
 def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
     """A new version without these edits; InputError if one is not in force, and nothing changes."""
     path, gone = Path(path), list(dict.fromkeys(ids))
@@ -124,7 +129,7 @@ def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
         left = set(gone)
         parts = []
         for part in manifest["parts"]:
-            here = left & (_part_ids(path / part["blocks"]) - set(part["removed"]))
+            here = left & _part_ids(path, part)
             parts.append(part | {"removed": sorted({*part["removed"], *here})})
             left -= here
         if left:
@@ -237,9 +242,10 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def _part_ids(blocks: Path) -> set[str]:
-    with safe_open(blocks, framework="numpy") as stored:
-        return set(json.loads(stored.metadata()["ids"]))
+def _part_ids(path: Path, part: Manifest) -> set[str]:
+    """Ids of the edits of one part that are in force."""
+    with safe_open(path / part["blocks"], framework="numpy") as stored:
+        return set(json.loads(stored.metadata()["ids"])) - set(part["removed"])
 
 
 def _change(action: str, ids: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""Seconds an epoch of training: whole forward passes against the suffix engine, in one run.
+
+    python benchmarks/train_speed.py zsre.jsonl --limit 100
+
+Both take each edit's prompt, one paraphrase and one locality prompt, plain. The straightforward way
+is in float32; each step reads the features, the unedited and the edited texts with the whole model
+and makes logits for every token. It is timed on `--sample` edits and scaled up. The bound is what
+the engine's matrix products alone would take at the speed measured for large ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from _record import RESULTS, environment
+from torch import Tensor
+
+from lks.backbone import Backbone, default_threads
+from lks.edits import Edit, EditSet
+from lks.hypernetwork import KnowledgeBlocks
+from lks.replacer import Plan, replacing
+from lks.scope import Scope
+from lks.suffix import SplitModel
+from lks.training import losses, trainer
+from lks.training.config import TrainingConfig
+from lks.training.examples import EditExamples, build_examples
+from lks.training.prompts import TrainingPrompts, training_prompts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--sample", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--model", default="smollm2-135m")
+    options = parser.parse_args()
+    torch.set_num_threads(default_threads())
+    backbone = Backbone.load(options.model, dtype="float32")
+    rows = EditSet.load(options.data)
+    edits = rows[: options.limit]
+    config = TrainingConfig(chat=False, kl_tokens=1)
+    prompts = [
+        TrainingPrompts(p.paraphrases[:1], p.locality[:1]) for p in training_prompts(edits, rows)[0]
+    ]
+    slow = _straightforward(backbone, edits[: options.sample], prompts, config)
+    slow *= options.limit / options.sample
+    result = {
+        "data": options.data.name, "edits": len(edits), **environment(),
+        "straightforward_seconds": round(slow, 2),
+        **_engine(backbone, edits, prompts, config, options.epochs),
+    }  # fmt: skip
+    result["times_faster"] = round(slow / result["engine_seconds"], 1)
+    out = RESULTS / f"train_speed-{options.data.stem}-{options.limit}.json"
+    RESULTS.mkdir(exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+def _engine(
+    backbone: Backbone,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    config: TrainingConfig,
+    epochs: int,
+) -> dict[str, Any]:
+    layer = config.resolve_layer(backbone.n_layers)
+    started = time.perf_counter()
+    split = SplitModel(backbone, layer, torch.bfloat16)
+    examples, _ = build_examples(split, edits, prompts, Scope(edits), chat=False, kl_tokens=1)
+    prepared = time.perf_counter() - started
+    blocks = _blocks(backbone, edits, config)
+    loop = trainer._Loop(split, blocks, examples, config)
+    times = []
+    for number in range(epochs + 1):  # the first one pays for set-up in the CPU library
+        started = time.perf_counter()
+        loop.epoch(min(number, config.epochs - 1))
+        times.append(time.perf_counter() - started)
+    flops = _flops(backbone, layer, examples)
+    speed = _matmul_speed(backbone.width)
+    return {
+        "prepare_seconds": round(prepared, 2),
+        "engine_seconds": round(min(times[1:]), 2),
+        "texts": sum(len(e.reliability + e.generality + e.locality) for e in examples),
+        "bound_seconds": round(flops / speed, 2),
+        "bfloat16_gflops": round(speed / 1e9),
+    }
+
+
+def _straightforward(
+    backbone: Backbone,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    config: TrainingConfig,
+) -> float:
+    """Seconds of one epoch."""
+    scope, blocks = Scope(edits), _blocks(backbone, edits, config)
+    optimizer = torch.optim.AdamW(blocks.hypernetwork.parameters(), config.lr)
+    started = time.perf_counter()
+    for start in range(0, len(edits), config.batch_size):
+        chosen = range(start, min(start + config.batch_size, len(edits)))
+        for kind in ("reliability", "generality", "locality"):
+            loss = _whole(backbone, scope, blocks, edits, prompts, chosen, kind, config)
+            if loss is not None:
+                loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - started
+
+
+def _whole(
+    backbone: Backbone,
+    scope: Scope,
+    blocks: KnowledgeBlocks,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    chosen: range,
+    kind: str,
+    config: TrainingConfig,
+) -> Tensor | None:
+    """The loss of one kind for a few edits, by whole forward passes."""
+    texts, owners = [], []
+    for i in chosen:
+        asked = {
+            "reliability": (edits[i].prompt,),
+            "generality": prompts[i].paraphrases,
+            "locality": prompts[i].locality,
+        }[kind]
+        for prompt in asked:
+            texts.append(backbone.join(prompt, edits[i].target, chat=False)[0])
+            owners.append(i)
+    if not texts:
+        return None
+    encoding = backbone.encode(texts, chat=False)
+    with torch.no_grad():
+        backbone.model(**encoding.inputs, use_cache=False)  # the features' reading
+        base = backbone.model(**encoding.inputs, use_cache=False).logits
+    rows, columns, members = [], [], []
+    for row, text in enumerate(texts):
+        for token, _ in scope.locate(text.text, text.start, text.end, encoding.offsets[row])[:1]:
+            rows.append(row)
+            columns.append(token)
+            members.append(owners[row])
+    new = torch.tensor(members)
+    plan = Plan(
+        len(texts), torch.tensor(rows), torch.tensor(columns),
+        lambda r, places: blocks(r, new[places], torch.arange(len(r))),
+    )  # fmt: skip
+    with replacing(backbone.layer(config.resolve_layer(backbone.n_layers)), plan):
+        logits = backbone.model(**encoding.inputs, use_cache=False).logits
+    real = encoding.attention_mask[:, 1:].bool()
+    if kind == "locality":
+        return losses.kl(base[:, :-1][real], logits[:, :-1][real]).mean()
+    return losses.nll(logits[:, :-1][real], encoding.input_ids[:, 1:][real]).mean()
+
+
+def _blocks(backbone: Backbone, edits: Sequence[Edit], config: TrainingConfig) -> KnowledgeBlocks:
+    layer = config.resolve_layer(backbone.n_layers)
+    return KnowledgeBlocks(
+        trainer.features(backbone, edits, layer), kind="linear", form="residual", scale=9.0,
+        refine=True,
+    )  # fmt: skip
+
+
+def _flops(backbone: Backbone, layer: int, examples: Sequence[EditExamples]) -> float:
+    """Of the matrix products of one epoch: forward, and backward to activations."""
+    upper = sum(
+        p.numel() for i in range(layer + 1, backbone.n_layers)
+        for p in backbone.layer(i).parameters()
+    )  # fmt: skip
+    head = backbone.model.get_output_embeddings().weight.numel()
+    suffixes = [
+        (e.suffix, e.labels is None)
+        for own in examples for e in own.reliability + own.generality + own.locality
+    ]  # fmt: skip
+    total = sum(4.0 * upper * len(suffix.states) for suffix, _ in suffixes)
+    return total + sum(head * len(s.scored) * (6.0 if local else 4.0) for s, local in suffixes)
+
+
+def _matmul_speed(width: int) -> float:
+    a, b = (torch.randn(1024, width).bfloat16(), torch.randn(4 * width, width).bfloat16())
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(50):
+            torch.nn.functional.linear(a, b)
+        best = max(best, 50 * 2.0 * 1024 * 4 * width * width / (time.perf_counter() - started))
+    return best
+
+
+if __name__ == "__main__":
+    main()
