@@ -67,7 +67,8 @@ def _empty_pack(backbone: Backbone, edits: EditSet) -> Pack:
 
 def _add(path: Path, model: ScalpelModel, new: EditSet, pool: EditSet) -> dict[str, Any]:
     started = time.perf_counter()
-    append(path, new, model.add(new, pool=pool))
+    model.add(new, pool=pool)
+    append(path, new, model.blocks(new))
     seconds = time.perf_counter() - started
     scores = model.score([(edit.prompt, edit.target) for edit in new])
     held_out = model.score([(text, edit.target) for edit in new for text in edit.generality])

@@ -19,7 +19,6 @@ from typing import Any
 
 from _record import RESULTS, environment
 
-
 CHAT_ROWS = 32
 
 

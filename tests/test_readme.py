@@ -27,7 +27,9 @@ def test_commands_on_facts_of_ones_own(
         for line in text.splitlines()
         if line.startswith("lks ")
     ]
-    assert [command[1] for command in commands] == ["scope", "edit", "ask", "eval", "pack"]
+    assert [command[1] for command in commands] == [
+        "scope", "edit", "ask", "eval", "pack", "remove", "pack", "pack",
+    ]  # fmt: skip
     for _, *command in commands:
         if command[0] == "edit":  # the tiny model stands in for the embedded one
             command += ["--model", str(model_folder), "--layer", "1", "--epochs", "2"]

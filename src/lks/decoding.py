@@ -87,7 +87,7 @@ def generate(
     *,
     chat: bool = False,
     max_new_tokens: int = 64,
-    batch_size: int = 16,
+    batch_size: int = 64,
     **settings: Any,
 ) -> list[str]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.

@@ -141,9 +141,9 @@ class ScalpelModel:
     def triggered(self, prompts: Sequence[str]) -> list[bool]:
         return [bool(self._scope.fired(prompt)) for prompt in prompts]
 
-    def block(self, edit_id: str) -> Tensor:
-        """The knowledge block of an edit in force, [d]."""
-        return self._blocks[edit_id]
+    def blocks(self, edits: Iterable[Edit]) -> Tensor:
+        """The knowledge blocks of edits in force, [n, d]."""
+        return torch.stack([self._blocks[edit.id] for edit in edits])
 
     def mentions(self, text: str) -> list[Mention]:
         """The mentions of edited entities in a text, and whether they fire."""
@@ -157,7 +157,7 @@ class ScalpelModel:
         pool: Iterable[Edit] = (),
         epochs: int | None = None,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    ) -> Tensor:
+    ) -> None:
         """Bring edits into force beside those that are; no other block changes.
 
         A new block starts as what the trained hypernetwork makes of the edit's feature.
@@ -168,8 +168,6 @@ class ScalpelModel:
                 to edit facts that it never saw.
             pool: further edits whose templates may be lent as training prompts.
             epochs: at most so many; `ADD_EPOCHS` if not given.
-
-        Returns: their blocks, [n, d].
         """
         known, new = list(self._edits.values()), EditSet(edits)
         doubles = [f'duplicate id "{edit.id}"' for edit in new if edit.id in self._edits]
@@ -196,7 +194,6 @@ class ScalpelModel:
         for edit, block in zip(new, blocks, strict=True):
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._scope = scope
-        return blocks
 
     def _amortised(self, edits: Sequence[Edit]) -> Tensor:
         """What the trained hypernetwork makes of the edits' features, [n, d]."""

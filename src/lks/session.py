@@ -62,10 +62,10 @@ def add_to(
     started = time.monotonic()
     try:
         with training_progress(epochs or scalpel.ADD_EPOCHS, quiet or not refine) as on_epoch:
-            blocks = model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
+            model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    manifest = append(path, new, blocks)
+    manifest = append(path, new, model.blocks(new))
     return {
         "pack": str(path),
         "added": len(new),

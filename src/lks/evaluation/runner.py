@@ -21,7 +21,6 @@ from lks.evaluation.metrics import (
 
 KINDS = ("reliability", "generality", "locality")
 ANSWER_TOKENS = 8
-WRITTEN_AT_ONCE = 64  # prompts; on a CPU twice as fast as 16
 FLUENCY_PROMPT = "{} is known for"
 
 
@@ -111,10 +110,9 @@ def evaluate(
     if free_running:
         on_stage("writing freely, unedited")
         prompts = [probe.prompt for probe in probes]
-        options = {"chat": chat, "max_new_tokens": max_new_tokens, "batch_size": WRITTEN_AT_ONCE}
-        before = base.generate(prompts, **options)
+        before = base.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         on_stage("writing freely, edited")
-        after = edited.generate(prompts, **options)
+        after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         for probe, old, new in zip(probes, before, after, strict=True):
             _compare_texts(probe, old, new)
     else:  # locality probes without a target are scored along the unedited model's own answer
@@ -135,9 +133,7 @@ def evaluate(
         subjects = dict.fromkeys(edit.subject for edit in edits[:fluency_edits])
         prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
         for name, model in (("before", base), ("after", edited)):
-            texts = model.generate(
-                prompts, max_new_tokens=fluency_tokens, batch_size=WRITTEN_AT_ONCE
-            )
+            texts = model.generate(prompts, max_new_tokens=fluency_tokens)
             result.fluency[name] = mean(ngram_entropy(text) for text in texts)
     return result
 
