@@ -32,7 +32,7 @@ UNRELATED = [
 TITLES = {
     "reliability": "The edited facts",
     "generality": "The same facts, asked in words that training never saw",
-    "locality": "Other questions about the same entities, which must not change",
+    "locality": "Other questions about the same entities, which training tries to protect",
 }
 
 
@@ -103,7 +103,7 @@ def _show(shown: Evaluation, result: dict[str, Any]) -> None:
 def _texts(title: str, probes: list[Probe]) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, expand=True, title_justify="left")
     for name, ratio in (("prompt", 3), ("before", 2), ("after", 2)):
-        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, ratio=ratio, no_wrap=name != "prompt", overflow="ellipsis")
     for probe in probes:
         after = Text(_line(probe.after), style="" if probe.free else "yellow")
         table.add_row(Text(probe.prompt), Text(_line(probe.before)), after)
