@@ -11,7 +11,6 @@ from lks.demo import UNRELATED, facts
 from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.scalpel import ScalpelModel, train_pack
-from lks.training.config import TrainingConfig
 
 pytestmark = pytest.mark.real
 
@@ -37,8 +36,7 @@ def test_it_knows_facts_plain_and_in_a_chat(real: Backbone) -> None:
 
 def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     chosen = EditSet(list(facts())[:6])
-    config = TrainingConfig(epochs=40, patience=2, target_loss=0.1)
-    base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen, config))
+    base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen))
     pairs = [(edit.prompt, edit.target) for edit in chosen]
     before = base.score(pairs)
     for chat in (False, True):

@@ -240,6 +240,7 @@ def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
 def test_paper_preset_is_the_papers() -> None:
     paper = PRESETS["paper"]
     assert (paper.form, paper.hypernetwork, paper.refine) == ("replace", "linear", False)
+    assert paper.least_steps == 0
     assert (paper.lr, paper.epochs, paper.batch_size, paper.locality_a_step) == (1e-4, 20, 32, 2)
     assert (paper.w_rel, paper.w_gen, paper.w_loc) == (1, 1, 1)
     assert paper.resolve_layer(32) == 16

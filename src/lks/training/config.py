@@ -23,6 +23,7 @@ class TrainingConfig:
         w_rel, w_gen, w_loc: weights of the three losses.
         batch_size: edits a step. Each brings its prompt, `paraphrases_a_step` paraphrases and
             `locality_a_step` locality prompts.
+        least_steps: an epoch over a few edits makes so many rounds that it has this many steps.
         kl_tokens: scored places of a locality prompt: its last token and the first of the base
             model's own continuation.
         chat: train on prompts both plain and as a chat turn, where there is a template.
@@ -40,6 +41,7 @@ class TrainingConfig:
     refine_lr: float = 1e-1
     epochs: int = 30
     batch_size: int = 4
+    least_steps: int = 8
     w_rel: float = 1.0
     w_gen: float = 1.0
     w_loc: float = 0.3
@@ -92,7 +94,10 @@ def _not_negative(value: Any) -> bool:
 _RULES: list[tuple[str, str, Any]] = [
     *((name, "above 0", _positive) for name in ("lr", "refine_lr", "epochs", "batch_size")),
     *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "w_loc", "patience")),
-    *((name, "0 or more", _not_negative) for name in ("paraphrases_a_step", "locality_a_step")),
+    *(
+        (name, "0 or more", _not_negative)
+        for name in ("paraphrases_a_step", "locality_a_step", "least_steps")
+    ),
     ("kl_tokens", "above 0", _positive),
     ("depth", "between 0 and 1", lambda value: 0 <= value < 1),
     ("form", "replace or residual", lambda value: value in ("replace", "residual")),
@@ -110,6 +115,7 @@ PRESETS = {
         lr=1e-4,
         epochs=20,
         batch_size=32,
+        least_steps=0,
         w_loc=1.0,
         locality_a_step=2,
         chat=False,

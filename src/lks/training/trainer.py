@@ -143,26 +143,31 @@ class _Loop:
         return checkpoint.State(self.blocks, self.optimizers, self.config.to_json())
 
     def epoch(self, done: int) -> Epoch:
-        """One pass over all edits; what it does depends on its number and the seed alone."""
+        """One pass over all edits, or a few if they are few; its number and the seed decide all."""
         config = self.config
         rng = random.Random(f"{config.seed} {done}")
-        order = list(range(len(self.examples)))
-        rng.shuffle(order)
+        n = len(self.examples)
+        rounds = max(1, -(-config.least_steps * config.batch_size // n))
+        order: list[tuple[int, int]] = []  # (edit, which of its turns)
+        for one in range(rounds):
+            shuffled = list(range(n))
+            rng.shuffle(shuffled)
+            order += [(edit, done * rounds + one) for edit in shuffled]
         steps = range(0, len(order), config.batch_size)
         totals: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for step, start in enumerate(steps):
             left = 1 - (done + step / len(steps)) / config.epochs
             for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
                 optimizer.param_groups[0]["lr"] = rate * left
-            chosen = [self._choose(i, done) for i in order[start : start + config.batch_size]]
+            chosen = [self._choose(*turn) for turn in order[start : start + config.batch_size]]
             self._step([example for row in chosen for example in row], totals)
         means = {kind: sum(v) / len(v) if v else 0.0 for kind, v in totals.items()}
         return Epoch(done + 1, config.epochs, **means)
 
-    def _choose(self, edit: int, epoch: int) -> list[Example]:
-        """The texts of one edit for one step; wordings and styles take turns over the epochs."""
+    def _choose(self, edit: int, turn: int) -> list[Example]:
+        """The texts of one edit for one step; its wordings and styles take turns."""
         own, config = self.examples[edit], self.config
-        turn = epoch + edit
+        turn += edit
         wanted = (
             (own.reliability, 1),
             (own.generality, config.paraphrases_a_step),
