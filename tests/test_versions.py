@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from lks import versions
 from lks.edits import Edit, EditSet
-from lks.errors import InputError, OutputError, PackDamaged
+from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.hypernetwork import HyperNetwork
 from lks.pack import Pack, append
 
@@ -73,6 +73,17 @@ def test_unknown_ids_change_nothing(path: Path) -> None:
     with pytest.raises(InputError, match='no edit "fuji" in force'):
         versions.remove(path, ["fuji"])
     assert (path / "history" / "1.json").read_bytes() == before
+
+
+def test_what_is_no_pack_is_named_and_not_touched(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for place in (tmp_path / "mine", tmp_path / "nowhere"):
+        with pytest.raises(PackError, match="not a pack"):
+            versions.remove(place, ["fuji"])
+    assert list((tmp_path / "mine").iterdir()) == []
+    (path / "blocks.safetensors").write_bytes(b"cut off")
+    with pytest.raises(PackDamaged, match=r"blocks\.safetensors cannot be read"):
+        versions.remove(path, ["fuji"])
 
 
 def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:

@@ -84,13 +84,20 @@ def state_size(r: Tensor) -> float:
 
 
 class Blocks(nn.Module):
-    """Blocks that can be trained, and the form in which they are put in."""
+    """Blocks that can be trained, and the form in which they are put in.
+
+    What trains: the `hypernetwork` and the refinements `delta`, where there are any.
+    """
+
+    hypernetwork: HyperNetwork | None
+    delta: nn.Embedding | None
 
     def __init__(self, form: str, scale: float) -> None:
         super().__init__()
         if form not in FORMS:
             raise ValueError(f"unknown form '{form}'; one of {', '.join(FORMS)}")
         self.form, self.scale = form, scale
+        self.hypernetwork = self.delta = None
 
     def blocks(self, edits: Tensor) -> Tensor:
         """Blocks of the edits with these indices, [k] -> [k, d]."""
@@ -117,6 +124,7 @@ class KnowledgeBlocks(Blocks):
     """
 
     features: Tensor
+    hypernetwork: HyperNetwork
 
     def __init__(
         self, features: Tensor, *, kind: str, form: str, scale: float, refine: bool
@@ -128,8 +136,8 @@ class KnowledgeBlocks(Blocks):
         self.register_buffer("features", features)
         if residual:
             self.hypernetwork.standardise(features)
-        self.delta = nn.Embedding(n, width, sparse=True) if residual and refine else None
-        if self.delta is not None:
+        if residual and refine:
+            self.delta = nn.Embedding(n, width, sparse=True)
             nn.init.zeros_(self.delta.weight)
 
     def blocks(self, edits: Tensor) -> Tensor:
@@ -148,6 +156,7 @@ class RefinedBlocks(Blocks):
     """
 
     given: Tensor
+    delta: nn.Embedding
 
     def __init__(self, given: Tensor, known: int, *, form: str, scale: float) -> None:
         super().__init__(form, scale)

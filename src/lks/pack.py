@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +113,8 @@ def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks)
+        for name in names.values():
+            versions.to_disk(path / name)
         files = manifest["files"] | {n: versions.sha256(path / n) for n in names.values()}
         parts = [*manifest["parts"], names | {"removed": []}]
         return manifest | {
@@ -128,19 +129,15 @@ def _save_part(folder: Path, number: int, edits: EditSet, blocks: Tensor) -> Non
     edits.save(folder / names["edits"])
     ids = json.dumps([edit.id for edit in edits])
     save_file(_storable({"blocks": blocks}), folder / names["blocks"], {"ids": ids})
-    for name in names.values():
-        with (folder / name).open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
-def _load_part(path: Path, part: Mapping[str, Any]) -> tuple[list[Edit], Tensor]:
+def _load_part(path: Path, part: dict[str, Any]) -> tuple[list[Edit], Tensor]:
     """Edits of one part that are in force, and their blocks."""
-    blocks, edits = load_file(path / part["blocks"])["blocks"], EditSet.load(path / part["edits"])
+    blocks, edits = load_file(path / part["blocks"])["blocks"], versions.part_edits(path, part)
     if blocks.ndim != 2 or len(blocks) != len(edits):
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
-    removed = set(part["removed"])
-    rows = [row for row, edit in enumerate(edits) if edit.id not in removed]
-    return [edits[row] for row in rows], blocks[rows]
+    live = {row: edit for row, edit in enumerate(edits) if edit is not None}
+    return list(live.values()), blocks[list(live)]
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -180,7 +180,7 @@ class ScalpelModel:
             config = TrainingConfig.from_json(
                 self.pack.training.get("config", {}) | {"epochs": epochs or ADD_EPOCHS}
             )
-            given = torch.cat([*(self._blocks[edit.id][None] for edit in known), blocks])
+            given = torch.stack([*self._blocks.values(), *blocks])
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)

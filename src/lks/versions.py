@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
-from lks.edits import EditSet
+from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 
 SCHEMA = 1
@@ -106,14 +106,17 @@ def history(path: Path) -> list[Manifest]:
     return found
 
 
+def part_edits(path: Path, part: Manifest) -> list[Edit | None]:
+    """The edits of one part in the order of their blocks, None for those that were removed."""
+    removed = set(part["removed"])
+    edits = EditSet.load(path / part["edits"])
+    return [None if edit.id in removed else edit for edit in edits]
+
+
 def live_edits(path: Path, manifest: Manifest) -> EditSet:
     """The edits in force."""
-    return EditSet(
-        edit
-        for part in manifest["parts"]
-        for edit in EditSet.load(path / part["edits"])
-        if edit.id not in part["removed"]
-    )
+    parts = (part_edits(path, part) for part in manifest["parts"])
+    return EditSet(edit for part in parts for edit in part if edit is not None)
 
 
 def live_ids(path: Path, manifest: Manifest) -> set[str]:
@@ -156,6 +159,7 @@ def change(
     path: Path, action: str, ids: Sequence[str], make: Callable[[Manifest], Manifest]
 ) -> Manifest:
     """Put the manifest that `make` makes from the present one in place, as a new version."""
+    read(path)  # nothing is written, not even a lock, where there is no pack
     try:
         with FileLock(path / ".lock", timeout=LOCK_SECONDS):
             present = read(path)
@@ -164,8 +168,9 @@ def change(
             (path / HISTORY).mkdir(exist_ok=True)
             kept = path / HISTORY / f"{number}.json"
             write_whole(kept, (path / MANIFEST).read_bytes())
-            write_manifest(path, made | {"parent": sha256(kept)})
-            return read(path)
+            made["parent"] = sha256(kept)
+            write_manifest(path, made)
+            return made
     except Timeout as error:
         raise OutputError(f"{path}: another process is changing it; try again later") from error
     except (OSError, SafetensorError) as error:
@@ -185,6 +190,12 @@ def write_whole(file: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def to_disk(file: Path) -> None:
+    """Wait until a file is on the disk."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -212,8 +223,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in temporary.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+            to_disk(file)
         if path.exists():
             shutil.rmtree(_previous(path), ignore_errors=True)
             path.rename(_previous(path))
@@ -244,8 +254,13 @@ def _previous(path: Path) -> Path:
 
 def _part_ids(path: Path, part: Manifest) -> set[str]:
     """Ids of the edits of one part that are in force."""
-    with safe_open(path / part["blocks"], framework="numpy") as stored:
-        return set(json.loads(stored.metadata()["ids"])) - set(part["removed"])
+    try:
+        with safe_open(path / part["blocks"], framework="numpy") as stored:
+            return set(json.loads(stored.metadata()["ids"])) - set(part["removed"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise PackDamaged(
+            f"{path}: {part['blocks']} cannot be read; restore it or train it again"
+        ) from error
 
 
 def _change(action: str, ids: Sequence[str]) -> dict[str, Any]:

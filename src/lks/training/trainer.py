@@ -78,12 +78,13 @@ def train(
     trained = Trained(blocks, layer, dropped_texts=dropped)
     if resume and checkpoints is not None:
         trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
-    while len(trained.epochs) < config.epochs and not _settled(trained.epochs, config):
-        epoch = loop.epoch(len(trained.epochs))
-        trained.epochs.append(epoch)
+
+    def after(epoch: Epoch) -> None:
         if checkpoints is not None:
             checkpoint.save(checkpoints, loop.state(), trained.epochs)
         on_epoch(epoch)
+
+    loop.run(trained.epochs, after)
     return trained
 
 
@@ -98,7 +99,7 @@ def refine(
     *,
     scope: Scope,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> list[Epoch]:
+) -> None:
     """Train the refinements of new edits beside those that a pack has; nothing else moves.
 
     Args:
@@ -110,12 +111,7 @@ def refine(
     examples, _ = build_examples(
         split, new, prompts, scope, chat=config.chat, kl_tokens=config.kl_tokens, known=known
     )
-    loop = _Loop(split, blocks, examples, config)
-    epochs: list[Epoch] = []
-    while len(epochs) < config.epochs and not _settled(epochs, config):
-        epochs.append(loop.epoch(len(epochs)))
-        on_epoch(epochs[-1])
-    return epochs
+    _Loop(split, blocks, examples, config).run([], on_epoch)
 
 
 class _Loop:
@@ -129,18 +125,23 @@ class _Loop:
         config: TrainingConfig,
     ) -> None:
         self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
-        parts = dict(blocks.named_children())
         self.optimizers: list[torch.optim.Optimizer] = []
-        if "hypernetwork" in parts:
-            dense = parts["hypernetwork"].parameters()
+        if blocks.hypernetwork is not None:
+            dense = blocks.hypernetwork.parameters()
             self.optimizers.append(torch.optim.AdamW(dense, config.lr, weight_decay=0.0))
-        if "delta" in parts:
-            sparse = list(parts["delta"].parameters())
+        if blocks.delta is not None:
+            sparse = list(blocks.delta.parameters())
             self.optimizers.append(torch.optim.SparseAdam(sparse, config.refine_lr))
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
     def state(self) -> checkpoint.State:
         return checkpoint.State(self.blocks, self.optimizers, self.config.to_json())
+
+    def run(self, epochs: list[Epoch], after: Callable[[Epoch], None]) -> None:
+        """Go on after `epochs` to the last one or the early stop; `after` is called with each."""
+        while len(epochs) < self.config.epochs and not _settled(epochs, self.config):
+            epochs.append(self.epoch(len(epochs)))
+            after(epochs[-1])
 
     def epoch(self, done: int) -> Epoch:
         """One pass over all edits, or a few if they are few; its number and the seed decide all."""
