@@ -85,6 +85,17 @@ def test_last_of_two_contradicting_edits_wins_and_both_are_named() -> None:
     assert [edit.id for edit in edits] == ["two"]
 
 
+def test_many_contradictions_are_one_warning() -> None:
+    pairs = [
+        Edit.from_record(GOOD | {"prompt": f"{{}} no. {n}", "target": t, "id": f"{n}{t}"})
+        for n in range(7)
+        for t in ("Rome", "Oslo")
+    ]
+    with pytest.warns(EditWarning, match="2 pairs more; the last one wins") as told:
+        assert len(EditSet(pairs)) == 7
+    assert len(told) == 1
+
+
 def test_several_facts_of_one_subject_all_stay() -> None:
     more = GOOD | {"prompt": "The Eiffel Tower was built by", "target": "Ada"}
     assert len(EditSet([Edit.from_record(GOOD), Edit.from_record(more)])) == 2

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 import torch
 
 from lks.backbone import Backbone, Encoding, Rendered
+from lks.errors import OutputError
+from lks.reading import Row, read
 from lks.replacer import Plan, replacing
-from lks.suffix import Row, SplitModel, collate
+from lks.store import TensorStore
+from lks.suffix import PASS_TOKENS, SplitModel, collate, grouped
 
 LAYER = 1
 SHARED = "The Eiffel Tower is located in the city of"
@@ -14,28 +20,21 @@ TEXTS = [SHARED + " Rome", SHARED + " Oslo", "Where is it? In Rome"]
 PLACES = [[9], [9, 11], [0]]
 
 
-def rows(backbone: Backbone, continued: int = 0) -> tuple[Encoding, list[Row]]:
+def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encoding, list[Row]]:
     encoding = backbone.encode([Rendered(t, 0, len(t)) for t in TEXTS], chat=False)
     made = []
     for i, places in enumerate(PLACES):
         ids = encoding.input_ids[i, : len(encoding.offsets[i])].tolist()
-        made.append(Row(ids, places, [len(ids) - 2, len(ids) - 1], continued))
+        scored = [len(ids) - 2, len(ids) - 1]
+        made.append(Row(ids, places, scored, stem if i < 2 else 0, True, continued))
     return encoding, made
 
 
-def prepare(split: SplitModel, made: list[Row]) -> list:
-    """One reading for each length, as the engine wants it."""
-    found = {}
-    for length in {len(row.ids) for row in made}:
-        same = [i for i, row in enumerate(made) if len(row.ids) == length]
-        found.update(zip(same, split.prepare([made[i] for i in same]), strict=True))
-    return [found[i] for i in range(len(made))]
-
-
-def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone) -> None:
-    encoding, made = rows(any_backbone)
+@pytest.mark.parametrize("stem", [0, 5])
+def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone, stem: int) -> None:
+    encoding, made = rows(any_backbone, stem=stem)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    batch = collate(prepare(split, made))
+    batch = collate(read(split, made))
     torch.manual_seed(0)
     new = (batch.r + torch.randn_like(batch.r)).requires_grad_()
     engine = split.head(split.final_states(batch, new))
@@ -57,7 +56,7 @@ def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone)
 def test_unedited_outputs_and_states_are_the_models_own(any_backbone: Backbone) -> None:
     encoding, made = rows(any_backbone)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    suffixes = prepare(split, made)
+    suffixes = read(split, made)
     batch = collate(suffixes)
     states = any_backbone.hidden_states(encoding, LAYER)
     expected = torch.cat([states[i, places] for i, places in enumerate(PLACES)])
@@ -70,7 +69,7 @@ def test_unedited_outputs_and_states_are_the_models_own(any_backbone: Backbone) 
 def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
     _, made = rows(any_backbone, continued=3)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    for row, suffix in zip(made, prepare(split, made), strict=True):
+    for row, suffix in zip(made, read(split, made), strict=True):
         ids = torch.tensor([row.ids])
         out = any_backbone.model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False,
@@ -83,8 +82,7 @@ def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
 def test_reduced_precision_is_close(backbone: Backbone) -> None:
     _, made = rows(backbone)
     exact, rounded = (
-        prepare(SplitModel(backbone, LAYER, dtype), made)
-        for dtype in (torch.float32, torch.bfloat16)
+        read(SplitModel(backbone, LAYER, dtype), made) for dtype in (torch.float32, torch.bfloat16)
     )
     for one, other in zip(exact, rounded, strict=True):
         assert other.states.dtype == torch.bfloat16
@@ -96,9 +94,61 @@ def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
     layers = list(backbone.decoder.layers)
     split = SplitModel(backbone, LAYER, torch.float32)
     _, made = rows(backbone)
-    batch = collate(prepare(split, made))
+    batch = collate(read(split, made))
     split.final_states(batch, batch.r.requires_grad_()).sum().backward()
     assert list(backbone.decoder.layers) == layers
     assert all(parameter.grad is None for parameter in backbone.model.parameters())
     after = backbone.model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_what_texts_share_is_kept_once(backbone: Backbone) -> None:
+    split = SplitModel(backbone, LAYER, torch.float32)
+    _, made = rows(backbone, stem=5)
+    (alone,) = read(split, made[:1])
+    assert len(alone.past) == 1
+    one, two, other = read(split, made)
+    assert one.past[0] is two.past[0]
+    assert one.past[0].shape[3] == 5
+    assert other.past[0].shape[3] == 0
+    assert torch.allclose(torch.cat(one.past, 3), alone.past[0], atol=1e-5)
+    for stems in ([9, 9, 8], [8, 9, 9], [9, 0, 0]):  # all begin alike, in longer and longer stems
+        chosen = zip((made[0], made[1], made[0]), stems, strict=True)
+        longer = [Row(row.ids, row.places, row.scored, stem) for row, stem in chosen]
+        for text in read(split, longer):
+            whole = torch.cat([part for part in text.past if part.shape[3]], 3)
+            assert torch.allclose(whole, alone.past[0], atol=1e-5)
+
+
+def test_texts_beyond_the_budget_lie_in_a_file_and_are_the_same(backbone: Backbone) -> None:
+    split, store = SplitModel(backbone, LAYER, torch.float32), TensorStore(budget=2000)
+    _, made = rows(backbone)
+    for kept, mapped in zip(read(split, made), read(split, made, store), strict=True):
+        assert torch.equal(kept.states, mapped.states)
+        assert torch.equal(kept.past[0], mapped.past[0])
+    assert store.on_disk > 0
+    store.release()
+    batch = collate(read(split, made))
+    assert torch.equal(batch.past, collate(read(split, made, store)).past)
+
+
+def test_no_room_for_texts_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*place: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = TensorStore(budget=0)
+    with pytest.raises(OutputError, match=r"no room for \d+ MB of training texts"):
+        store.put(torch.zeros(8))
+
+
+def test_batches_hold_every_text_once_and_pad_little(backbone: Backbone) -> None:
+    split = SplitModel(backbone, LAYER, torch.float32)
+    _, made = rows(backbone)
+    suffixes = read(split, made * 40)
+    batches = grouped(suffixes)
+    assert sorted(i for batch in batches for i in batch) == list(range(120))
+    for batch in batches:
+        states = collate([suffixes[i] for i in batch]).states
+        assert states.shape[0] * states.shape[1] <= PASS_TOKENS
+    assert all(len({suffixes[i].length for i in batch}) <= 2 for batch in batches)

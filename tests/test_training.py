@@ -31,6 +31,29 @@ QUICK = TrainingConfig(
 # --- losses and forms ---------------------------------------------------------------------------
 
 
+def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50)
+    states, labels = torch.randn(losses.ROWS + 5, 8), torch.randint(50, (losses.ROWS + 5,))
+    weights, results = torch.randn(len(states)), []
+    for way in (lambda f, s: losses.by_rows(f, s, labels), lambda f, s: f(s, labels)):
+        leaf = states.clone().requires_grad_()
+        values = way(lambda s, own: losses.nll(head(s), own), leaf)
+        (values * weights).sum().backward()
+        results.append((values, leaf.grad))
+    for ours, whole in zip(*results, strict=True):
+        assert torch.allclose(ours, whole, atol=1e-6)
+
+
+def test_settings_that_follow_the_number_of_edits() -> None:
+    open_, paper = TrainingConfig(), TrainingConfig.from_json({}, preset="paper")
+    few, many = open_.for_edits(6), open_.for_edits(10_000)
+    assert (few.epochs, few.batch_size, few.wordings) == (30, 4, 8)
+    assert (many.epochs, many.batch_size, many.wordings) == (5, 64, 2)
+    assert replace(open_, epochs=3, batch_size=7).for_edits(10_000).epochs == 3
+    assert (paper.for_edits(10).epochs, paper.for_edits(10).batch_size) == (20, 32)
+
+
 def test_losses_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
     p = logits.softmax(-1)

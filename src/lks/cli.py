@@ -10,7 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from lks.cli_pack import AsJson, PackPath, pack_app, print_json, print_version
+from lks.cli_common import (
+    DEFAULT_MODEL,
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    Limit,
+    PackPath,
+    Quiet,
+    Threads,
+    load_backbone,
+    load_edited,
+    print_json,
+)
+from lks.cli_pack import pack_app
+from lks.cli_train import add, edit, layers, remove
 from lks.errors import InputError, LKSError
 
 app = typer.Typer(
@@ -21,17 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
-
-Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)]
-LayersPath = Annotated[
-    str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
-]
-Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-DEFAULT_MODEL = "smollm2-135m"
 
 
 @app.command()
@@ -47,126 +51,15 @@ def demo(
     from lks import demo as story
 
     result = story.run(
-        _backbone(DEFAULT_MODEL, "cpu", "float32", None, threads, quiet),
+        load_backbone(DEFAULT_MODEL, "cpu", "float32", None, threads, quiet),
         limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
     )  # fmt: skip
     if as_json:
         print_json(result)
 
 
-@app.command()
-def edit(
-    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pack.")],
-    model: Model = DEFAULT_MODEL,
-    preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
-    layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
-    form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
-    hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Edits a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
-    chat: Annotated[
-        bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
-    ] = None,
-    limit: Limit = None,
-    seed: int = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train a pack from a file of edits."""
-    from lks.edits import EditSet
-    from lks.training.config import TrainingConfig
-    from lks.versions import check_target
-
-    given = {
-        "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed,
-    }  # fmt: skip
-    if form == "replace":
-        given["refine"] = False
-    settings = {key: value for key, value in given.items() if value is not None}
-    config = TrainingConfig.from_json(settings, preset=preset)
-    chosen = EditSet.load(edits, limit=limit)
-    with warnings.catch_warnings():  # conflicts beyond --limit do not matter here
-        warnings.simplefilter("ignore")
-        pool = EditSet.load(edits) if limit else chosen
-    check_target(out, overwrite=overwrite)
-    backbone = _backbone(model, device, dtype, layers_path, threads, quiet)
-
-    from lks.session import train_to
-
-    pack = train_to(
-        out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
-        quiet=quiet or as_json,
-    )  # fmt: skip
-    result = {
-        "pack": str(out),
-        "edits": len(pack.edits),
-        "seconds": pack.training["seconds"],
-        "peak_memory_bytes": pack.training["peak_memory_bytes"],
-        "layer": pack.layer,
-        "epochs": pack.training["epochs"],
-        "losses": pack.training["losses"],
-    }
-    if as_json:
-        print_json(result)
-    else:
-        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
-
-
-@app.command()
-def add(
-    pack: PackPath,
-    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
-    refine: Annotated[
-        bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
-    ] = True,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
-    limit: Limit = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
-    from lks.edits import EditSet
-
-    new = EditSet.load(edits, limit=limit)
-    _, edited = _edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
-
-    from lks.session import add_to
-
-    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
-    if as_json:
-        print_json(result)
-    else:
-        print(
-            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
-            f"all; version {result['version']}"
-        )
-
-
-@app.command()
-def remove(
-    pack: PackPath,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],
-    as_json: AsJson = False,
-) -> None:
-    """Take edits out of a pack. Needs no model; `lks pack rollback` brings them back."""
-    from lks import versions
-
-    manifest = versions.remove(pack, ids)
-    print_version(pack, manifest, as_json)
+for command in (edit, layers, add, remove):
+    app.command()(command)
 
 
 @app.command()
@@ -185,7 +78,7 @@ def ask(
     """Ask the model before and after the edits, and see which of them fired."""
     from lks.editor import UneditedModel
 
-    backbone, edited = _edited(pack, model, device, dtype, layers_path, threads)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
@@ -252,7 +145,7 @@ def evaluate_pack(
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     rows = EditSet.load(data, limit=limit)
-    backbone, edited = _edited(pack, model, device, dtype, layers_path, threads, quiet)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
 
     from lks.console import print_scores, say
     from lks.editor import UneditedModel
@@ -284,46 +177,6 @@ def main() -> None:
 
 def _show_warning(message: Any, category: Any, *place: Any) -> None:
     print(f"lks: warning: {message}", file=sys.stderr)
-
-
-def _backbone(
-    model: str, device: str, dtype: str, layers_path: str | None, threads: int | None, quiet: bool
-) -> Any:
-    from lks.console import say
-
-    say(f"loading {model} ...", quiet)
-
-    import torch
-
-    from lks.backbone import Backbone, default_threads
-
-    torch.set_num_threads(threads or default_threads())
-    return Backbone.load(
-        model, device=device, dtype=dtype, layers_path=layers_path,
-        say=lambda text: say(text, quiet),
-    )  # fmt: skip
-
-
-def _edited(
-    pack: Path,
-    model: str | None,
-    device: str,
-    dtype: str,
-    layers_path: str | None,
-    threads: int | None,
-    quiet: bool = True,
-) -> Any:
-    """(backbone, edited model) of a pack; the pack is read before the model is loaded."""
-    from lks.pack import Pack
-
-    loaded = Pack.load(pack)
-    name = model or loaded.base_model["name"]
-    backbone = _backbone(name, device, dtype, layers_path, threads, quiet)
-
-    from lks.scalpel import ScalpelModel
-
-    loaded.check(backbone.fingerprint)
-    return backbone, ScalpelModel(backbone, loaded)
 
 
 def _texts(path: Path) -> list[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from lks.cli_common import AsJson, PackPath, print_json, print_version
+
 pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
 
 
 @pack_app.command("info")
@@ -70,16 +68,3 @@ def pack_rollback(
     from lks.versions import rollback
 
     print_version(pack, rollback(pack, to), as_json)
-
-
-def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
-    """Where a pack stands after a change."""
-    if as_json:
-        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
-    else:
-        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
-
-
-def print_json(value: Any, indent: int | None = 2) -> None:
-    """A result for scripts."""
-    print(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -76,6 +76,18 @@ def print_mentions(mentions: list[dict[str, Any]], console: Console | None = Non
         console.print(Text(f"{where} is {m['subject']} ({m['kind']}): {ids} {verb}"))
 
 
+def print_layers(rows: list[dict[str, Any]], best: int, title: str) -> None:
+    """Scores of several layers."""
+    table = Table(title=title)
+    for name in ("layer", "reliability", "generality", "locality", "EP", "seconds"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        scores = [number(row[key]) for key in ("reliability", "generality", "locality", "ep")]
+        style = "bold" if row["layer"] == best else None
+        table.add_row(str(row["layer"]), *scores, f"{row['seconds']:.0f}", style=style)
+    Console().print(table)
+
+
 def print_scores(summary: dict[str, Any]) -> None:
     """The scores of an evaluation."""
     table = Table(title=f"{summary['n']} edits, {summary['prompts']} prompts")

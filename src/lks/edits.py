@@ -16,6 +16,7 @@ from typing import Any
 from lks.errors import EditFileError
 
 SLOT = "{}"  # stands for the subject in a prompt
+NAMED = 5  # contradictions that a warning names; the others are counted
 
 
 class EditWarning(UserWarning):
@@ -227,7 +228,7 @@ class EditSet(Sequence[Edit]):
     """An ordered set of edits with unique ids.
 
     Two edits of one subject and prompt with different targets cannot both hold: the last one
-    wins, the earlier one is left out, and an `EditWarning` names both. Several facts of one
+    wins, the earlier one is left out, and one `EditWarning` names the pairs. Several facts of one
     subject are normal.
 
     Raises:
@@ -237,7 +238,7 @@ class EditSet(Sequence[Edit]):
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
         by_question: dict[tuple[str, str], Edit] = {}
         ids: set[str] = set()
-        doubles = []
+        doubles, conflicts = [], []
         for edit in edits:
             if edit.id in ids:
                 doubles.append(f'duplicate id "{edit.id}"')
@@ -245,15 +246,20 @@ class EditSet(Sequence[Edit]):
             question = (same_text(edit.subject), same_text(edit.prompt))
             earlier = by_question.pop(question, None)
             if earlier and earlier.target != edit.target:
-                warnings.warn(
-                    f'edits "{earlier.id}" and "{edit.id}" give one prompt two targets '
-                    f'("{earlier.target}", "{edit.target}"): the last one, "{edit.id}", wins',
-                    EditWarning,
-                    stacklevel=2,
+                conflicts.append(
+                    f'"{earlier.id}" and "{edit.id}" ("{earlier.target}", "{edit.target}")'
                 )
             by_question[question] = edit
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
+        if conflicts:
+            named = ", ".join(conflicts[:NAMED])
+            more = f" and {len(conflicts) - NAMED} pairs more" if len(conflicts) > NAMED else ""
+            warnings.warn(
+                f"edits that give one prompt two targets: {named}{more}; the last one wins",
+                EditWarning,
+                stacklevel=2,
+            )
         self._edits = list(by_question.values())
         self._by_id = {edit.id: edit for edit in self._edits}
 

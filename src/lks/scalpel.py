@@ -27,9 +27,10 @@ from lks.pack import Pack
 from lks.replacer import Plan, replacing
 from lks.scope import Mention, Scope
 from lks.training.config import TrainingConfig
-from lks.training.examples import KINDS
-from lks.training.prompts import PromptReport, training_prompts
-from lks.training.trainer import Epoch, features, train
+from lks.training.examples import KINDS, EditExamples, build_examples, features
+from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
+from lks.training.team import Team
+from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
 ADD_EPOCHS = 20
@@ -41,6 +42,8 @@ def train_pack(
     config: TrainingConfig | None = None,
     *,
     pool: Iterable[Edit] = (),
+    memory: int | None = None,
+    team: Team | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     on_prompts: Callable[[PromptReport], None] = lambda report: None,
@@ -50,22 +53,23 @@ def train_pack(
 
     Args:
         pool: further edits whose templates may be lent as training prompts.
-        checkpoints, resume: see `training.trainer.train`.
+        memory, team, checkpoints, resume: see `training.trainer.train`.
 
     Raises:
         EditFileError: edits that would never fire, because no mention of their subject stands in
             their own prompt.
         LayerError: the layer is out of range.
     """
-    config = config or TrainingConfig()
+    config = (config or TrainingConfig()).for_edits(len(edits))
     backbone.layer(config.resolve_layer(backbone.n_layers))
     check_edits_fire(edits, Scope(edits))
     started = time.monotonic()
-    prompts, report = training_prompts(edits, pool, seed=config.seed)
+    prompts, report = training_prompts(edits, pool, most=config.wordings, seed=config.seed)
     on_prompts(report)
     trained = train(
-        backbone, edits, prompts, config, checkpoints=checkpoints, resume=resume, on_epoch=on_epoch
-    )
+        backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
+        resume=resume, on_epoch=on_epoch,
+    )  # fmt: skip
     with torch.no_grad():
         blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
     last = trained.epochs[-1]
@@ -173,35 +177,43 @@ class ScalpelModel:
         doubles = [f'duplicate id "{edit.id}"' for edit in new if edit.id in self._edits]
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
+        if not len(new):
+            return
         scope = Scope([*known, *new])
         check_edits_fire(new, scope)
-        blocks = self._amortised(new)
-        if refine and len(new):
-            config = TrainingConfig.from_json(
-                self.pack.training.get("config", {}) | {"epochs": epochs or ADD_EPOCHS}
+        own = {"epochs": epochs or ADD_EPOCHS, "batch_size": 0, "wordings": 0}
+        config = TrainingConfig.from_json(self.pack.training.get("config", {}) | own)
+        config = config.for_edits(len(new))
+        split = split_model(self.backbone, self.pack.layer, config)
+        prompts = [TrainingPrompts()] * len(new)
+        if refine:
+            prompts, _ = training_prompts(
+                new, [*known, *pool], most=config.wordings, seed=config.seed
             )
+        examples, _ = build_examples(
+            split, new, prompts, scope, chat=config.chat and refine, kl_tokens=config.kl_tokens,
+            known=known,
+        )  # fmt: skip
+        blocks = self._amortised(examples)
+        if refine:
             given = torch.stack([*self._blocks.values(), *blocks])
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)
-            prompts, _ = training_prompts(new, [*known, *pool], seed=config.seed)
-            train_refinements(
-                self.backbone, self.pack.layer, refined, known, new, prompts, config,
-                scope=scope, on_epoch=on_epoch,
-            )  # fmt: skip
+            train_refinements(split, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
         for edit, block in zip(new, blocks, strict=True):
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._scope = scope
 
-    def _amortised(self, edits: Sequence[Edit]) -> Tensor:
-        """What the trained hypernetwork makes of the edits' features, [n, d]."""
+    @torch.no_grad()
+    def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
+        """What the trained hypernetwork makes of new edits' features, [n, d]."""
         hypernetwork = HyperNetwork(self.backbone.width, self.pack.kind)
         hypernetwork.load_state_dict(self.pack.hypernetwork)
-        read = features(self.backbone, edits, self.pack.layer)
-        with torch.no_grad():
-            blocks = hypernetwork.to(read.device)(read)
+        read = features(examples)
+        blocks: Tensor = hypernetwork.to(read.device)(read)
         return blocks * self.pack.scale if self.pack.form == "residual" else blocks
 
     def remove(self, edit_ids: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
 from lks.training.prompts import PromptReport
+from lks.training.team import Team
 
 
 def train_to(
@@ -30,22 +31,25 @@ def train_to(
     config: TrainingConfig,
     *,
     pool: Iterable[Edit] = (),
+    memory: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Pack:
-    """Train a pack and save it at `out`.
+    """Train a pack and save it at `out`; of processes that train together, the first one saves.
 
     Raises:
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
-    checkpoints = out.with_name(out.name + ".checkpoint")
+    team, checkpoints = Team.of_environment(), out.with_name(out.name + ".checkpoint")
     pack = trained(
-        backbone, edits, config, quiet=quiet, pool=pool, checkpoints=checkpoints, resume=resume,
+        backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
+        checkpoints=checkpoints, resume=resume,
         advice=f"go on with --resume (checkpoint: {checkpoints})",
     )  # fmt: skip
-    pack.save(out, overwrite=overwrite)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if team.main:
+        pack.save(out, overwrite=overwrite)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return pack
 
 
@@ -85,6 +89,8 @@ def trained(
     **options: Any,
 ) -> Pack:
     """`scalpel.train_pack` with a progress bar and peak memory; options go through."""
+
+    config = config.for_edits(len(edits))
 
     def report(made: PromptReport) -> None:
         say(str(made), quiet or made.all_own)

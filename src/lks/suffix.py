@@ -2,7 +2,7 @@
 
 The model is causal and frozen, so of a text only the vector at (l, p), p its first mention's last
 token, and what follows from it change while blocks are trained. The rest is computed once
-(`SplitModel.prepare`): the outputs of layer l from p on, and for the layers above l the keys and
+(`reading.read`): the outputs of layer l from p on, and for the layers above l the keys and
 values of the tokens before p. A step runs layers l+1.. over the suffix, and the head at the scored
 positions only.
 
@@ -26,26 +26,28 @@ from transformers import DynamicCache
 from lks.backbone import Backbone, view
 
 PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
-SHARED_PREFIX = 8  # tokens that texts must begin with in common to be read once
+PASS_TOKENS = 512  # at most so many in one pass through the upper half
+PASS_COST = 24  # what a pass costs beside its tokens, in tokens
 
 
 @dataclass
 class Suffix:
     """What a step needs of one text: P tokens before the first mention's last token, S from it on.
 
-    u layers lie above l; their attention has `heads` key-value heads of width w.
+    u layers lie above l; their attention has `heads` key-value heads of width w. Texts that begin
+    alike share parts of their `past`.
     """
 
     states: Tensor  # [S, d] outputs of layer l
-    past: Tensor  # [u, 2, heads, P, w] keys and values of the prefix
+    past: tuple[Tensor, ...]  # [u, 2, heads, any, w] keys and values of the prefix, in parts
     places: Tensor  # [m] where in the suffix the mentions end
-    scored: Tensor  # [k] where in the suffix a token is predicted that counts
-    final: Tensor  # [k, d] the unedited decoder's outputs there
+    scored: Tensor  # [K] where in the suffix a token is predicted that counts
+    final: Tensor | None  # [K, d] the unedited decoder's outputs there, if they are wanted
 
     @property
     def length(self) -> int:
         """S, padded."""
-        return _up(len(self.states), SUFFIX_STEP)
+        return padded(len(self.states), SUFFIX_STEP)
 
 
 class _Entrance(nn.Module):
@@ -57,16 +59,6 @@ class _Entrance(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return hidden_states if self.states is None else self.states
-
-
-@dataclass(frozen=True)
-class Row:
-    """A tokenised text with token indices: where mentions end, and from where tokens count."""
-
-    ids: list[int]
-    places: list[int]
-    scored: list[int]
-    continued: int = 0  # append so many tokens of the model's own greedy continuation, scored too
 
 
 class SplitModel:
@@ -84,11 +76,20 @@ class SplitModel:
             model = copy.deepcopy(model).to(dtype).requires_grad_(False)
         split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        self.device = backbone.device
         self._whole, self._lower, self._entrance = split, split.lower(layer), _Entrance()
         upper = [split.layer(index) for index in range(layer + 1, split.n_layers)]
         passing = [_Entrance() for _ in range(layer)]
         stack = nn.ModuleList([*passing, self._entrance, *upper])
         self._upper = view(decoder, **{layers: stack})
+
+    def lower(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+        """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""
+        states: Tensor = self._lower(
+            input_ids=ids, attention_mask=mask, position_ids=positions,
+            past_key_values=cache, use_cache=True,
+        ).last_hidden_state  # fmt: skip
+        return states
 
     def upper(
         self, states: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache | None = None
@@ -114,32 +115,6 @@ class SplitModel:
         """Logits, [n, d] -> [n, V]."""
         return self._whole.head(states)
 
-    @torch.no_grad()
-    def prepare(self, rows: Sequence[Row]) -> list[Suffix]:
-        """Suffixes of a few texts of one length and one `continued`, in one reading."""
-        run = _Reading(self, torch.tensor([row.ids for row in rows], device=self.backbone.device))
-        for _ in range(rows[0].continued):
-            run.step(self.head(run.final[:, -1]).argmax(-1))
-        suffixes = []
-        for i, row in enumerate(rows):
-            first = min(row.places)
-            past = [
-                torch.stack([kv.keys[i, :, :first], kv.values[i, :, :first]])
-                for kv in run.cache.layers[self.layer + 1 :]
-            ]
-            appended = range(len(row.ids), len(row.ids) + row.continued)
-            scored = torch.tensor([*row.scored, *appended], device=run.final.device)
-            suffixes.append(
-                Suffix(
-                    states=run.states[i, first:].clone(),
-                    past=torch.stack(past) if past else run.states.new_zeros(0, 2, 1, first, 1),
-                    places=torch.tensor(row.places, device=scored.device) - first,
-                    scored=scored - first,
-                    final=run.final[i, scored],
-                )
-            )
-        return suffixes
-
     def final_states(self, batch: SuffixBatch, new: Tensor) -> Tensor:
         """The edited decoder's outputs at the scored places, [K, d], with R' = `new`, [M, d]."""
         states = batch.states.index_put((batch.rows, batch.columns), new.to(batch.states.dtype))
@@ -151,64 +126,19 @@ class SplitModel:
         if not batch.past.shape[4]:
             return None
         cache = DynamicCache()
-        _lend_length(cache, batch.past[0, 0, :, 0])
+        lend_length(cache, batch.past[0, 0, :, 0])
         for index, (keys, values) in enumerate(batch.past, start=self.layer + 1):
             cache.update(keys, values, index)
         return cache
 
 
-def _lend_length(cache: DynamicCache, tokens: Tensor) -> None:
+def lend_length(cache: DynamicCache, tokens: Tensor) -> None:
     """Let a cache of the upper layers know of so many tokens more, [b, t, any].
 
     Masks are sized by layer 0, which is not among them.
     """
     stand_in = tokens.new_zeros(len(tokens), 1, tokens.shape[1], 1)
     cache.update(stand_in, stand_in, 0)
-
-
-class _Reading:
-    """The whole model over texts of one length, [b, t], and on, a token at a time.
-
-    What all texts begin with (a chat template's system turn) is read once. `states` and `final`,
-    [b, t, d], are the outputs of layer l and of the decoder.
-    """
-
-    def __init__(self, model: SplitModel, ids: Tensor) -> None:
-        self.model = model
-        self._lower_cache, self.cache = DynamicCache(), DynamicCache()
-        differs = (ids != ids[:1]).any(0).nonzero()
-        shared = int(differs[0]) if len(differs) and len(ids) > 1 else 0
-        if shared < SHARED_PREFIX:
-            self.states, self.final = self._read(ids)
-            return
-        begun = self._read(ids[:1, :shared])
-        for cache in (self._lower_cache, self.cache):
-            for layer in cache.layers:
-                if layer.is_initialized:
-                    layer.batch_repeat_interleave(len(ids))
-        rest = self._read(ids[:, shared:])
-        self.states, self.final = (
-            torch.cat([one.expand(len(ids), -1, -1), own], 1)
-            for one, own in zip(begun, rest, strict=True)
-        )
-
-    def step(self, tokens: Tensor) -> None:
-        """Read one more token in every row, [b]."""
-        states, final = self._read(tokens[:, None])
-        self.states = torch.cat([self.states, states], 1)
-        self.final = torch.cat([self.final, final], 1)
-
-    def _read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        past = self._lower_cache.get_seq_length()
-        mask = torch.ones(len(ids), past + ids.shape[1], dtype=torch.long, device=ids.device)
-        positions = torch.arange(past, mask.shape[1], device=ids.device).expand(len(ids), -1)
-        states = self.model._lower(
-            input_ids=ids, attention_mask=mask, position_ids=positions,
-            past_key_values=self._lower_cache, use_cache=True,
-        ).last_hidden_state  # fmt: skip
-        final = self.model.upper(states, mask, positions, self.cache)
-        _lend_length(self.cache, states)
-        return states, final
 
 
 @dataclass
@@ -232,19 +162,24 @@ class SuffixBatch:
 def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     """One batch of suffixes; the row count is padded as well."""
     one = suffixes[0]
-    p_max = _up(max(suffix.past.shape[3] for suffix in suffixes), PREFIX_STEP)
+    parts = [[part for part in suffix.past if part.shape[3]] for suffix in suffixes]
+    lengths = [sum(part.shape[3] for part in own) for own in parts]
+    p_max = padded(max(lengths), PREFIX_STEP)
     s_max = max(suffix.length for suffix in suffixes)
-    b, device = _up(len(suffixes), ROW_STEP), one.states.device
-    states = one.states.new_zeros(b, s_max, one.states.shape[-1])
-    u, _, heads, _, w = one.past.shape
-    past = one.past.new_zeros(u, 2, b, heads, p_max, w)
+    b, device = padded(len(suffixes), ROW_STEP), one.places.device
+    states = one.states.new_zeros(b, s_max, one.states.shape[-1], device=device)
+    u, _, heads, _, w = next((part for own in parts for part in own), one.past[-1]).shape
+    past = one.states.new_zeros(u, 2, b, heads, p_max, w, device=device)
     mask = torch.zeros(b, p_max + s_max, dtype=torch.long, device=device)
     mask[:, p_max] = 1  # a row of padding attends to itself
     prefix = torch.zeros(b, 1, dtype=torch.long, device=device)
     for row, suffix in enumerate(suffixes):
-        p, s = suffix.past.shape[3], len(suffix.states)
+        p, s = lengths[row], len(suffix.states)
         states[row, :s] = suffix.states
-        past[:, :, row, :, p_max - p :] = suffix.past
+        at = p_max - p
+        for part in parts[row]:
+            past[:, :, row, :, at : at + part.shape[3]] = part
+            at += part.shape[3]
         mask[row, p_max - p : p_max + s] = 1
         prefix[row] = p
     rows, columns = _ragged([suffix.places for suffix in suffixes])
@@ -255,6 +190,28 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     )  # fmt: skip
 
 
+def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
+    """Indices of suffixes, batched so that padding and the cost of passes are least together."""
+    order = sorted(range(len(suffixes)), key=lambda i: -suffixes[i].length)
+    best: list[tuple[int, int]] = [
+        (0, 0)
+    ]  # of the first so many: cost, where the last batch starts
+    for end in range(1, len(order) + 1):
+        choices: list[tuple[int, int]] = []
+        for start in range(end - 1, -1, -1):
+            tokens = padded(end - start, ROW_STEP) * suffixes[order[start]].length
+            if tokens > PASS_TOKENS and choices:
+                break
+            choices.append((best[start][0] + PASS_COST + tokens, start))
+        best.append(min(choices))
+    batches: list[list[int]] = []
+    while order:
+        start = best[len(order)][1]
+        batches.append(order[start:])
+        del order[start:]
+    return batches
+
+
 def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(row of each entry, entries) of lists of places, one list a row."""
     lengths = torch.tensor([len(entries) for entries in lists], device=lists[0].device)
@@ -262,5 +219,6 @@ def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.cat(list(lists))
 
 
-def _up(n: int, step: int) -> int:
+def padded(n: int, step: int) -> int:
+    """The next multiple of `step`."""
     return -(-n // step) * step

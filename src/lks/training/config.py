@@ -21,8 +21,11 @@ class TrainingConfig:
         lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
             linearly to 0.
         w_rel, w_gen, w_loc: weights of the three losses.
-        batch_size: edits a step. Each brings its prompt, `paraphrases_a_step` paraphrases and
-            `locality_a_step` locality prompts.
+        epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
+            number of edits (`for_edits`). In a step each edit brings its prompt,
+            `paraphrases_a_step` paraphrases and `locality_a_step` locality prompts.
+        wordings: at most so many paraphrases (and locality prompts) are lent to an edit that
+            brings none; 0 as above.
         least_steps: an epoch over a few edits makes so many rounds that it has this many steps.
         kl_tokens: scored places of a locality prompt: its last token and the first of the base
             model's own continuation.
@@ -39,8 +42,9 @@ class TrainingConfig:
     refine: bool = True
     lr: float = 1e-3
     refine_lr: float = 1e-1
-    epochs: int = 30
-    batch_size: int = 4
+    epochs: int = 0
+    batch_size: int = 0
+    wordings: int = 0
     least_steps: int = 8
     w_rel: float = 1.0
     w_gen: float = 1.0
@@ -67,6 +71,19 @@ class TrainingConfig:
         """The layer to edit in a model of `n_layers`."""
         return self.layer if self.layer is not None else round(self.depth * n_layers)
 
+    def for_edits(self, n: int) -> TrainingConfig:
+        """The same with nothing left open, for n edits.
+
+        The hypernetwork learns from all edits: the more there are, the fewer passes it takes, and
+        the larger the steps may be that a machine does fast.
+        """
+        return replace(
+            self,
+            epochs=self.epochs or min(max(round(30 * (100 / n) ** 0.4), 5), 30),
+            batch_size=self.batch_size or min(max(n // 64, 4), 64, n),
+            wordings=self.wordings or min(max(800 // n, 2), 8),
+        )
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -92,11 +109,18 @@ def _not_negative(value: Any) -> bool:
 
 
 _RULES: list[tuple[str, str, Any]] = [
-    *((name, "above 0", _positive) for name in ("lr", "refine_lr", "epochs", "batch_size")),
+    *((name, "above 0", _positive) for name in ("lr", "refine_lr")),
     *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "w_loc", "patience")),
     *(
         (name, "0 or more", _not_negative)
-        for name in ("paraphrases_a_step", "locality_a_step", "least_steps")
+        for name in (
+            "epochs",
+            "batch_size",
+            "wordings",
+            "paraphrases_a_step",
+            "locality_a_step",
+            "least_steps",
+        )
     ),
     ("kl_tokens", "above 0", _positive),
     ("depth", "between 0 and 1", lambda value: 0 <= value < 1),

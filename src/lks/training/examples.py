@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,14 @@ from torch import Tensor
 from lks.backbone import Backbone, Rendered
 from lks.edits import Edit
 from lks.positions import tokens_from
+from lks.reading import Row, read
 from lks.scope import Scope
-from lks.suffix import Row, SplitModel, Suffix
+from lks.store import TensorStore
+from lks.suffix import SplitModel, Suffix
 from lks.training.prompts import TrainingPrompts
+from lks.training.team import Team
 
 KINDS = ("reliability", "generality", "locality")
-PREPARED_AT_ONCE = 32
 
 
 @dataclass
@@ -65,38 +66,51 @@ def build_examples(
     chat: bool,
     kl_tokens: int,
     known: Sequence[Edit] = (),
+    store: TensorStore | None = None,
+    team: Team | None = None,
 ) -> tuple[list[EditExamples], int]:
     """Examples of every edit, and how many texts were left out because no edit fires in them.
 
     Edits are numbered in the order of their blocks: `known` ones, which may fire too, and `edits`.
+    The texts are kept in `store`; of several processes, each makes those of its own edits only.
     """
     backbone = split.backbone
     index = {edit.id: i for i, edit in enumerate([*known, *edits])}
     styles = (False, True) if chat and backbone.has_chat else (False,)
-    texts = [text for style in styles for text in _texts(backbone, edits, prompts, style)]
-    rows, kept, dropped = [], [], 0
-    for text in texts:
-        row = _tokenised(backbone, scope, text, kl_tokens)
-        if row is None:
-            dropped += 1
-        else:
-            rows.append(row)
-            kept.append(text)
-    examples = [EditExamples([], [], []) for _ in edits]
-    found: dict[int, Example] = {}
-    for chunk in _same_length([tokenised.row for tokenised in rows]):
-        suffixes = split.prepare([rows[i].row for i in chunk])
-        for i, suffix in zip(chunk, suffixes, strict=True):
-            members = [(index[e], n) for n, ids in enumerate(rows[i].edit_ids) for e in ids]
-            pairs = torch.tensor(members, device=backbone.device)
-            labels = rows[i].labels
-            found[i] = Example(
-                kept[i].kind, kept[i].chat, suffix, pairs[:, 0], pairs[:, 1],
-                None if labels is None else torch.tensor(labels, device=backbone.device),
-            )  # fmt: skip
-    for i, text in enumerate(kept):
-        getattr(examples[text.edit], text.kind).append(found[i])
+    examples, dropped = [EditExamples([], [], []) for _ in edits], 0
+    for style in styles:
+        kept, rows = [], []
+        for text in _texts(backbone, edits, prompts, style):
+            if team is not None and not team.owns(text.edit):
+                continue
+            row = _tokenised(backbone, scope, text, kl_tokens)
+            if row is None:
+                dropped += 1
+            else:
+                kept.append(text)
+                rows.append(row)
+        suffixes = read(split, [row.row for row in rows], store)
+        for text, row, suffix in zip(kept, rows, suffixes, strict=True):
+            own = getattr(examples[text.edit], text.kind)
+            own.append(_example(text, row, suffix, index, split.device))
     return examples, dropped
+
+
+def features(examples: Sequence[EditExamples]) -> Tensor:
+    """f_e: outputs of layer l at the last token of "prompt target", [n, d] float32."""
+    return torch.stack([edit.reliability[0].suffix.states[-1] for edit in examples]).float()
+
+
+def _example(
+    text: _Text, tokenised: _Tokenised, suffix: Suffix, index: dict[str, int], device: torch.device
+) -> Example:
+    members = [(index[e], n) for n, ids in enumerate(tokenised.edit_ids) for e in ids]
+    pairs = torch.tensor(members, device=device)
+    labels = tokenised.labels
+    return Example(
+        text.kind, text.chat, suffix, pairs[:, 0], pairs[:, 1],
+        None if labels is None else torch.tensor(labels, device=device),
+    )  # fmt: skip
 
 
 def _texts(
@@ -128,20 +142,12 @@ def _tokenised(backbone: Backbone, scope: Scope, text: _Text, kl_tokens: int) ->
     if not located:
         return None
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]
+    stem = min(tokens_from(offsets, mention.start) for _, mention in located)
     if text.target is None:
-        row = Row(ids, places, [len(ids) - 1], continued=kl_tokens - 1)
+        row = Row(ids, places, [len(ids) - 1], stem, final=True, continued=kl_tokens - 1)
         return _Tokenised(row, edit_ids, None)
     first = tokens_from(offsets, len(asked.text) - len(text.target.strip()))
     stop = backbone.stop_id(chat=text.chat)
-    ids = ids if stop is None else [*ids, stop]
-    return _Tokenised(Row(ids, places, list(range(first - 1, len(ids) - 1))), edit_ids, ids[first:])
-
-
-def _same_length(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Indices of rows of one length and one continuation, `PREPARED_AT_ONCE` at a time."""
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        groups[len(row.ids), row.continued].append(i)
-    for _, group in sorted(groups.items()):
-        for start in range(0, len(group), PREPARED_AT_ONCE):
-            yield group[start : start + PREPARED_AT_ONCE]
+    labels = ids[first:] if stop is None else [*ids[first:], stop]
+    scored = [first - 1 + i for i in range(len(labels))]
+    return _Tokenised(Row(ids, places, scored, stem), edit_ids, labels)

@@ -5,8 +5,14 @@ V is the vocabulary, K scored places of n texts; `owner` [K] is the text that ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+ROWS, ROW_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
 
 
 def nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -27,3 +33,44 @@ def per_text(values: Tensor, owner: Tensor, n: int, *, mean: bool) -> Tensor:
     if not mean:
         return total
     return total / torch.bincount(owner, minlength=n).clamp(min=1)
+
+
+def by_rows(loss: Callable[[Tensor, Tensor], Tensor], states: Tensor, other: Tensor) -> Tensor:
+    """A loss whose rows do not depend on each other, a few rows at a time.
+
+    The gradient is computed with the values, so that no more than a few rows of logits ever live.
+
+    Args:
+        loss: ([k, d], what belongs to these rows) -> [k].
+        states: [K, d]; other: [K, ...], constants.
+
+    Returns: [K].
+    """
+    values: Tensor = _ByRows.apply(states, other, loss)
+    return values
+
+
+class _ByRows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, other: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        values, slopes = [], []
+        for start in range(0, len(states), ROWS):
+            own, beside = states[start : start + ROWS], other[start : start + ROWS]
+            n = len(own)
+            more = -n % ROW_STEP  # few shapes: each new one costs the CPU library a set-up
+            own, beside = (pad(t, (0, 0) * (t.ndim - 1) + (0, more)) for t in (own, beside))
+            with torch.enable_grad():
+                own = own.detach().requires_grad_()
+                value = loss(own, beside)
+                (slope,) = torch.autograd.grad(value.sum(), own)
+            values.append(value.detach()[:n])
+            slopes.append(slope[:n])
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return (slope * grad[0][:, None]).to(slope.dtype), None, None

@@ -20,8 +20,8 @@ from lks.edits import SLOT, Edit, same_text
 class TrainingPrompts:
     """What one edit is trained on beside its own prompt."""
 
-    paraphrases: tuple[str, ...]
-    locality: tuple[str, ...]
+    paraphrases: tuple[str, ...] = ()
+    locality: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,16 +14,15 @@ from lks.backbone import Backbone
 from lks.edits import Edit
 from lks.hypernetwork import Blocks, KnowledgeBlocks, RefinedBlocks, state_size
 from lks.scope import Scope
-from lks.suffix import SUFFIX_STEP, SplitModel, collate
+from lks.store import TensorStore, texts_budget
+from lks.suffix import SplitModel, collate, grouped
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
-from lks.training.examples import KINDS, EditExamples, Example, build_examples
+from lks.training.examples import KINDS, EditExamples, Example, build_examples, features
 from lks.training.prompts import TrainingPrompts
+from lks.training.team import Team
 
-FEATURE_BATCH = 16
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
-MICRO_BATCH = 32  # texts in one pass through the upper half
-WORTHWHILE = 6  # fewer texts than this are rather padded than passed alone
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ def train(
     prompts: Sequence[TrainingPrompts],
     config: TrainingConfig,
     *,
+    memory: int | None = None,
+    team: Team | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -61,26 +62,30 @@ def train(
 
     Args:
         prompts: training prompts of each edit, in the same order.
+        memory: bytes that the process shall hold at most; texts beyond it lie in a mapped file.
+        team: the processes that train together, if there are several.
         checkpoints: folder in which the state is saved after every epoch.
         resume: go on from that folder; the result is the same as without the interruption.
     """
-    layer = config.resolve_layer(backbone.n_layers)
-    split = SplitModel(backbone, layer, _precision(config.precision, backbone))
+    layer, team = config.resolve_layer(backbone.n_layers), team or Team()
+    split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
-        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens
-    )
+        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens,
+        store=store, team=team,
+    )  # fmt: skip
+    read, at_mentions = _states(examples, team)
     torch.manual_seed(config.seed)
     blocks = KnowledgeBlocks(
-        features(backbone, edits, layer), kind=config.hypernetwork, form=config.form,
-        scale=_usual_size(examples), refine=config.refine,
+        read, kind=config.hypernetwork, form=config.form, scale=state_size(at_mentions),
+        refine=config.refine,
     ).to(backbone.device)  # fmt: skip
-    loop = _Loop(split, blocks, examples, config)
-    trained = Trained(blocks, layer, dropped_texts=dropped)
+    loop = _Loop(split, blocks, examples, config, store, team)
+    trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
         trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
 
     def after(epoch: Epoch) -> None:
-        if checkpoints is not None:
+        if checkpoints is not None and team.main:
             checkpoint.save(checkpoints, loop.state(), trained.epochs)
         on_epoch(epoch)
 
@@ -89,29 +94,20 @@ def train(
 
 
 def refine(
-    backbone: Backbone,
-    layer: int,
+    split: SplitModel,
     blocks: RefinedBlocks,
-    known: Sequence[Edit],
-    new: Sequence[Edit],
-    prompts: Sequence[TrainingPrompts],
+    examples: list[EditExamples],
     config: TrainingConfig,
     *,
-    scope: Scope,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> None:
-    """Train the refinements of new edits beside those that a pack has; nothing else moves.
+    """Train the refinements of new edits beside the blocks that a pack has; nothing else moves."""
+    _Loop(split, blocks, examples, config, TensorStore(), Team()).run([], on_epoch)
 
-    Args:
-        blocks: of `known` and `new`, in this order.
-        prompts: training prompts of the new edits.
-        scope: of all of them.
-    """
-    split = SplitModel(backbone, layer, _precision(config.precision, backbone))
-    examples, _ = build_examples(
-        split, new, prompts, scope, chat=config.chat, kl_tokens=config.kl_tokens, known=known
-    )
-    _Loop(split, blocks, examples, config).run([], on_epoch)
+
+def split_model(backbone: Backbone, layer: int, config: TrainingConfig) -> SplitModel:
+    """The training engine for a backbone, in the precision that suits its device."""
+    return SplitModel(backbone, layer, _precision(config.precision, backbone))
 
 
 class _Loop:
@@ -123,8 +119,11 @@ class _Loop:
         blocks: Blocks,
         examples: list[EditExamples],
         config: TrainingConfig,
+        store: TensorStore,
+        team: Team,
     ) -> None:
         self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
+        self.store, self.team = store, team
         self.optimizers: list[torch.optim.Optimizer] = []
         if blocks.hypernetwork is not None:
             dense = blocks.hypernetwork.parameters()
@@ -162,7 +161,8 @@ class _Loop:
                 optimizer.param_groups[0]["lr"] = rate * left
             chosen = [self._choose(*turn) for turn in order[start : start + config.batch_size]]
             self._step([example for row in chosen for example in row], totals)
-        means = {kind: sum(v) / len(v) if v else 0.0 for kind, v in totals.items()}
+        sums = self.team.summed(torch.tensor([[sum(v), len(v)] for v in totals.values()]))
+        means = {k: float(s / n) if n else 0.0 for k, (s, n) in zip(totals, sums, strict=True)}
         return Epoch(done + 1, config.epochs, **means)
 
     def _choose(self, edit: int, turn: int) -> list[Example]:
@@ -185,18 +185,24 @@ class _Loop:
     def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:
         config = self.config
         weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc), strict=True))
-        count = {kind: sum(example.kind == kind for example in chosen) for kind in KINDS}
-        batches = list(_micro_batches(chosen))
+        own = [sum(example.kind == kind for example in chosen) for kind in KINDS]
+        count = dict(zip(KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
+        batches = [[chosen[i] for i in batch] for batch in grouped([e.suffix for e in chosen])]
         examples = [example for batch in batches for example in batch]
-        # One pass through the head for all: its weights are most of what a small step reads.
-        values = self._losses(examples, torch.cat([self._final_states(b) for b in batches]))
-        weight = [weights[example.kind] / count[example.kind] for example in examples]
-        (values * torch.tensor(weight, device=values.device)).sum().backward()
-        for example, value in zip(examples, values.tolist(), strict=True):
-            totals[example.kind].append(value)
+        if examples:
+            # One pass through the head for all: its weights are most of what a small step reads.
+            values = self._losses(examples, torch.cat([self._final_states(b) for b in batches]))
+            weight = [weights[example.kind] / count[example.kind] for example in examples]
+            (values * torch.tensor(weight, device=values.device)).sum().backward()
+            for example, value in zip(examples, values.tolist(), strict=True):
+                totals[example.kind].append(value)
         for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                sparse = isinstance(optimizer, torch.optim.SparseAdam)
+                self.team.sum_gradients(group["params"], sparse=sparse)
             optimizer.step()
             optimizer.zero_grad()
+        self.store.release()
 
     def _final_states(self, examples: list[Example]) -> Tensor:
         """The edited decoder's outputs at the scored places of a micro-batch, [K, d]."""
@@ -213,53 +219,31 @@ class _Loop:
         scored = torch.tensor([len(e.suffix.scored) for e in examples], device=device)
         text = torch.arange(n, device=device).repeat_interleave(scored)
         local = torch.tensor([e.labels is None for e in examples], device=device)[text]
-        unedited = [e.suffix.final for e in examples if e.labels is None]
-        logits = self.split.head(torch.cat([final, *unedited]))
-        logits, base = logits[: len(final)], logits[len(final) :].detach()
         values = torch.zeros(n, device=device)
         labels = [e.labels for e in examples if e.labels is not None]
         if labels:
-            stated = losses.nll(logits[~local], torch.cat(labels))
+            stated = losses.by_rows(self._nll, final[~local], torch.cat(labels))
             values = values + losses.per_text(stated, text[~local], n, mean=True)
+        unedited = [e.suffix.final.to(device) for e in examples if e.suffix.final is not None]
         if unedited:
-            moved = losses.kl(base, logits[local])
+            moved = losses.by_rows(self._kl, final[local], torch.cat(unedited))
             values = values + losses.per_text(moved, text[local], n, mean=False)
         return values
 
+    def _nll(self, states: Tensor, labels: Tensor) -> Tensor:
+        return losses.nll(self.split.head(states), labels)
 
-@torch.no_grad()
-def features(backbone: Backbone, edits: Sequence[Edit], layer: int) -> Tensor:
-    """f_e: outputs of layer l at the last token of "prompt target", [n, d] float32."""
-    rows = []
-    for start in range(0, len(edits), FEATURE_BATCH):
-        texts = [
-            backbone.join(edit.prompt, edit.target, chat=False)[0]
-            for edit in edits[start : start + FEATURE_BATCH]
-        ]
-        encoding = backbone.encode(texts, chat=False)
-        states = backbone.hidden_states(encoding, layer)
-        last = encoding.attention_mask.sum(-1) - 1
-        rows.append(states[torch.arange(len(texts), device=last.device), last].float())
-    return torch.cat(rows)
+    def _kl(self, states: Tensor, unedited: Tensor) -> Tensor:
+        return losses.kl(self.split.head(unedited).detach(), self.split.head(states))
 
 
-def _usual_size(examples: Sequence[EditExamples]) -> float:
-    """s: of R over the edits' own prompts."""
-    own = [example.suffix for edit in examples for example in edit.reliability]
-    return state_size(torch.cat([suffix.states[suffix.places] for suffix in own]))
-
-
-def _micro_batches(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Batches of texts of about one length, so that little is computed on padding."""
-    batch: list[Example] = []
-    for example in sorted(examples, key=lambda e: -e.suffix.length):
-        shorter = bool(batch) and example.suffix.length < batch[0].suffix.length - SUFFIX_STEP
-        if len(batch) == MICRO_BATCH or (shorter and len(batch) >= WORTHWHILE):
-            yield batch
-            batch = []
-        batch.append(example)
-    if batch:
-        yield batch
+def _states(examples: Sequence[EditExamples], team: Team) -> tuple[Tensor, Tensor]:
+    """Of all processes' edits: features, [n, d], and R in the edits' own prompts, [m, d]."""
+    mine = [own for i, own in enumerate(examples) if team.owns(i)]
+    suffixes = [[example.suffix for example in own.reliability] for own in mine]
+    r = [torch.cat([s.states[s.places] for s in own]).cpu() for own in suffixes]
+    read = list(features(mine).cpu()) if mine else []
+    return torch.stack(team.in_order(read)), torch.cat(team.in_order(r))
 
 
 def _settled(epochs: Sequence[Epoch], config: TrainingConfig) -> bool:

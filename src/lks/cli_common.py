@@ -1,0 +1,75 @@
+"""What the commands share: options with one meaning everywhere, loading, printing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)]
+LayersPath = Annotated[
+    str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
+DEFAULT_MODEL = "smollm2-135m"
+
+
+def load_backbone(
+    model: str, device: str, dtype: str, layers_path: str | None, threads: int | None, quiet: bool
+) -> Any:
+    from lks.console import say
+
+    say(f"loading {model} ...", quiet)
+
+    import torch
+
+    from lks.backbone import Backbone, default_threads
+
+    torch.set_num_threads(threads or default_threads())
+    return Backbone.load(
+        model, device=device, dtype=dtype, layers_path=layers_path,
+        say=lambda text: say(text, quiet),
+    )  # fmt: skip
+
+
+def load_edited(
+    pack: Path,
+    model: str | None,
+    device: str,
+    dtype: str,
+    layers_path: str | None,
+    threads: int | None,
+    quiet: bool = True,
+) -> Any:
+    """(backbone, edited model) of a pack; the pack is read before the model is loaded."""
+    from lks.pack import Pack
+
+    loaded = Pack.load(pack)
+    name = model or loaded.base_model["name"]
+    backbone = load_backbone(name, device, dtype, layers_path, threads, quiet)
+
+    from lks.scalpel import ScalpelModel
+
+    loaded.check(backbone.fingerprint)
+    return backbone, ScalpelModel(backbone, loaded)
+
+
+def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
+    """Where a pack stands after a change."""
+    if as_json:
+        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
+    else:
+        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A result for scripts."""
+    print(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -1,0 +1,202 @@
+"""The commands that train: edit, layers, add; and remove."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lks.cli_common import (
+    DEFAULT_MODEL,
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    Limit,
+    Model,
+    PackPath,
+    Quiet,
+    Threads,
+    load_backbone,
+    load_edited,
+    print_json,
+    print_version,
+)
+from lks.errors import InputError
+
+
+def edit(
+    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pack.")],
+    model: Model = DEFAULT_MODEL,
+    preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
+    form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
+    hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Edits a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
+    ] = None,
+    limit: Limit = None,
+    seed: int = 0,
+    memory: Annotated[
+        float | None, typer.Option(help="Most memory to use, in GB; half of the machine's.", min=0)
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a pack from a file of edits."""
+    from lks.edits import EditSet
+    from lks.training.config import TrainingConfig
+    from lks.versions import check_target
+
+    given = {
+        "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed,
+    }  # fmt: skip
+    if form == "replace":
+        given["refine"] = False
+    settings = {key: value for key, value in given.items() if value is not None}
+    config = TrainingConfig.from_json(settings, preset=preset)
+    chosen = EditSet.load(edits, limit=limit)
+    with warnings.catch_warnings():  # conflicts beyond --limit do not matter here
+        warnings.simplefilter("ignore")
+        pool = EditSet.load(edits) if limit else chosen
+    check_target(out, overwrite=overwrite)
+    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
+
+    from lks.session import train_to
+    from lks.store import machine_memory
+    from lks.training.team import Team
+
+    pack = train_to(
+        out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
+        memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
+        quiet=quiet or as_json,
+    )  # fmt: skip
+    if not Team.of_environment().main:
+        return
+    result = {
+        "pack": str(out),
+        "edits": len(pack.edits),
+        "seconds": pack.training["seconds"],
+        "peak_memory_bytes": pack.training["peak_memory_bytes"],
+        "layer": pack.layer,
+        "epochs": pack.training["epochs"],
+        "losses": pack.training["losses"],
+    }
+    if as_json:
+        print_json(result)
+    else:
+        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+
+
+def layers(
+    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")],
+    model: Model = DEFAULT_MODEL,
+    sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
+    at: Annotated[str | None, typer.Option(help="Layers to try, such as 6,12,18.")] = None,
+    count: Annotated[int, typer.Option(help="Else so many, evenly spread.", min=1)] = 10,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    chat: Annotated[bool, typer.Option(help="Train on chat turns too.")] = False,
+    seed: int = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a small sample at several layers, and name the best. Run again, it goes on."""
+    from lks.edits import EditSet
+    from lks.training.config import TrainingConfig
+
+    chosen, pool = EditSet.load(edits, limit=sample), EditSet.load(edits)
+    given = {"chat": chat, "seed": seed, "epochs": epochs or 0}
+    config = TrainingConfig.from_json(given)
+    wanted = _numbers(at) if at is not None else None
+    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks import layers as choice
+    from lks.console import print_layers, say
+
+    def on_layer(row: dict[str, Any]) -> None:
+        say(f"layer {row['layer']}: EP {row['ep']:.3f}, {row['seconds']:.0f} s", quiet or as_json)
+
+    rows = choice.compare(
+        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,
+        pool=pool, on_layer=on_layer,
+    )  # fmt: skip
+    best = choice.best(rows)
+    title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
+    choice.draw(rows, out / choice.PLOT, title)
+    if as_json:
+        print_json({"best": best, "layers": rows, "plot": str(out / choice.PLOT)})
+    else:
+        print_layers(rows, best, title)
+        print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
+
+
+def _numbers(text: str) -> list[int]:
+    """Layers as written on the command line."""
+    try:
+        return sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise InputError(f'--at "{text}": give layers as numbers with commas, 6,12,18') from None
+
+
+def add(
+    pack: PackPath,
+    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
+    refine: Annotated[
+        bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
+    ] = True,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    from lks.edits import EditSet
+
+    new = EditSet.load(edits, limit=limit)
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.session import add_to
+
+    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
+    if as_json:
+        print_json(result)
+    else:
+        print(
+            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
+            f"all; version {result['version']}"
+        )
+
+
+def remove(
+    pack: PackPath,
+    ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take edits out of a pack. Needs no model; `lks pack rollback` brings them back."""
+    from lks import versions
+
+    manifest = versions.remove(pack, ids)
+    print_version(pack, manifest, as_json)
