@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +17,11 @@ from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet, Probe
 from lks.errors import EditFileError, InputError, LayerError
 from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form, state_size
+from lks.pack import Pack
 from lks.scalpel import ScalpelModel, train_pack
 from lks.scope import Scope
 from lks.suffix import SplitModel
-from lks.training import losses
+from lks.training import checkpoint, losses
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import build_examples
 from lks.training.prompts import relation_template, training_prompts
@@ -50,6 +54,8 @@ def test_settings_that_follow_the_number_of_edits() -> None:
     few, many = open_.for_edits(6), open_.for_edits(10_000)
     assert (few.epochs, few.batch_size, few.wordings) == (30, 4, 8)
     assert (many.epochs, many.batch_size, many.wordings) == (5, 64, 2)
+    assert (few.lr, many.lr) == (open_.lr, 3 * open_.lr)
+    assert many.for_edits(10_000) == many  # what is settled stays
     assert replace(open_, epochs=3, batch_size=7).for_edits(10_000).epochs == 3
     assert (paper.for_edits(10).epochs, paper.for_edits(10).batch_size) == (20, 32)
 
@@ -235,6 +241,31 @@ def test_an_interrupted_run_resumes_to_the_same_losses(
     assert resumed.epochs == whole.epochs
     every = torch.arange(len(edits))
     assert torch.equal(resumed.blocks.blocks(every), whole.blocks.blocks(every))
+
+
+def test_killed_many_times_training_still_ends_with_the_same_blocks(
+    backbone: Backbone, edits: EditSet, tmp_path: Path
+) -> None:
+    config, rng, kills = replace(QUICK, epochs=12), random.Random(0), 0
+    whole = train_pack(backbone, edits, config)
+    file, out = tmp_path / "state" / checkpoint.FILE, tmp_path / "facts.pack"
+
+    def work() -> None:
+        pack = train_pack(backbone, edits, config, checkpoints=file.parent, resume=file.exists())
+        pack.save(out)
+
+    while not out.exists():
+        begun = file.stat().st_mtime_ns if file.exists() else 0
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        while process.is_alive() and (not file.exists() or file.stat().st_mtime_ns == begun):
+            time.sleep(0.001)  # every run gets on by an epoch at least
+        process.join(rng.uniform(0, 0.1))
+        kills += process.is_alive()
+        process.kill()
+        process.join()
+    assert kills > 2
+    assert torch.equal(Pack.load(out).blocks, whole.blocks)
 
 
 def test_checkpoints_of_other_settings_are_refused(

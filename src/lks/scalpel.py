@@ -34,6 +34,8 @@ from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
 ADD_EPOCHS = 20
+# A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
+ADDING = {"refine_lr": 0.3, "least_steps": 4, "batch_size": 0, "wordings": 0, "target_loss": 0.1}
 
 
 def train_pack(
@@ -181,9 +183,8 @@ class ScalpelModel:
             return
         scope = Scope([*known, *new])
         check_edits_fire(new, scope)
-        own = {"epochs": epochs or ADD_EPOCHS, "batch_size": 0, "wordings": 0}
-        config = TrainingConfig.from_json(self.pack.training.get("config", {}) | own)
-        config = config.for_edits(len(new))
+        own = self.pack.training.get("config", {}) | ADDING | {"epochs": epochs or ADD_EPOCHS}
+        config = TrainingConfig.from_json(own).for_edits(len(new))
         split = split_model(self.backbone, self.pack.layer, config)
         prompts = [TrainingPrompts()] * len(new)
         if refine:

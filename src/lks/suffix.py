@@ -73,7 +73,7 @@ class SplitModel:
         self.backbone, self.layer, self.dtype = backbone, layer, dtype
         model = backbone.model
         if any(parameter.dtype != dtype for parameter in model.parameters()):
-            model = copy.deepcopy(model).to(dtype).requires_grad_(False)
+            model = _cast(model, dtype)
         split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
         self.device = backbone.device
@@ -217,6 +217,12 @@ def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(entries) for entries in lists], device=lists[0].device)
     rows = torch.arange(len(lists), device=lists[0].device).repeat_interleave(lengths)
     return rows, torch.cat(list(lists))
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> Any:
+    """A frozen copy in another precision, without a second one in the model's own."""
+    memo = {id(p): nn.Parameter(p.to(dtype), requires_grad=False) for p in model.parameters()}
+    return copy.deepcopy(model, memo)
 
 
 def padded(n: int, step: int) -> int:

@@ -74,14 +74,19 @@ class TrainingConfig:
     def for_edits(self, n: int) -> TrainingConfig:
         """The same with nothing left open, for n edits.
 
-        The hypernetwork learns from all edits: the more there are, the fewer passes it takes, and
-        the larger the steps may be that a machine does fast.
+        The hypernetwork learns from all edits: the more there are, the fewer passes it takes.
+        Larger batches are what a machine does fast; the rates, meant for batches of 4, grow with
+        the square root of a batch size that was left open.
         """
+        batch = self.batch_size or min(max(n // 64, 4), 64, n)
+        faster = 1.0 if self.batch_size else min(max((batch / 4) ** 0.5, 1.0), 3.0)
         return replace(
             self,
             epochs=self.epochs or min(max(round(30 * (100 / n) ** 0.4), 5), 30),
-            batch_size=self.batch_size or min(max(n // 64, 4), 64, n),
+            batch_size=batch,
             wordings=self.wordings or min(max(800 // n, 2), 8),
+            lr=self.lr * faster,
+            refine_lr=self.refine_lr * faster,
         )
 
     def to_json(self) -> dict[str, Any]:
