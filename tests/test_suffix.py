@@ -86,7 +86,7 @@ def test_reduced_precision_is_close(backbone: Backbone) -> None:
     )
     for one, other in zip(exact, rounded, strict=True):
         assert other.states.dtype == torch.bfloat16
-        assert (other.final.float() - one.final).norm() < 0.05 * one.final.norm()
+        assert (other.final.float() - one.final).norm() < 0.08 * one.final.norm()
 
 
 def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
