@@ -1,9 +1,10 @@
 """Times adding to and removing from a large pack.
 
-    python benchmarks/changes.py zsre.jsonl --edits 9900
+    python benchmarks/changes.py zsre.jsonl --trained benchmarks/packs/zsre-1000-default.pack
 
-The pack holds the first rows of the file with blocks of zeros: how long a change takes does not
-depend on their values. Later rows are added, with refinement, and scored.
+The pack holds the first rows of the file, with the blocks and the hypernetwork of a trained pack of
+the same file; rows that it does not have get blocks of zeros, for how long a change takes does not
+depend on their values. Later rows are added and scored, with refinement and amortised.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +23,39 @@ from _record import RESULTS, environment
 from lks import versions
 from lks.backbone import Backbone, default_threads
 from lks.edits import EditSet
-from lks.hypernetwork import HyperNetwork
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
-from lks.training.config import TrainingConfig
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--edits", type=int, default=9900)
+    parser.add_argument("--edits", type=int, default=8900)
+    parser.add_argument("--trained", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
     backbone = Backbone.load(options.model)
     rows = EditSet.load(options.data)
-    result: dict[str, Any] = {"data": options.data.name, "edits": options.edits, **environment()}
+    trained = Pack.load(options.trained)
+    result: dict[str, Any] = {
+        "data": options.data.name, "edits": options.edits, "trained": len(trained.edits),
+        **environment(),
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.pack"
-        _empty_pack(backbone, rows[: options.edits]).save(path)
+        _large(trained, rows[: options.edits]).save(path)
         started = time.perf_counter()
         model = ScalpelModel(backbone, Pack.load(path))
         result["load_seconds"] = round(time.perf_counter() - started, 3)
         new = rows[options.edits :]
-        result["add"] = [_add(path, model, new[:1], rows), _add(path, model, new[1:101], rows)]
+        result["amortised"] = _add(path, model, new[:1000], rows, refine=False)
+        model.remove([edit.id for edit in new[:1000]])
+        versions.rollback(path)
+        result["add"] = [
+            _add(path, model, new[:1], rows), _add(path, model, new[1:2], rows),
+            _add(path, model, new[2:102], rows),
+        ]  # fmt: skip
         started = time.perf_counter()
         versions.remove(path, [rows[0].id])
         result["remove_one_seconds"] = round(time.perf_counter() - started, 4)
@@ -54,24 +65,24 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def _empty_pack(backbone: Backbone, edits: EditSet) -> Pack:
-    config = TrainingConfig()
-    width = backbone.width
-    return Pack(
-        edits=edits, blocks=torch.zeros(len(edits), width),
-        hypernetwork=dict(HyperNetwork(width, zero_init=True).state_dict()),
-        base_model=backbone.fingerprint, layer=config.resolve_layer(backbone.n_layers),
-        form="residual", kind="linear", scale=9.0, training={"config": config.to_json()},
-    )  # fmt: skip
+def _large(trained: Pack, edits: EditSet) -> Pack:
+    """The pack with blocks of zeros for the edits that it does not have."""
+    own = dict(zip((edit.id for edit in trained.edits), trained.blocks, strict=True))
+    nothing = torch.zeros(trained.blocks.shape[1])
+    blocks = torch.stack([own.get(edit.id, nothing) for edit in edits])
+    return replace(trained, edits=edits, blocks=blocks)
 
 
-def _add(path: Path, model: ScalpelModel, new: EditSet, pool: EditSet) -> dict[str, Any]:
+def _add(
+    path: Path, model: ScalpelModel, new: EditSet, pool: EditSet, *, refine: bool = True
+) -> dict[str, Any]:
     started = time.perf_counter()
-    model.add(new, pool=pool)
+    model.add(new, pool=pool, refine=refine)
     append(path, new, model.blocks(new))
     seconds = time.perf_counter() - started
-    scores = model.score([(edit.prompt, edit.target) for edit in new])
-    held_out = model.score([(text, edit.target) for edit in new for text in edit.generality])
+    scored = new[:100]
+    scores = model.score([(edit.prompt, edit.target) for edit in scored])
+    held_out = model.score([(text, edit.target) for edit in scored for text in edit.generality])
     right = [sum(s.matches) / len(s.matches) for s in scores]
     general = [sum(s.matches) / len(s.matches) for s in held_out]
     return {
