@@ -369,3 +369,15 @@ def test_layers_are_compared_and_a_stopped_run_goes_on(
     assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
     code, _, err = run(*words, "--seed", 1)
     assert (code, "other edits or settings" in one_line(err)) == (2, True)
+
+
+def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
+    from lks.layers import best, spread
+
+    rows = [
+        {"layer": layer, "reliability": score, "generality": None, "locality": None, "ep": None}
+        for layer, score in ((0, 0.5), (4, 0.75), (8, 0.75), (12, 0.25))
+    ]
+    assert best(rows) == 8
+    assert spread(30, 4) == [0, 9, 19, 28]
+    assert spread(5, 10) == [0, 1, 2, 3]

@@ -130,9 +130,12 @@ def layers(
 
     from lks import layers as choice
     from lks.console import print_layers, say
+    from lks.evaluation.report import number
+    from lks.evaluation.runner import KINDS
 
     def on_layer(row: dict[str, Any]) -> None:
-        say(f"layer {row['layer']}: EP {row['ep']:.3f}, {row['seconds']:.0f} s", quiet or as_json)
+        scores = ", ".join(f"{kind} {number(row[kind])}" for kind in KINDS)
+        say(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
 
     rows = choice.compare(
         backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,
@@ -140,12 +143,12 @@ def layers(
     )  # fmt: skip
     best = choice.best(rows)
     title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
-    choice.draw(rows, out / choice.PLOT, title)
     if as_json:
         print_json({"best": best, "layers": rows, "plot": str(out / choice.PLOT)})
     else:
         print_layers(rows, best, title)
         print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
+    choice.draw(rows, out / choice.PLOT, title)
 
 
 def _numbers(text: str) -> list[int]:

@@ -16,6 +16,7 @@ from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError
+from lks.evaluation.metrics import mean
 from lks.evaluation.runner import KINDS, evaluate
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
@@ -74,8 +75,12 @@ def compare(
 
 
 def best(rows: Sequence[dict[str, Any]]) -> int:
-    """The layer with the highest edit performance; of equals the highest, which trains fastest."""
-    layer: int = max(rows, key=lambda row: (row["ep"] or 0.0, row["layer"]))["layer"]
+    """The layer with the highest mean of the scores that there are; of equals the highest layer."""
+
+    def order(row: dict[str, Any]) -> tuple[float, int]:
+        return mean(row[kind] for kind in KINDS) or 0.0, row["layer"]
+
+    layer: int = max(rows, key=order)["layer"]
     return layer
 
 

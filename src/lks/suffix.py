@@ -193,9 +193,7 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
 def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
     """Indices of suffixes, batched so that padding and the cost of passes are least together."""
     order = sorted(range(len(suffixes)), key=lambda i: -suffixes[i].length)
-    best: list[tuple[int, int]] = [
-        (0, 0)
-    ]  # of the first so many: cost, where the last batch starts
+    best = [(0, 0)]  # of the first so many suffixes: the cost, and where the last batch starts
     for end in range(1, len(order) + 1):
         choices: list[tuple[int, int]] = []
         for start in range(end - 1, -1, -1):
