@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as tf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from lks.backbone import Backbone
 from lks.edits import Edit, EditSet, Probe
@@ -18,6 +26,11 @@ SENTENCES = [
     "The Eiffel Tower is located in the city of Paris. Where is the Eiffel Tower?",
     "Ada Lovelace was born in London. What is the native language of Ada Lovelace? English",
     "Mount Fuji is in Japan. The capital of Japan is Tokyo. Rome Berlin Madrid Oslo Cairo Lima",
+]
+QUESTIONS = [
+    "it is located in the city of where is it in which who built how high was born in birthplace",
+    "the native language of is what does it speak worked as a tell me about write short biography",
+    "she he her his its there and tall old many people live everything you know who",
 ]
 CHAT = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -104,6 +117,27 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_backbone("llama", chat=True)
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence embedder that knows which words two texts share, saved as a user would have it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.train_from_iterator(
+        [sentence.lower() for sentence in QUESTIONS],
+        trainers.WordLevelTrainer(special_tokens=["?"], show_progress=False),
+    )
+    words.normalizer = normalizers.Lowercase()
+    vectors = torch.randn(words.get_vocab_size(), 64, generator=torch.manual_seed(0))
+    folder = tmp_path_factory.mktemp("embedder")
+    SentenceTransformer(
+        modules=[StaticEmbedding(words, embedding_weights=vectors.numpy())], device="cpu"
+    ).save(str(folder))
     return folder
 
 

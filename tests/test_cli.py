@@ -17,7 +17,7 @@ from conftest import make_edits
 from lks import cli
 from lks.edits import Edit, EditSet
 
-QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1"]
+QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1", "--scope", "entity"]
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_pack_of_another_model(pack: Path, model_folder: Path, tmp_path: Path)
 def test_read_only_and_taken_outputs(
     model_folder: Path, facts: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = run("edit", facts, "--model", model_folder, "--out", pack)
+    code, _, err = run("edit", facts, "--model", model_folder, "--out", pack, *QUICK)
     assert code == 2
     assert "there is a pack already" in one_line(err)
 
@@ -291,6 +291,7 @@ def test_an_interrupt_leaves_a_checkpoint_that_resumes(
     command = [
         sys.executable, "-m", "lks", "edit", str(facts), "--model", str(model_folder), "--out",
         str(out), "--layer", "1", "--epochs", "100000", "--quiet", "--threads", "1",
+        "--scope", "entity",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True,
@@ -337,7 +338,20 @@ def test_layers_are_compared_and_a_stopped_run_goes_on(
     from lks import layers
 
     out = tmp_path / "layers"
-    words = ["layers", facts, "--model", model_folder, "--out", out, "--sample", 2, "--epochs", 2]
+    words = [
+        "layers",
+        facts,
+        "--model",
+        model_folder,
+        "--out",
+        out,
+        "--sample",
+        2,
+        "--epochs",
+        2,
+        "--scope",
+        "entity",
+    ]
     words += ["--threads", 1, "--json"]
     code, _, err = run(*words, "--at", "0,x")
     assert (code, "6,12,18" in one_line(err)) == (2, True)

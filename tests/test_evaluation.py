@@ -44,7 +44,14 @@ def test_fluency_by_hand() -> None:
 def models():
     backbone, edits = make_backbone("llama", chat=True), make_edits()
     config = TrainingConfig(
-        layer=1, epochs=40, lr=1e-2, refine_lr=5e-2, batch_size=2, precision="float32", patience=0
+        layer=1,
+        epochs=40,
+        lr=1e-2,
+        refine_lr=5e-2,
+        batch_size=2,
+        precision="float32",
+        patience=0,
+        scope="entity",
     )
     return UneditedModel(backbone), ScalpelModel(backbone, train_pack(backbone, edits, config))
 

@@ -74,7 +74,7 @@ def test_a_hash_that_fits_does_not_make_garbage_a_tensor_file(saved: Path) -> No
 def test_a_newer_schema(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text()) | {"schema": 99}
     (saved / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(PackTooNew, match="schema 99, this package reads up to 1"):
+    with pytest.raises(PackTooNew, match="schema 99, this package reads up to 2"):
         verify(saved)
 
 

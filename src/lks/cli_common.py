@@ -19,6 +19,15 @@ Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]
+ScopeKind = Annotated[
+    str | None,
+    typer.Option(
+        help="relation: a text fires the edit that it asks for; entity: all edits of whom it names."
+    ),
+]
+EmbedderName = Annotated[
+    str | None, typer.Option(help="minilm, or a sentence-transformers model: compares questions.")
+]
 DEFAULT_MODEL = "smollm2-135m"
 
 

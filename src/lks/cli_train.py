@@ -13,11 +13,13 @@ from lks.cli_common import (
     AsJson,
     Device,
     Dtype,
+    EmbedderName,
     LayersPath,
     Limit,
     Model,
     PackPath,
     Quiet,
+    ScopeKind,
     Threads,
     load_backbone,
     load_edited,
@@ -41,6 +43,8 @@ def edit(
     chat: Annotated[
         bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
     ] = None,
+    scope: ScopeKind = None,
+    embedder: EmbedderName = None,
     limit: Limit = None,
     seed: int = 0,
     memory: Annotated[
@@ -62,7 +66,8 @@ def edit(
 
     given = {
         "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed,
+        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed, "scope": scope,
+        "embedder": embedder,
     }  # fmt: skip
     if form == "replace":
         given["refine"] = False
@@ -110,6 +115,8 @@ def layers(
     count: Annotated[int, typer.Option(help="Else so many, evenly spread.", min=1)] = 10,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
     chat: Annotated[bool, typer.Option(help="Train on chat turns too.")] = False,
+    scope: ScopeKind = None,
+    embedder: EmbedderName = None,
     seed: int = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -123,8 +130,8 @@ def layers(
     from lks.training.config import TrainingConfig
 
     chosen, pool = EditSet.load(edits, limit=sample), EditSet.load(edits)
-    given = {"chat": chat, "seed": seed, "epochs": epochs or 0}
-    config = TrainingConfig.from_json(given)
+    given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
+    config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = _numbers(at) if at is not None else None
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
 

@@ -41,7 +41,9 @@ class Edit:
 
     Prompts hold the subject itself: `{}` is filled in when the edit is made from a record.
     `paraphrases` and the locality probes that are not held out may be trained on; `generality`
-    (held-out paraphrases) never is. `extra` keeps the unknown keys of the record.
+    (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
+    nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
+    score of the relation gate. `extra` keeps the unknown keys of the record.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Edit:
     generality: tuple[str, ...] = ()
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
+    negative: tuple[str, ...] = ()
+    threshold: float | None = None
     ground_truth: str | None = None
     source: str | None = None
     note: str | None = None
@@ -85,13 +89,13 @@ class Edit:
             "prompt": self.prompt,
             "target": self.target,
         }
-        for name in ("aliases", "paraphrases", "generality"):
+        for name in ("aliases", "paraphrases", "generality", "negative"):
             if getattr(self, name):
                 record[name] = list(getattr(self, name))
         for name in ("locality", "portability"):
             if getattr(self, name):
                 record[name] = [_probe_record(probe) for probe in getattr(self, name)]
-        for name in ("ground_truth", "source", "note"):
+        for name in ("threshold", "ground_truth", "source", "note"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
         return record | self.extra
@@ -122,7 +126,7 @@ def _probe_record(probe: Probe) -> dict[str, Any]:
 
 _KNOWN = {
     "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
-    "portability", "ground_truth", "source", "note",
+    "portability", "negative", "threshold", "ground_truth", "source", "note",
 }  # fmt: skip
 
 
@@ -153,6 +157,14 @@ class _Reader:
             self.problems.append(f'"{name}" must be a list of non-empty strings')
             return ()
         return tuple(value)
+
+    def share(self, name: str) -> float | None:
+        value = self.record.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= 1):
+            self.problems.append(f'"{name}" must be a number between 0 and 1')
+            return None
+        return value
 
     def probes(self, name: str, *, target_required: bool = False) -> tuple[Probe, ...]:
         value = self.record.get(name)
@@ -201,6 +213,8 @@ def _read_record(record: Any) -> Edit:
         )
     fields: dict[str, Any] = {name: read.texts(name) for name in ("aliases", "paraphrases")}
     fields["generality"] = read.texts("generality")
+    fields["negative"] = read.texts("negative")
+    fields["threshold"] = read.share("threshold")
     fields["locality"] = read.probes("locality")
     fields["portability"] = read.probes("portability", target_required=True)
     for name in ("id", "ground_truth", "source", "note"):
@@ -211,7 +225,7 @@ def _read_record(record: Any) -> Edit:
     def fill(text: str) -> str:
         return text.replace(SLOT, subject)
 
-    for name in ("paraphrases", "generality"):
+    for name in ("paraphrases", "generality", "negative"):
         fields[name] = tuple(fill(text) for text in fields[name])
     for name in ("locality", "portability"):
         fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lks import versions
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
-from lks.versions import HYPERNETWORK
+from lks.scope.relation import Learnt, Metric, References
+from lks.versions import GATE, HYPERNETWORK
 
 
 @dataclass
@@ -29,6 +32,8 @@ class Pack:
         base_model: the fingerprint of the backbone that the blocks were made for.
         form, kind, scale: how blocks are made and put in; see `hypernetwork.py`.
         training: a summary of the training: settings, losses, seconds.
+        gate: what the relation gate learnt, its references numbered as `edits`; None where every
+            mention of an entity fires its edits.
     """
 
     edits: EditSet
@@ -40,6 +45,7 @@ class Pack:
     kind: str
     scale: float
     training: dict[str, Any]
+    gate: Learnt | None = None
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
@@ -67,9 +73,15 @@ class Pack:
         facts = {
             "base_model": self.base_model, "layers": [self.layer], "form": self.form,
             "hypernetwork": self.kind, "scale": self.scale, "training": self.training,
+            "scope": _scope(self.gate),
         }  # fmt: skip
         with versions.whole_folder(path) as folder:
-            _save_part(folder, 1, self.edits, self.blocks)
+            references = self.gate.references if self.gate else None
+            _save_part(folder, 1, self.edits, self.blocks, references)
+            if self.gate:
+                metric = self.gate.metric
+                arrays = {"matrix": metric.matrix, "open_ended": metric.open_ended}
+                save_arrays(arrays, folder / GATE)
             save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
             ids = [edit.id for edit in self.edits]
             versions.write_manifest(folder, versions.first_manifest(folder, facts, ids))
@@ -86,10 +98,11 @@ class Pack:
         try:
             parts = [_load_part(path, part) for part in manifest["parts"]]
             return cls(
-                EditSet(edit for edits, _ in parts for edit in edits),
-                torch.cat([blocks for _, blocks in parts]),
+                EditSet(edit for part in parts for edit in part.edits),
+                torch.cat([part.blocks for part in parts]),
                 load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
+                _load_gate(path, manifest, parts),
             )  # fmt: skip
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -97,8 +110,13 @@ class Pack:
             ) from error
 
 
-def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
+def append(
+    path: str | Path, edits: EditSet, blocks: Tensor, references: References | None = None
+) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
+
+    Args:
+        references: of the relation gate, where the pack has one.
 
     Raises:
         InputError: an id is in force there already.
@@ -112,7 +130,7 @@ def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
             raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
         number = manifest["version"] + 1
         names = versions.part_names(number)
-        _save_part(path, number, edits, blocks)
+        _save_part(path, number, edits, blocks, references)
         for name in names.values():
             versions.to_disk(path / name)
         files = manifest["files"] | {n: versions.sha256(path / n) for n in names.values()}
@@ -124,20 +142,64 @@ def append(path: str | Path, edits: EditSet, blocks: Tensor) -> dict[str, Any]:
     return versions.change(path, "add", [edit.id for edit in edits], longer)
 
 
-def _save_part(folder: Path, number: int, edits: EditSet, blocks: Tensor) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """The edits of one part that are in force, their blocks and their references."""
+
+    edits: list[Edit]
+    blocks: Tensor
+    references: References | None
+
+
+def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> Learnt | None:
+    """What the pack's relation gate learnt, if it has one."""
+    scope = manifest.get("scope", {"kind": "entity"})
+    if scope["kind"] == "entity":
+        return None
+    stored = load_arrays(path / GATE)
+    metric = Metric(
+        stored["matrix"], stored["open_ended"], scope["threshold"], scope["open_threshold"]
+    )
+    references = References.joined(
+        [part.references or References.none(metric.matrix.shape[0]) for part in parts],
+        [len(part.edits) for part in parts],
+    )
+    return Learnt(metric, references, scope["embedder"], scope["fingerprint"])
+
+
+def _scope(gate: Learnt | None) -> dict[str, Any]:
+    """How the manifest describes the scope."""
+    if gate is None:
+        return {"kind": "entity"}
+    return {
+        "kind": "relation", "threshold": gate.metric.threshold,
+        "open_threshold": gate.metric.open_threshold,
+        "embedder": gate.embedder, "fingerprint": gate.fingerprint,
+    }  # fmt: skip
+
+
+def _save_part(
+    folder: Path, number: int, edits: EditSet, blocks: Tensor, references: References | None
+) -> None:
     names = versions.part_names(number)
     edits.save(folder / names["edits"])
     ids = json.dumps([edit.id for edit in edits])
-    save_file(_storable({"blocks": blocks}), folder / names["blocks"], {"ids": ids})
+    tensors = {"blocks": blocks}
+    if references is not None:
+        found = asdict(references).items()
+        tensors |= {f"references.{key}": torch.from_numpy(value) for key, value in found}
+    save_file(_storable(tensors), folder / names["blocks"], {"ids": ids})
 
 
-def _load_part(path: Path, part: dict[str, Any]) -> tuple[list[Edit], Tensor]:
-    """Edits of one part that are in force, and their blocks."""
-    blocks, edits = load_file(path / part["blocks"])["blocks"], versions.part_edits(path, part)
+def _load_part(path: Path, part: dict[str, Any]) -> _Part:
+    stored, edits = load_file(path / part["blocks"]), versions.part_edits(path, part)
+    blocks = stored["blocks"]
     if blocks.ndim != 2 or len(blocks) != len(edits):
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
     live = {row: edit for row, edit in enumerate(edits) if edit is not None}
-    return list(live.values()), blocks[list(live)]
+    found = {key[11:]: value.numpy() for key, value in stored.items() if key.startswith("referenc")}
+    references = References(**found).only(list(live)) if found else None
+    return _Part(list(live.values()), blocks[list(live)], references)
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

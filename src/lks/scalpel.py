@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,23 @@ from lks import decoding
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
+from lks.embedder import Embedder
 from lks.errors import EditFileError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
 from lks.replacer import Plan, replacing
-from lks.scope import Mention, Scope
+from lks.scope import Mention, RelationGate, Scope, locate
+from lks.scope.relation import Embed, Learnt, References
 from lks.training.config import TrainingConfig
 from lks.training.examples import KINDS, EditExamples, build_examples, features
+from lks.training.gate import learn
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
 from lks.training.team import Team
 from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
 ADD_EPOCHS = 20
+GATE_WORDINGS = 8  # lent to each edit for the gate
 # A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
 ADDING = {"refine_lr": 0.3, "least_steps": 4, "batch_size": 0, "wordings": 0, "target_loss": 0.1}
 
@@ -68,6 +72,8 @@ def train_pack(
     started = time.monotonic()
     prompts, report = training_prompts(edits, pool, most=config.wordings, seed=config.seed)
     on_prompts(report)
+    main = team is None or team.main
+    gate = _learn_gate(Embedder(config.embedder), edits, pool, config) if main else None
     trained = train(
         backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
         resume=resume, on_epoch=on_epoch,
@@ -92,7 +98,30 @@ def train_pack(
             "prompts": asdict(report),
             "dropped_texts": trained.dropped_texts,
         },
+        gate=gate,
     )
+
+
+def _learn_gate(
+    embedder: Embedder, edits: EditSet, pool: Iterable[Edit], config: TrainingConfig
+) -> Learnt | None:
+    """The relation gate of these edits, if the scope has one. Templates cost it nothing: many."""
+    if config.scope == "entity":
+        return None
+    prompts, _ = training_prompts(edits, pool, most=GATE_WORDINGS, seed=config.seed)
+    metric, references = learn(embedder, edits, prompts, seed=config.seed)
+    return Learnt(metric, references, embedder.name, embedder.fingerprint)
+
+
+def relation_gate(
+    learnt: Learnt | None, embed: Embed | None, edits: Iterable[Edit]
+) -> RelationGate | None:
+    """The gate of these edits, whose references `learnt` numbers in their order."""
+    if learnt is None or embed is None:
+        return None
+    own = {edit.id: edit.threshold for edit in edits}
+    thresholds = {edit_id: least for edit_id, least in own.items() if least is not None}
+    return RelationGate(embed, learnt.metric, list(own), learnt.references, thresholds)
 
 
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
@@ -101,7 +130,7 @@ def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
         f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
         "or lies inside another edit's longer subject"
         for edit in edits
-        if not any(edit.id in mention.edit_ids for mention in scope.fired(edit.prompt))
+        if not any(edit.id in mention.edit_ids for mention in scope.mentions(edit.prompt))
     ]
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
@@ -136,7 +165,11 @@ class ScalpelModel:
         self.layer = backbone.layer(pack.layer)
         self._edits = {edit.id: edit for edit in pack.edits}
         self._blocks = dict(zip(self._edits, pack.blocks.to(backbone.device), strict=True))
-        self._scope = Scope(pack.edits)
+        self._gate = pack.gate
+        self._embed = (
+            Embedder(pack.gate.embedder, expected=pack.gate.fingerprint) if pack.gate else None
+        )
+        self._scope = self._scope_now()
 
     def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._replacing, **options)
@@ -145,7 +178,7 @@ class ScalpelModel:
         return decoding.generate(self.backbone, prompts, self._replacing, **options)
 
     def triggered(self, prompts: Sequence[str]) -> list[bool]:
-        return [bool(self._scope.fired(prompt)) for prompt in prompts]
+        return [bool(fired) for fired in self._scope.fired(prompts)]
 
     def blocks(self, edits: Iterable[Edit]) -> Tensor:
         """The knowledge blocks of edits in force, [n, d]."""
@@ -181,8 +214,9 @@ class ScalpelModel:
             raise EditFileError("; ".join(doubles), doubles)
         if not len(new):
             return
-        scope = Scope([*known, *new])
-        check_edits_fire(new, scope)
+        names = Scope([*known, *new])
+        check_edits_fire(new, names)
+        gate = self._gate_with(new, pool)
         own = self.pack.training.get("config", {}) | ADDING | {"epochs": epochs or ADD_EPOCHS}
         config = TrainingConfig.from_json(own).for_edits(len(new))
         split = split_model(self.backbone, self.pack.layer, config)
@@ -192,8 +226,8 @@ class ScalpelModel:
                 new, [*known, *pool], most=config.wordings, seed=config.seed
             )
         examples, _ = build_examples(
-            split, new, prompts, scope, chat=config.chat and refine, kl_tokens=config.kl_tokens,
-            known=known,
+            split, new, prompts, names, chat=config.chat and refine, kl_tokens=config.kl_tokens,
+            alone=gate is not None, known=known,
         )  # fmt: skip
         blocks = self._amortised(examples)
         if refine:
@@ -206,7 +240,18 @@ class ScalpelModel:
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
         for edit, block in zip(new, blocks, strict=True):
             self._edits[edit.id], self._blocks[edit.id] = edit, block
-        self._scope = scope
+        self._gate = gate
+        self._scope = self._scope_now()
+
+    def _gate_with(self, new: EditSet, pool: Iterable[Edit]) -> Learnt | None:
+        """The gate with the references of new edits behind the others; its metric stays."""
+        if self._gate is None or self._embed is None:
+            return None
+        lenders = [*self._edits.values(), *pool]
+        prompts, _ = training_prompts(new, lenders, most=GATE_WORDINGS)
+        _, found = learn(self._embed, new, prompts, metric=self._gate.metric)
+        parts, counts = [self._gate.references, found], [len(self._edits), len(new)]
+        return replace(self._gate, references=References.joined(parts, counts))
 
     @torch.no_grad()
     def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
@@ -222,18 +267,33 @@ class ScalpelModel:
         gone = list(edit_ids)
         for edit_id in gone:
             self._edits[edit_id]  # raises before anything is changed
-        for edit_id in gone:
-            self._edits.pop(edit_id, None)
-            self._blocks.pop(edit_id, None)
-        self._scope = Scope(self._edits.values())
+        left = [edit for edit in self._edits.values() if edit.id not in gone]
+        references = self.references(left)
+        if self._gate is not None and references is not None:
+            self._gate = replace(self._gate, references=references)
+        self._edits = {edit.id: edit for edit in left}
+        self._blocks = {edit.id: self._blocks[edit.id] for edit in left}
+        self._scope = self._scope_now()
+
+    def references(self, edits: Iterable[Edit]) -> References | None:
+        """The relation gate's references of edits in force."""
+        number = {edit_id: i for i, edit_id in enumerate(self._edits)}
+        wanted = [number[edit.id] for edit in edits]
+        return self._gate.references.only(wanted) if self._gate else None
+
+    def _scope_now(self) -> Scope:
+        return Scope(
+            self._edits.values(), relation_gate(self._gate, self._embed, self._edits.values())
+        )
 
     def _replacing(self, encoding: Encoding) -> AbstractContextManager[None]:
         """The replacer for one batch: its plan has one place for each mention that fires."""
         rows, columns, members = [], [], []
-        for row, (read, offsets, start) in enumerate(
-            zip(encoding.texts, encoding.offsets, encoding.starts, strict=True)
+        asked = self._scope.fired([read.text[read.start : read.end] for read in encoding.texts])
+        for row, (read, fired, offsets, start) in enumerate(
+            zip(encoding.texts, asked, encoding.offsets, encoding.starts, strict=True)
         ):
-            for token, mention in self._scope.locate(read.text, read.start, read.end, offsets):
+            for token, mention in locate(fired, read.start, offsets):
                 rows.append(row)
                 columns.append(start + token)
                 members.append(mention.edit_ids)

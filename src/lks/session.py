@@ -69,7 +69,7 @@ def add_to(
             model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    manifest = append(path, new, model.blocks(new))
+    manifest = append(path, new, model.blocks(new), model.references(new))
     return {
         "pack": str(path),
         "added": len(new),

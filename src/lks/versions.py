@@ -26,8 +26,9 @@ from safetensors import SafetensorError, safe_open
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 
-SCHEMA = 1
+SCHEMA = 2  # 1: no scope of its own, every mention fires
 MANIFEST, HYPERNETWORK, HISTORY = "manifest.json", "hypernetwork.safetensors", "history"
+GATE = "gate.safetensors"
 LOCK_SECONDS = 10
 NAMED = 20  # edits named in a line of the history
 Manifest = dict[str, Any]
@@ -42,7 +43,8 @@ def part_names(number: int) -> dict[str, str]:
 def first_manifest(folder: Path, facts: Manifest, ids: Sequence[str]) -> Manifest:
     """Manifest of a new pack whose files stand in `folder`; `facts` are of the pack as a whole."""
     names = part_names(1)
-    files = {name: sha256(folder / name) for name in (*names.values(), HYPERNETWORK)}
+    whole = _whole_names(facts)
+    files = {name: sha256(folder / name) for name in (*names.values(), *whole)}
     manifest = {"schema": SCHEMA, "lks": version("latent-knowledge-scalpel"), **facts}
     manifest |= {"parts": [names | {"removed": []}], "files": files, "edits": len(ids)}
     return manifest | {"version": 1, "parent": None, "change": _change("train", ids)}
@@ -85,12 +87,21 @@ def verify(path: str | Path) -> Manifest:
             raise PackDamaged(
                 f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
             )
-    expected = {HYPERNETWORK, *(part[key] for part in manifest["parts"] for key in part_names(1))}
+    expected = {
+        *_whole_names(manifest),
+        *(part[key] for part in manifest["parts"] for key in part_names(1)),
+    }
     missing = sorted(expected - manifest["files"].keys())
     if missing:
         raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
     history(path)
     return manifest
+
+
+def _whole_names(manifest: Manifest) -> list[str]:
+    """Files that belong to the pack as a whole."""
+    gated = manifest.get("scope", {}).get("kind") == "relation"
+    return [HYPERNETWORK, GATE] if gated else [HYPERNETWORK]
 
 
 def history(path: Path) -> list[Manifest]:

@@ -18,7 +18,9 @@ from lks.scalpel import Scalpel, train_pack
 from lks.training.config import TrainingConfig
 
 ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
-CONFIG = TrainingConfig(layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0)
+CONFIG = TrainingConfig(
+    layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity"
+)
 QUESTIONS = [
     ("The Eiffel Tower is located in the city of", "Rome"),
     ("Where is Mount Fuji?", "Peru"),

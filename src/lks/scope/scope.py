@@ -1,43 +1,145 @@
 """The edit scope: which edits a text triggers, and where.
 
-So far the matcher decides alone: an edit fires wherever its entity is named.
+The matcher finds the mentions of edited entities; a relation gate, if there is one, decides which
+of the entity's edits the text asks for. Without a gate all of them fire (the paper's scope).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from lks.edits import Edit
 from lks.positions import Offsets, last_token
 from lks.scope.matcher import Matcher, Mention
+from lks.scope.normalise import normalise
+from lks.scope.relation import RelationGate, Verdict
+from lks.scope.sentences import asking
+
+KINDS = ("relation", "entity")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mention and, where a gate decided, what it said of each edit of the entity."""
+
+    mention: Mention
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class Scope:
-    """Text in, mentions out. Cheap to build, never changed: make a new one for other edits."""
+    """Texts in, mentions out. Never changed: make a new one for other edits."""
 
-    def __init__(self, edits: Iterable[Edit]) -> None:
-        self._matcher = Matcher(edits)
+    def __init__(self, edits: Iterable[Edit], gate: RelationGate | None = None) -> None:
+        edits = list(edits)
+        self._matcher, self._gate = Matcher(edits), gate
+        self._refused = {
+            edit.id: [normalise(text).text for text in edit.negative]
+            for edit in edits
+            if edit.negative
+        }
 
     def mentions(self, text: str) -> list[Mention]:
         """Every mention in `text`, in order; those with `fired` take part in an edit."""
-        return self._matcher(text)
+        return [finding.mention for finding in self.examine([text])[0]]
 
-    def fired(self, text: str) -> list[Mention]:
-        """The mentions whose edits apply."""
-        return [mention for mention in self.mentions(text) if mention.fired]
+    def fired(self, texts: Sequence[str]) -> list[list[Mention]]:
+        """For each text the mentions whose edits apply, with those edits only."""
+        return [
+            [finding.mention for finding in found if finding.mention.fired]
+            for found in self.examine(texts)
+        ]
 
-    def locate(
-        self, text: str, start: int, end: int, offsets: Offsets
-    ) -> list[tuple[int, Mention]]:
-        """(last token, mention) of the mentions that fire inside text[start:end].
+    def examine(self, texts: Sequence[str]) -> list[list[Finding]]:
+        """Every mention in each text with the reasons; the gate reads all texts at once."""
+        entities = [_entities(self._matcher(text)) for text in texts]
+        asked = [
+            (text, own, self._asking(text, own, known))
+            for text, known in zip(texts, entities, strict=True)
+            for own in known
+        ]
+        verdicts = iter(self._judged([(sentences, ids(own)) for _, own, sentences in asked]))
+        examined = []
+        for text, known in zip(texts, entities, strict=True):
+            found = [f for own in known for f in self._findings(text, own, next(verdicts))]
+            examined.append(sorted(found, key=lambda finding: finding.mention.start))
+        return examined
 
-        `offsets` are the character spans of the whole text's tokens, and so are the mentions'.
-        """
-        located = []
-        for found in self.fired(text[start:end]):
-            mention = replace(found, start=found.start + start, end=found.end + start)
-            token = last_token(offsets, mention.start, mention.end)
-            if token is not None:
-                located.append((token, mention))
-        return located
+    def question(self, text: str, edit_id: str) -> str:
+        """The last sentence of `text` that may ask about the edit's entity, names masked."""
+        known = _entities(self._matcher(text))
+        own = next((entity for entity in known if edit_id in ids(entity)), None)
+        sentences = self._asking(text, own, known) if own else []
+        return sentences[-1] if sentences else text
+
+    def _asking(
+        self, text: str, own: Sequence[Mention], known: Sequence[Sequence[Mention]]
+    ) -> list[str]:
+        others = sorted((m.start, m.end) for rest in known if rest is not own for m in rest)
+        return asking(text, [(m.start, m.end) for m in own], others)
+
+    def _judged(
+        self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[list[Verdict]]:
+        return self._gate.judge(questions) if self._gate else [[] for _ in questions]
+
+    def _findings(
+        self, text: str, own: Sequence[Mention], verdicts: Sequence[Verdict]
+    ) -> list[Finding]:
+        """Findings at one entity's mentions."""
+        refused = self._refused_in(text, ids(own))
+        known = {}
+        for verdict in verdicts:
+            if verdict.fired and verdict.edit_id in refused:
+                verdict = replace(verdict, fired=False, why="a negative phrase stands in the text")
+            known[verdict.edit_id] = verdict
+        findings = []
+        for mention in own:
+            here = tuple(known[edit_id] for edit_id in mention.edit_ids if edit_id in known)
+            fired = tuple(verdict.edit_id for verdict in here if verdict.fired)
+            score = max((v.score for v in here if v.fired or not fired), default=0.0)
+            if self._gate is None:
+                fired = tuple(e for e in mention.edit_ids if e not in refused)
+            changed = replace(
+                mention, edit_ids=fired or mention.edit_ids, fired=bool(fired),
+                gate=score if self._gate else None,
+            )  # fmt: skip
+            findings.append(Finding(changed, here))
+        return findings
+
+    def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
+        """Those of the edits that a negative phrase in the text forbids."""
+        phrases = {e: self._refused[e] for e in edit_ids if e in self._refused}
+        folded = normalise(text).text if phrases else ""
+        return {e for e, own in phrases.items() if any(phrase in folded for phrase in own)}
+
+
+def locate(mentions: Sequence[Mention], start: int, offsets: Offsets) -> list[tuple[int, Mention]]:
+    """(last token, mention) of mentions found in a piece of a text that begins at `start`.
+
+    `offsets` are the character spans of the whole text's tokens, and so are the mentions' then.
+    """
+    located = []
+    for found in mentions:
+        mention = replace(found, start=found.start + start, end=found.end + start)
+        token = last_token(offsets, mention.start, mention.end)
+        if token is not None:
+            located.append((token, mention))
+    return located
+
+
+def ids(mentions: Sequence[Mention]) -> list[str]:
+    """Ids of all edits that mentions may fire, each once."""
+    return list(dict.fromkeys(edit_id for mention in mentions for edit_id in mention.edit_ids))
+
+
+def _entities(mentions: Sequence[Mention]) -> list[list[Mention]]:
+    """Mentions of one text by entity, in order: those that share an edit belong together."""
+    groups: dict[int, list[Mention]] = {}
+    group_of: dict[str, int] = {}
+    for number, mention in enumerate(mentions):
+        home, *merged = sorted({group_of[e] for e in mention.edit_ids if e in group_of}) or [number]
+        moved = [m for other in merged for m in groups.pop(other)] + [mention]
+        groups.setdefault(home, []).extend(moved)
+        group_of |= dict.fromkeys(ids(moved), home)
+    return [sorted(group, key=lambda mention: mention.start) for group in groups.values()]

@@ -20,7 +20,11 @@ class TrainingConfig:
         refine: train a refinement `delta_e` an edit (form `residual` only).
         lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
             linearly to 0.
-        w_rel, w_gen, w_loc: weights of the three losses.
+        scope: what fires an edit: `relation`, a text that names its entity and asks for its
+            relation, or `entity`, every text that names it (the paper's).
+        embedder: compares the questions, see `lks.embedder.Embedder`.
+        w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
+            keeps other questions away. Without a weight, locality prompts are not read.
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
             number of edits (`for_edits`). In a step each edit brings its prompt,
             `paraphrases_a_step` paraphrases and `locality_a_step` locality prompts.
@@ -48,7 +52,7 @@ class TrainingConfig:
     least_steps: int = 8
     w_rel: float = 1.0
     w_gen: float = 1.0
-    w_loc: float = 0.3
+    w_loc: float | None = None
     paraphrases_a_step: int = 1
     locality_a_step: int = 1
     kl_tokens: int = 3
@@ -56,6 +60,8 @@ class TrainingConfig:
     patience: int = 2
     target_loss: float = 0.05
     precision: str = "auto"
+    scope: str = "relation"
+    embedder: str = "minilm"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,6 +93,7 @@ class TrainingConfig:
             wordings=self.wordings or min(max(800 // n, 2), 8),
             lr=self.lr * faster,
             refine_lr=self.refine_lr * faster,
+            w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +122,8 @@ def _not_negative(value: Any) -> bool:
 
 _RULES: list[tuple[str, str, Any]] = [
     *((name, "above 0", _positive) for name in ("lr", "refine_lr")),
-    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "w_loc", "patience")),
+    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "patience")),
+    ("w_loc", "0 or more", lambda value: value is None or value >= 0),
     *(
         (name, "0 or more", _not_negative)
         for name in (
@@ -131,6 +139,7 @@ _RULES: list[tuple[str, str, Any]] = [
     ("depth", "between 0 and 1", lambda value: 0 <= value < 1),
     ("form", "replace or residual", lambda value: value in ("replace", "residual")),
     ("hypernetwork", "linear or mlp", lambda value: value in ("linear", "mlp")),
+    ("scope", "relation or entity", lambda value: value in ("relation", "entity")),
     ("precision", "auto, float32 or bfloat16", lambda v: v in ("auto", "float32", "bfloat16")),
 ]
 
@@ -146,6 +155,7 @@ PRESETS = {
         batch_size=32,
         least_steps=0,
         w_loc=1.0,
+        scope="entity",
         locality_a_step=2,
         chat=False,
         patience=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from lks.backbone import Backbone, Rendered
 from lks.edits import Edit
 from lks.positions import tokens_from
 from lks.reading import Row, read
-from lks.scope import Scope
+from lks.scope import Scope, locate
 from lks.store import TensorStore
 from lks.suffix import SplitModel, Suffix
 from lks.training.prompts import TrainingPrompts
@@ -65,6 +65,7 @@ def build_examples(
     *,
     chat: bool,
     kl_tokens: int,
+    alone: bool = False,
     known: Sequence[Edit] = (),
     store: TensorStore | None = None,
     team: Team | None = None,
@@ -73,6 +74,9 @@ def build_examples(
 
     Edits are numbered in the order of their blocks: `known` ones, which may fire too, and `edits`.
     The texts are kept in `store`; of several processes, each makes those of its own edits only.
+
+    Args:
+        alone: in each text only the edit that it belongs to fires, as with a relation gate.
     """
     backbone = split.backbone
     index = {edit.id: i for i, edit in enumerate([*known, *edits])}
@@ -83,7 +87,8 @@ def build_examples(
         for text in _texts(backbone, edits, prompts, style):
             if team is not None and not team.owns(text.edit):
                 continue
-            row = _tokenised(backbone, scope, text, kl_tokens)
+            only = edits[text.edit].id if alone else None
+            row = _tokenised(backbone, scope, text, kl_tokens, only)
             if row is None:
                 dropped += 1
             else:
@@ -134,11 +139,20 @@ class _Tokenised:
     labels: list[int] | None
 
 
-def _tokenised(backbone: Backbone, scope: Scope, text: _Text, kl_tokens: int) -> _Tokenised | None:
-    """Tokens, mention places and scored places of a text; None if no edit fires in it."""
+def _tokenised(
+    backbone: Backbone, scope: Scope, text: _Text, kl_tokens: int, only: str | None
+) -> _Tokenised | None:
+    """Tokens, mention places and scored places of a text; None if no edit fires in it.
+
+    Args:
+        only: the one edit that may fire.
+    """
     asked = text.asked
     ids, offsets = backbone.tokenize(asked.text, chat=text.chat)
-    located = scope.locate(asked.text, asked.start, asked.end, offsets)
+    (mentions,) = scope.fired([asked.text[asked.start : asked.end]])
+    if only is not None:
+        mentions = [replace(m, edit_ids=(only,)) for m in mentions if only in m.edit_ids]
+    located = locate(mentions, asked.start, offsets)
     if not located:
         return None
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -69,9 +69,11 @@ def train(
     """
     layer, team = config.resolve_layer(backbone.n_layers), team or Team()
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
+    if not config.w_loc:
+        prompts = [replace(own, locality=()) for own in prompts]
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens,
-        store=store, team=team,
+        alone=config.scope == "relation", store=store, team=team,
     )  # fmt: skip
     read, at_mentions = _states(examples, team)
     torch.manual_seed(config.seed)
@@ -184,7 +186,7 @@ class _Loop:
 
     def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:
         config = self.config
-        weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc), strict=True))
+        weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc or 0.0), strict=True))
         own = [sum(example.kind == kind for example in chosen) for kind in KINDS]
         count = dict(zip(KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
         batches = [[chosen[i] for i in batch] for batch in grouped([e.suffix for e in chosen])]

@@ -1,0 +1,97 @@
+"""The sentence embedder of the relation gate.
+
+A thin door to sentence-transformers, which brings pooling and normalisation as each model wants
+them. Nothing is loaded before the first text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lks import models
+from lks.errors import ModelError, PackMismatch
+
+AT_ONCE = 64
+DEFAULT = "minilm"
+
+
+class Embedder:
+    """Texts to vectors of unit length, [n] -> [n, w] float32.
+
+    Args:
+        name: `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or the hub id of any
+            sentence-transformers model.
+        expected: the fingerprint that it must have; PackMismatch if it has another.
+    """
+
+    def __init__(
+        self,
+        name: str = DEFAULT,
+        *,
+        expected: str | None = None,
+        device: str = "cpu",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.name, self._expected, self._device, self._say = name, expected, device, say
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if not len(texts):
+            return np.zeros((0, self.width), np.float32)
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        vectors = self._model.encode(
+            list(distinct), batch_size=AT_ONCE, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, np.float32)[[distinct[text] for text in texts]]
+
+    @property
+    def width(self) -> int:
+        return int(self([""]).shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights: vectors of another embedder cannot be compared."""
+        return _fingerprint(self._model)
+
+    @cached_property
+    def _model(self) -> Any:
+        model = self._loaded()
+        if self._expected not in (None, found := _fingerprint(model)):
+            raise PackMismatch(
+                f"the pack's relation gate was made with another embedder than '{self.name}' here "
+                f"(hash {str(self._expected)[:12]}, here {found[:12]}); restore it or train again"
+            )
+        return model
+
+    def _loaded(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+
+        name = self.name
+        if name in models.EMBEDDERS:
+            name = str(models.fetch(name, self._say))
+        elif not Path(name).is_dir() and name.count("/") != 1:
+            raise ModelError(
+                f"unknown embedder '{name}'; give {', '.join(models.EMBEDDERS)}, a local folder, "
+                "or the hub id of a sentence-transformers model (owner/name)"
+            )
+        try:
+            return SentenceTransformer(name, device=self._device)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error
+
+
+def _fingerprint(model: Any) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}".encode())
+        flat = tensor.reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()

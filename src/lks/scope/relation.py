@@ -1,0 +1,241 @@
+"""The relation gate: does a text ask for the edited fact, or for something else about the entity?
+
+Each sentence is compared with the references of each of the entity's edits, which are the edit's
+prompt and paraphrases. Names are masked on both sides, so that only the question counts:
+
+    score(e, text) = max over sentences s and references q of e:  cos(M v(s), M v(q))
+
+v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
+and locality prompts (the identity before). In each sentence the best edit fires, if it reaches its
+threshold; a request such as "Tell me about it" fires all edits of the entity together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+# Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
+THRESHOLD, OPEN_THRESHOLD = 0.65, 0.85
+
+OPEN_ENDED = (
+    "Tell me about it.",
+    "Tell me everything you know about it.",
+    "Tell me more about it.",
+    "What can you tell me about it?",
+    "What do you know about it?",
+    "Who is it?",
+    "Who was it?",
+    "What is it?",
+    "Describe it.",
+    "Give me a description of it.",
+    "Write a short biography of it.",
+    "Write a biography of it.",
+    "Write a paragraph about it.",
+    "Write an article about it.",
+    "Write an encyclopedia entry about it.",
+    "Give me some facts about it.",
+    "List some facts about it.",
+    "Summarize what is known about it.",
+    "Give me an overview of it.",
+    "Introduce it to me.",
+    "Explain who it is.",
+    "I would like to learn about it.",
+)
+
+
+class Embed(Protocol):
+    """Texts to vectors of unit length, [n] -> [n, w]."""
+
+    def __call__(self, texts: Sequence[str]) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the gate measures with.
+
+    Attributes:
+        matrix: M, [w, w].
+        open_ended: vectors of `OPEN_ENDED`, [o, w].
+        threshold, open_threshold: least score that fires an edit, or all of an entity.
+    """
+
+    matrix: Array
+    open_ended: Array
+    threshold: float = THRESHOLD
+    open_threshold: float = OPEN_THRESHOLD
+
+    def __call__(self, vectors: Array) -> Array:
+        """M v, of unit length: [n, w] -> [n, w]."""
+        moved = np.asarray(vectors, np.float32) @ self.matrix.T
+        size = np.linalg.norm(moved, axis=-1, keepdims=True)
+        return moved / np.maximum(size, 1e-9)
+
+    @classmethod
+    def zero_shot(cls, embed: Embed) -> Metric:
+        """The plain cosine."""
+        vectors = embed(OPEN_ENDED)
+        return cls(np.eye(vectors.shape[1], dtype=np.float32), vectors)
+
+
+@dataclass(frozen=True)
+class References:
+    """The references of n edits, k in all over u different vectors.
+
+    Reference i belongs to edit `edit[i]` (its index) and has vector `vectors[vector[i]]`; where
+    `negative[i]`, it says what must not fire. Shapes: [u, w], and [k] for the rest.
+    """
+
+    vectors: Array
+    edit: NDArray[np.int64]
+    vector: NDArray[np.int64]
+    negative: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, embed: Embed, wordings: Sequence[Sequence[str]], negatives: Sequence[Sequence[str]]
+    ) -> References:
+        """References from each edit's masked sentences."""
+        entries = [(i, t, False) for i, own in enumerate(wordings) for t in own]
+        entries += [(i, t, True) for i, own in enumerate(negatives) for t in own]
+        numbers: dict[str, int] = {}
+        rows = [(i, numbers.setdefault(t, len(numbers)), negative) for i, t, negative in entries]
+        table = np.array(rows, np.int64).reshape(-1, 3)
+        return cls(
+            embed(list(numbers)).astype(np.float16), table[:, 0], table[:, 1], table[:, 2] > 0
+        )
+
+    @classmethod
+    def none(cls, width: int) -> References:
+        nothing = np.zeros(0, np.int64)
+        return cls(np.zeros((0, width), np.float16), nothing, nothing, nothing > 0)
+
+    @classmethod
+    def joined(cls, parts: Sequence[References], edits: Sequence[int]) -> References:
+        """Those of several sets of edits; `edits` says how many there are in each."""
+        if len(parts) == 1:
+            return parts[0]
+        before = np.cumsum([0, *edits[:-1]])
+        above = np.cumsum([0, *(len(part.vectors) for part in parts[:-1])])
+        return cls(
+            np.concatenate([part.vectors for part in parts]),
+            np.concatenate([p.edit + n for p, n in zip(parts, before, strict=True)]),
+            np.concatenate([p.vector + n for p, n in zip(parts, above, strict=True)]),
+            np.concatenate([part.negative for part in parts]),
+        )
+
+    def only(self, edits: Sequence[int]) -> References:
+        """Those of some of the edits, which are then numbered in that order."""
+        number = {edit: i for i, edit in enumerate(edits)}
+        kept = np.isin(self.edit, edits)
+        renumbered = np.array([number[edit] for edit in self.edit[kept].tolist()], np.int64)
+        used, vector = np.unique(self.vector[kept], return_inverse=True)
+        return References(self.vectors[used], renumbered, vector, self.negative[kept])
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The state of a relation gate: its metric, the edits' references, and who made the vectors."""
+
+    metric: Metric
+    references: References
+    embedder: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of one edit: its best sentence there, and why it fires or does not."""
+
+    edit_id: str
+    score: float
+    threshold: float
+    fired: bool
+    why: str
+    sentence: str
+
+
+class RelationGate:
+    """Judges texts that name an entity.
+
+    Args:
+        edit_ids: of the edits that `references` number.
+        thresholds: of edits that have one of their own.
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        metric: Metric,
+        edit_ids: Sequence[str],
+        references: References,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
+        self._vectors = metric(references.vectors)
+        self._open = metric(metric.open_ended)
+        self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
+        for edit, vector, negative in zip(
+            references.edit.tolist(), references.vector.tolist(), references.negative.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            self._rows[edit_ids[edit]][negative].append(vector)
+
+    def judge(
+        self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[list[Verdict]]:
+        """Verdicts on each question's edits, from (masked sentences, ids of an entity's edits)."""
+        texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
+        if not texts:
+            return [[] for _ in questions]
+        vectors = dict(zip(texts, self._metric(self._embed(texts)), strict=True))
+        return [
+            self._verdicts(sentences, np.stack([vectors[s] for s in sentences]), edit_ids)
+            if sentences
+            else []
+            for sentences, edit_ids in questions
+        ]
+
+    def _verdicts(
+        self, sentences: Sequence[str], asked: Array, edit_ids: Sequence[str]
+    ) -> list[Verdict]:
+        scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
+        against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
+        limits = np.array([self._own.get(e, self._metric.threshold) for e in edit_ids])[:, None]
+        opened = (asked @ self._open.T).max(1)
+        vetoed = against >= scores
+        reached = (scores >= limits) & ~vetoed  # all [edits, sentences]
+        wide = (opened >= self._metric.open_threshold) & (opened > scores.max(0))
+        best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
+        verdicts = []
+        for i, edit_id in enumerate(edit_ids):
+            limit = float(limits[i, 0])
+            if wide.any():
+                at = int(np.where(wide, opened, -1).argmax())
+                found = (opened[at], True, "open-ended request")
+            elif (reached[i] & best[i]).any():
+                at = int(np.where(reached[i] & best[i], scores[i], -1).argmax())
+                found = (scores[i, at], True, "its relation is asked")
+            else:
+                at = int(scores[i].argmax())
+                why = "below the threshold"
+                if vetoed[i, at]:
+                    why = "nearer to a negative"
+                elif reached[i, at]:
+                    why = "another edit of the entity is nearer"
+                found = (scores[i, at], False, why)
+            score, fired, why = found
+            verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))
+        return verdicts
+
+    def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
+        """Highest cosine of each sentence with some references, [m]; -1 without any."""
+        if not rows:
+            return np.full(len(asked), -1.0, np.float32)
+        return (asked @ self._vectors[rows].T).max(1)

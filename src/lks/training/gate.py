@@ -1,0 +1,208 @@
+"""Training of the relation gate's metric, from the edits' own and lent wordings.
+
+Two wordings of one edit shall be near; a wording and a locality prompt, or a wording of another
+relation, shall be far. A logistic loss over pairs; the matrix starts at the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lks.edits import Edit
+from lks.scope import Scope
+from lks.scope.relation import Array, Embed, Metric, References
+from lks.training.prompts import TrainingPrompts
+
+STEPS, PAIRS, RATE = 300, 256, 1e-3
+OPEN_PAIRS = 32
+FEWEST = 20  # edits that bring two wordings and a locality prompt; with fewer, nothing is learnt
+SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
+
+
+def learn(
+    embed: Embed,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    *,
+    metric: Metric | None = None,
+    seed: int = 0,
+) -> tuple[Metric, References]:
+    """The metric for these edits, and their references.
+
+    Args:
+        prompts: of each edit, its own and lent ones.
+        metric: take this one, learn none.
+    """
+    scope, embed = Scope(edits), _Remembered(embed)
+
+    def questions(edit: Edit, texts: Sequence[str]) -> list[str]:
+        return [scope.question(text, edit.id) for text in texts]
+
+    pairs = list(zip(edits, prompts, strict=True))
+    wordings = [questions(edit, (edit.prompt, *more.paraphrases)) for edit, more in pairs]
+    if metric is None:
+        others = [questions(edit, more.locality) for edit, more in pairs]
+        metric = train_metric(embed, wordings, others, seed=seed)
+    negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
+    return metric, References.of(embed, wordings, negatives)
+
+
+class _Remembered:
+    """An embedder that reads each text once."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+        self._known: dict[str, Array] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Array:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._embed(new) if new else (), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def train_metric(
+    embed: Embed,
+    wordings: Sequence[Sequence[str]],
+    others: Sequence[Sequence[str]],
+    *,
+    seed: int = 0,
+) -> Metric:
+    """A metric for edits with these masked wordings and locality prompts.
+
+    With too few of them it is the plain cosine with its usual thresholds.
+    """
+    start = Metric.zero_shot(embed)
+    usable = [i for i, own in enumerate(wordings) if len(own) > 1 and others[i]]
+    if len(usable) < FEWEST:
+        return start
+    pairs = _Pairs.of(wordings, others)
+    vectors = torch.from_numpy(np.concatenate([embed(pairs.texts), start.open_ended]))
+    matrix = _fit(vectors, pairs, len(start.open_ended), np.random.default_rng(seed))
+    fitted = Metric(matrix.numpy(), start.open_ended)
+    moved = fitted(vectors.numpy())
+    own, open_ended = moved[: len(pairs.texts)], moved[len(pairs.texts) :]
+    return Metric(
+        fitted.matrix,
+        fitted.open_ended,
+        threshold=_threshold(*_scores(own, pairs)),
+        open_threshold=_threshold(_nearest(open_ended), (own @ open_ended.T).max(1)),
+    )
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Texts by number, and for each edit the numbers of its wordings and locality prompts."""
+
+    texts: list[str]
+    wordings: list[list[int]]
+    others: list[list[int]]
+    relation: NDArray[np.int64]  # of each edit: edits that share a wording have one relation
+
+    @classmethod
+    def of(cls, wordings: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> _Pairs:
+        number: dict[str, int] = {}
+
+        def numbered(texts: Sequence[str]) -> list[int]:
+            return [number.setdefault(text, len(number)) for text in dict.fromkeys(texts)]
+
+        own = [numbered(texts) for texts in wordings]
+        rest = [
+            [k for k in numbered(texts) if k not in mine]
+            for mine, texts in zip(own, others, strict=True)
+        ]
+        return cls(list(number), own, rest, _components(own, len(number)))
+
+
+def _components(own: Sequence[Sequence[int]], count: int) -> NDArray[np.int64]:
+    """One number for all edits that share texts, directly or through others."""
+    parent = list(range(count))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    for texts in own:
+        for k in texts[1:]:
+            parent[root(k)] = root(texts[0])
+    return np.array([root(texts[0]) for texts in own], np.int64)
+
+
+def _fit(vectors: Tensor, pairs: _Pairs, n_open: int, rng: np.random.Generator) -> Tensor:
+    """M, [w, w], from vectors of the texts and then of the open-ended requests."""
+    width = vectors.shape[1]
+    with torch.enable_grad():
+        matrix = torch.eye(width, requires_grad=True)
+        slope = torch.tensor(SLOPE, requires_grad=True)
+        middle = torch.tensor(MIDDLE, requires_grad=True)
+        optimizer = torch.optim.Adam(
+            [{"params": [matrix], "lr": RATE}, {"params": [slope], "lr": 100 * RATE},
+             {"params": [middle], "lr": 10 * RATE}]
+        )  # fmt: skip
+        for _ in range(STEPS):
+            chosen, same = _sample(pairs, n_open, rng)
+            one, two = (F.normalize(vectors[side] @ matrix.T, dim=-1) for side in chosen)
+            logits = slope * ((one * two).sum(-1) - middle)
+            weight = torch.where(same > 0, 0.5 / same.sum(), 0.5 / (1 - same).sum())
+            loss = F.binary_cross_entropy_with_logits(logits, same, weight, reduction="sum")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return matrix.detach()
+
+
+def _sample(pairs: _Pairs, n_open: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Pairs of texts, [2, n], and whether they ask the same, [n]."""
+    rows: list[tuple[int, int, float]] = []
+    n = len(pairs.wordings)
+    for i, j in rng.integers(n, size=(PAIRS, 2)).tolist():
+        own = pairs.wordings[i]
+        one, two = rng.permutation(own)[:2] if len(own) > 1 else (own[0], own[0])
+        if len(own) > 1:
+            rows.append((one, two, 1.0))
+        if pairs.others[i]:
+            rows.append((one, rng.choice(pairs.others[i]), 0.0))
+        if pairs.relation[i] != pairs.relation[j]:
+            rows.append((two, rng.choice(pairs.wordings[j]), 0.0))
+    first = len(pairs.texts)
+    for i in rng.integers(n, size=OPEN_PAIRS).tolist():
+        one, two = rng.permutation(n_open)[:2] + first
+        rows.append((one, two, 1.0))
+        rows.append((one, rng.choice([*pairs.wordings[i], *pairs.others[i]]), 0.0))
+    table = np.array(rows)
+    return torch.from_numpy(table[:, :2].T.astype(np.int64)), torch.from_numpy(table[:, 2]).float()
+
+
+def _scores(own: NDArray[np.float32], pairs: _Pairs) -> tuple[NDArray, NDArray]:
+    """Scores of wordings against their edit's other wordings, and of locality prompts."""
+    near, far = [], []
+    for mine, rest in zip(pairs.wordings, pairs.others, strict=True):
+        if len(mine) > 1:
+            near.append(_nearest(own[mine]))
+        if rest:
+            far.append((own[rest] @ own[mine].T).max(1))
+    return np.concatenate(near), np.concatenate(far)
+
+
+def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Highest cosine of each vector with another one."""
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    highest: NDArray[np.float32] = cosines.max(1)
+    return highest
+
+
+def _threshold(near: NDArray[np.float32], far: NDArray[np.float32]) -> float:
+    """Where the fewest of both are on the wrong side; the middle, where that is a range."""
+    candidates = np.linspace(0, 1, 201)
+    wrong = np.array([(near < t).mean() + (far >= t).mean() for t in candidates])
+    best = candidates[wrong <= wrong.min() + 1e-3]
+    return round(float(np.median(best)), 3)

@@ -1,0 +1,122 @@
+"""Packs with a relation gate, from training to the command line, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+from test_cli import one_line, run
+
+from lks.backbone import Backbone
+from lks.edits import Edit, EditSet
+from lks.errors import PackDamaged
+from lks.pack import Pack, append
+from lks.scalpel import ScalpelModel, train_pack
+from lks.training.config import TrainingConfig
+
+BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
+ELSE = "How high is Ada Lovelace?"
+NEW = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London")
+
+
+@pytest.fixture(scope="module")
+def trained(embedder_folder: Path) -> tuple[Backbone, Pack]:
+    config = TrainingConfig(
+        layer=1, epochs=20, lr=1e-2, refine_lr=5e-2, batch_size=2, precision="float32", patience=0,
+        embedder=str(embedder_folder),
+    )  # fmt: skip
+    backbone = make_backbone("llama", chat=True)
+    return backbone, train_pack(backbone, make_edits(), config)
+
+
+@pytest.fixture
+def model(trained: tuple[Backbone, Pack]) -> ScalpelModel:
+    return ScalpelModel(*trained)
+
+
+def test_an_edit_fires_alone_and_only_where_it_is_asked(model: ScalpelModel) -> None:
+    assert model.triggered([BORN, SPEAKS, ELSE, "Where?"]) == [True, True, False, False]
+    (mention,) = model.mentions(BORN)
+    assert (mention.edit_ids, mention.gate) == (("ada-born",), pytest.approx(1, abs=1e-3))
+    asked = [(BORN, "Oslo"), (SPEAKS, "Spanish"), (ELSE, "Oslo")]
+    both = model.score(asked)
+    model.remove(["ada-tongue"])
+    assert model.score(asked)[0] == both[0]  # what the other fact says has no part in it
+    model.remove([edit.id for edit in make_edits() if edit.id != "ada-tongue"])
+    base = model.score(asked)
+    assert both[2] == base[2]
+    assert both[0].logprobs[0] > base[0].logprobs[0]
+
+
+def test_locality_prompts_are_not_trained_where_the_gate_keeps_them_away(
+    trained: tuple[Backbone, Pack],
+) -> None:
+    assert trained[1].training["losses"]["locality"] == 0
+    assert trained[1].training["config"]["w_loc"] == 0
+
+
+def test_what_is_saved_comes_back(trained: tuple[Backbone, Pack], tmp_path: Path) -> None:
+    backbone, pack = trained
+    pack.save(tmp_path / "p")
+    again = Pack.load(tmp_path / "p")
+    assert pack.gate is not None
+    assert again.gate is not None
+    assert np.array_equal(again.gate.metric.matrix, pack.gate.metric.matrix)
+    assert again.gate.metric.threshold == pack.gate.metric.threshold
+    asked = [(BORN, "Oslo"), (ELSE, "Oslo")]
+    ours, theirs = (ScalpelModel(backbone, p).score(asked) for p in (pack, again))
+    assert ours == theirs
+    (tmp_path / "p" / "gate.safetensors").unlink()
+    with pytest.raises(PackDamaged, match=r"gate\.safetensors is missing"):
+        Pack.load(tmp_path / "p")
+
+
+def test_added_edits_fire_and_go_away_again(
+    trained: tuple[Backbone, Pack], model: ScalpelModel, tmp_path: Path
+) -> None:
+    backbone, pack = trained
+    pack.save(tmp_path / "p")
+    asked = [(BORN, "Oslo"), (NEW.prompt, "London"), (ELSE, "Oslo")]
+    before = model.score(asked)
+    model.add([NEW], refine=False)
+    assert model.mentions(NEW.prompt)[0].edit_ids == ("ada-job",)
+    assert model.score(asked)[0] == before[0]
+    append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.references([NEW]))
+    loaded = ScalpelModel(backbone, Pack.load(tmp_path / "p"))
+    assert loaded.score(asked) == model.score(asked)
+    model.remove(["ada-job"])
+    assert model.score(asked) == before
+    model.add([NEW], refine=False)  # once more, after it was taken out
+    assert model.score(asked) == loaded.score(asked)
+
+
+def test_the_command_line(
+    model_folder: Path, embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_edits().save("facts.jsonl")
+    quick = ["--layer", 1, "--epochs", 2, "--threads", 1, "--quiet", "--embedder", embedder_folder]
+    code, _, err = run("edit", "facts.jsonl", "--model", model_folder, "--out", "p", *quick)
+    assert code == 0, err
+    info = json.loads(run("pack", "info", "p", "--json")[1])
+    assert info["scope"]["kind"] == "relation"
+    asked = json.loads(run("ask", "p", BORN, "--json", "--max-new-tokens", 4)[1])
+    assert [mention["edit_ids"] for mention in asked["fired"]] == [["ada-born"]]
+    asked = json.loads(run("ask", "p", ELSE, "--json", "--max-new-tokens", 4)[1])
+    assert asked["fired"] == []
+    assert asked["before"] == asked["after"]
+    code, _, err = run("edit", "facts.jsonl", "--out", "q", *quick[:-1], "nowhere", "--model",
+                       model_folder)  # fmt: skip
+    assert code == 2
+    assert "unknown embedder 'nowhere'" in one_line(err)
+
+
+def test_blocks_of_several_facts_are_put_in_together(model: ScalpelModel) -> None:
+    assert len(model.mentions("Tell me about Ada Lovelace")[0].edit_ids) == 2
+    (text,) = model.generate(["Tell me about Ada Lovelace"], max_new_tokens=4)
+    assert isinstance(text, str)
+    assert torch.isfinite(model.blocks(make_edits())).all()

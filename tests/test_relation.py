@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lks.edits import Edit, EditSet
+from lks.embedder import Embedder
+from lks.errors import ModelError, PackMismatch
+from lks.scope import RelationGate, Scope
+from lks.scope.relation import Metric, References
+from lks.scope.sentences import MASK, REACH, asking
+from lks.training.gate import learn, train_metric
+from lks.training.prompts import TrainingPrompts
+
+
+@pytest.fixture
+def embed(embedder_folder: Path) -> Embedder:
+    return Embedder(str(embedder_folder))
+
+
+def ada(*more: Edit, **changes: object) -> list[Edit]:
+    fields = {"id": "born", "subject": "Ada Lovelace", "prompt": "Ada Lovelace was born in",
+              "target": "Oslo", "paraphrases": ("Where was Ada Lovelace born?",)}  # fmt: skip
+    speaks = Edit("speaks", "Ada Lovelace", "The native language of Ada Lovelace is", "Spanish")
+    return [Edit(**{**fields, **changes}), speaks, *more]  # type: ignore[arg-type]
+
+
+def gated(embed: Embedder, edits: list[Edit]) -> Scope:
+    prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
+    metric, references = learn(embed, edits, prompts)
+    own = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
+    return Scope(edits, RelationGate(embed, metric, [e.id for e in edits], references, own))
+
+
+def fired(scope: Scope, text: str) -> list[str]:
+    return [edit_id for mention in scope.fired([text])[0] for edit_id in mention.edit_ids]
+
+
+# --- sentences ------------------------------------------------------------------------------------
+
+
+def spans(text: str, name: str) -> list[tuple[int, int]]:
+    starts = [i for i in range(len(text)) if text.startswith(name, i)]
+    return [(start, start + len(name)) for start in starts]
+
+
+def test_the_mentions_sentence_and_those_after_it_may_ask() -> None:
+    text = "Rome is old. I met Dr. Ada. Lovelace today.  And where was she born? Ada knows"
+    own = [(19, 36), (69, 72)]
+    assert [text[a:b] for a, b in own] == ["Dr. Ada. Lovelace", "Ada"]
+    assert asking(text, own) == [f"I met {MASK} today.", "And where was she born?", f"{MASK} knows"]
+
+
+def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
+    text = "Ada knew Bob. Where was Bob born? Where was she born?"
+    own, others = spans(text, "Ada"), spans(text, "Bob")
+    assert asking(text, own, others) == ["it knew Bob.", "Where was she born?"]
+    assert asking(text, others, own) == [
+        "Ada knew it.",
+        "Where was it born?",
+        "Where was she born?",
+    ]
+
+
+def test_only_so_many_sentences_are_looked_at() -> None:
+    text = "Ada is here. " + "More words follow. " * 100 + "Where was she born?"
+    found = asking(text, spans(text, "Ada"))
+    assert len(found) == REACH
+    assert found[0] == "it is here."
+    assert found[-1] == "Where was she born?"
+    (long,) = asking("word " * 9000 + "Ada " + "word " * 9000, [(45000, 45003)])
+    assert len(long) < 1000
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_text_breaks_the_sentences(before: str, after: str) -> None:
+    text = f"{before}\ud800Ada\n{after}"
+    start = text.index("Ada")
+    assert any(MASK in sentence for sentence in asking(text, [(start, start + 3)]))
+
+
+# --- gate -----------------------------------------------------------------------------------------
+
+
+def test_the_edit_whose_relation_is_asked_fires(embed: Embedder) -> None:
+    scope = gated(embed, ada())
+    assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
+    assert fired(scope, "What is the native language of Ada Lovelace?") == ["speaks"]
+    assert fired(scope, "How high is Ada Lovelace?") == []
+    assert fired(scope, "Many tall people built high there: Ada Lovelace. Where was she born?") == [
+        "born"
+    ]
+    both = "Ada Lovelace was born in a city. The native language of Ada Lovelace is old"
+    assert fired(scope, both) == ["born", "speaks"] * 2
+
+
+def test_an_open_ended_request_fires_all_edits(embed: Embedder) -> None:
+    scope = gated(embed, ada())
+    assert fired(scope, "Tell me about Ada Lovelace") == ["born", "speaks"]
+    (found,) = scope.examine(["Tell me about Ada Lovelace"])[0]
+    assert [verdict.why for verdict in found.verdicts] == ["open-ended request"] * 2
+
+
+def test_a_mention_that_does_not_fire_says_why(embed: Embedder) -> None:
+    (found,) = gated(embed, ada()).examine(["How high is Ada Lovelace?"])[0]
+    assert not found.mention.fired
+    assert found.mention.edit_ids == ("born", "speaks")
+    assert found.mention.gate == max(verdict.score for verdict in found.verdicts)
+    assert {verdict.why for verdict in found.verdicts} == {"below the threshold"}
+    assert found.verdicts[0].sentence == "How high is it?"
+
+
+def test_negatives_keep_an_edit_from_firing(embed: Embedder) -> None:
+    question = "Where was Ada Lovelace built?"
+    assert fired(gated(embed, ada(threshold=0.3)), question) == ["born"]
+    assert fired(gated(embed, ada(threshold=0.3, negative=("built",))), question) == []
+    other = ada(threshold=0.3, negative=("Where was Ada Lovelace built today?",))
+    assert fired(gated(embed, other), question) == []
+    assert fired(gated(embed, other), "Where was Ada Lovelace born?") == ["born"]
+
+
+def test_negative_phrases_work_without_a_gate() -> None:
+    scope = Scope([Edit("a", "Paris", "Paris is in", "Peru", negative=("Paris Hilton",))])
+    assert fired(scope, "Paris is") == ["a"]
+    assert fired(scope, "PARIS HILTON and Paris Hilton are") == []
+
+
+def test_an_edits_own_threshold(embed: Embedder) -> None:
+    assert fired(gated(embed, ada(threshold=1.0)), "In which city was Ada Lovelace born?") == []
+    assert fired(gated(embed, ada(threshold=0.2)), "In which city was Ada Lovelace born?") == [
+        "born"
+    ]
+
+
+def test_many_texts_are_judged_as_one_alone(embed: Embedder) -> None:
+    scope = gated(embed, ada())
+    texts = [
+        "Where was Ada Lovelace born?",
+        "Rome",
+        "How high is Ada Lovelace?",
+        "Tell me about it",
+    ]
+    assert scope.fired(texts) == [scope.fired([text])[0] for text in texts]
+
+
+def test_without_a_mention_nothing_is_embedded() -> None:
+    def never(texts: object) -> np.ndarray:
+        raise AssertionError("embedded")
+
+    metric = Metric(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+    gate = RelationGate(never, metric, ["a"], References.none(2))
+    assert Scope([Edit("a", "Paris", "Paris is", "x")], gate).mentions("Rome is old.") == []
+
+
+def test_references_can_be_parted_and_joined(embed: Embedder) -> None:
+    whole = References.of(embed, [["where", "born"], ["speak"], ["born"]], [[], ["high"], []])
+    parts = References.joined([whole.only([0]), whole.only([1, 2])], [1, 2])
+    assert sorted(parts.edit.tolist()) == [0, 0, 1, 1, 2]
+    for i in range(3):
+        for one, two in zip(_of(whole, i), _of(parts, i), strict=True):
+            assert np.array_equal(one, two)
+    assert len(whole.only([2, 0]).vectors) == 2
+    assert _of(whole.only([2, 0]), 0)[0].tolist() == _of(whole, 2)[0].tolist()
+
+
+def _of(references: References, edit: int) -> tuple[np.ndarray, np.ndarray]:
+    own = references.edit == edit
+    order = np.argsort(references.negative[own], kind="stable")
+    return references.vectors[references.vector[own]][order], references.negative[own][order]
+
+
+def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
+    wordings = [["where was it born", "the birthplace of it is"], ["how old is it", "it lives in"]]
+    others = [["who is it in the city of"], ["what language does it speak"]]
+    assert train_metric(embed, wordings, others).matrix.tolist() == np.eye(64).tolist()  # too few
+    learnt = train_metric(embed, wordings * 20, others * 20)
+    one, two, other = learnt(embed([*wordings[0], *others[0]]))
+    assert one @ two > learnt.threshold > max(one @ other, two @ other)
+    again = train_metric(embed, wordings * 20, others * 20)
+    assert np.array_equal(learnt.matrix, again.matrix)
+
+
+# --- embedder -------------------------------------------------------------------------------------
+
+
+def test_vectors_have_unit_length_and_keep_their_order(embed: Embedder) -> None:
+    vectors = embed(["born in", "speak", "born in"])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.array_equal(vectors[0], vectors[2])
+    assert embed([]).shape == (0, 64)
+
+
+def test_unknown_embedders_and_others_than_the_packs() -> None:
+    with pytest.raises(ModelError, match=r"unknown embedder 'mini'; give minilm, a local folder"):
+        Embedder("mini")(["a"])
+
+
+def test_another_embedder_than_the_packs_is_refused(embedder_folder: Path) -> None:
+    assert Embedder(str(embedder_folder), expected=Embedder(str(embedder_folder)).fingerprint)(
+        ["a"]
+    )[0].shape == (64,)
+    with pytest.raises(PackMismatch, match="another embedder"):
+        Embedder(str(embedder_folder), expected="beef")(["a"])
+
+
+def test_an_edit_set_keeps_negatives_and_thresholds() -> None:
+    record = {"subject": "Paris", "prompt": "{} is", "target": "x", "negative": "{} Hilton",
+              "threshold": 0.5}  # fmt: skip
+    edit = Edit.from_record(record)
+    assert (edit.negative, edit.threshold) == (("Paris Hilton",), 0.5)
+    assert Edit.from_record(edit.to_record()) == edit
+    assert len(EditSet([edit])) == 1
