@@ -1,19 +1,26 @@
-"""The exact matcher: which edited entities a text names, and where.
+"""The matcher: which edited entities a text names, and where.
 
-One pass of an Aho-Corasick automaton (package ahocorasick-rs) over the normalised text finds
-every name at once, however many there are.
+Names as they are written are found by one pass of an Aho-Corasick automaton (package
+ahocorasick-rs) over the folded words, however many names there are; misspelt ones by an index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
-from ahocorasick_rs import AhoCorasick
+from ahocorasick_rs import AhoCorasick, Implementation
 
 from lks.edits import Edit
-from lks.scope.normalise import normalise, spaceless
+from lks.scope.aliases import AliasDictionary, more_names
+from lks.scope.fuzzy import FuzzyIndex
+from lks.scope.misspelling import TWO_FIT
+from lks.scope.names import Bearer, NameTable
+from lks.scope.normalise import Words, normalise
+from lks.scope.vocabulary import CommonWords
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,9 @@ class Mention:
     """A place where a text names an edited entity.
 
     `start` and `end` are characters of the original text, `surface` is what stands there.
-    `edit_ids` are the edits of that entity, in the order of the edit set. `gate` is the score of
-    the relation gate, None where the scope has none.
+    `edit_ids` are the edits of that entity, in the order of the edit set. `score` is 1 for a name
+    as it is known, less for a misspelt one. `gate` is the score of the relation gate, None where
+    the scope has none.
     """
 
     edit_ids: tuple[str, ...]
@@ -30,7 +38,7 @@ class Mention:
     surface: str
     start: int
     end: int
-    kind: str  # exact | alias
+    kind: str  # exact | alias | fuzzy
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
@@ -39,85 +47,162 @@ class Mention:
         return asdict(self) | {"edit_ids": list(self.edit_ids)}
 
 
-@dataclass
-class _Name:
-    """One normalised name and the edits that bear it."""
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """words[first:last] of a text name `bearer`."""
 
-    subject: str
-    edit_ids: list[str]
+    first: int
+    last: int
+    bearer: Bearer
     kind: str
-    cased: set[str] | None  # spellings that count, None when any case does
+    score: float = 1.0
+    edits: int = 0
+    support: int = 0  # letters in its favour: those of the name, less two for each edit
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """Settles ties, whatever the order of the edits."""
+        return self.bearer.subject, tuple(sorted(self.bearer.edit_ids))
 
 
 class Matcher:
     """Finds mentions of the subjects and aliases of `edits`.
 
-    Matching is on word boundaries and Unicode-normalised. Names of two or more words match in
-    any case, names of one word only as they are written. Where mentions overlap, the longest
-    wins; of two equally long the first.
+    Names match on whole words, whatever their diacritics, hyphens and apostrophes, and in any
+    case; names of one word that is short or common match only as they are written. Where
+    mentions overlap, the longest wins; of two equally long the first.
+
+    Args:
+        fuzzy: find misspelt and transliterated names too.
+        aliases: further names of the entities.
+        derived: also take a person's initials, and the surname where nobody else bears it.
     """
 
-    def __init__(self, edits: Iterable[Edit]) -> None:
-        names: dict[str, _Name] = {}
-        for edit in edits:
-            for kind, spelling in zip(
-                ("exact", *["alias"] * len(edit.aliases)), edit.names, strict=True
-            ):
-                _add_name(names, edit, spelling, kind)
-        self._patterns = list(names)
-        self._names = list(names.values())
-        self._automaton = AhoCorasick(self._patterns) if names else None
+    def __init__(
+        self,
+        edits: Iterable[Edit],
+        *,
+        fuzzy: bool = True,
+        aliases: AliasDictionary | None = None,
+        derived: bool = False,
+    ) -> None:
+        edits, common = list(edits), CommonWords()
+        self._table = NameTable(edits, common, more_names(edits, common, aliases, derived))
+        patterns = self._table.patterns
+        self._automaton = (
+            AhoCorasick(
+                [f" {pattern} " for pattern in patterns],
+                implementation=Implementation.ContiguousNFA,
+                store_patterns=False,
+            )
+            if patterns
+            else None
+        )
+        self._fuzzy = FuzzyIndex(patterns, common) if fuzzy and patterns else None
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""
+        words = normalise(text)
+        hits = self._exact(text, words)
+        if self._fuzzy is not None:
+            hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
+        return [_mention(text, words, hit) for hit in hits]
+
+    def near_misses(self, text: str) -> list[tuple[Mention, str]]:
+        """Names that `text` seems to misspell and that were refused, each with a plain reason."""
+        words = normalise(text)
+        _, refused = self._misspelt(text, words, self._exact(text, words), wide=True)
+        misses = [(_mention(text, words, hit, fired=False), reason) for hit, reason in refused]
+        return sorted(misses, key=lambda miss: (miss[0].start, -miss[0].score))
+
+    def _exact(self, text: str, words: Words) -> list[_Hit]:
+        """The names that stand in the text as they are known, disjoint, in order."""
         if self._automaton is None:
             return []
-        folded = normalise(text)
-        found = self._automaton.find_matches_as_indexes(folded.text, overlapping=True)
-        found.sort(key=lambda hit: (hit[1] - hit[2], hit[1]))  # longest first, then leftmost
-        taken = bytearray(len(folded.text))
-        mentions = []
+        found = self._automaton.find_matches_as_indexes(f" {words.text} ", overlapping=True)
+        if not found:
+            return []
+        begins = [0, *accumulate(len(word) + 1 for word in words.words)]
+        hits = []
         for index, start, end in found:
-            if any(taken[start:end]) or not _on_boundaries(folded.text, start, end):
-                continue
-            name = self._names[index]
-            first, last = folded.span(start, end)
-            surface = text[first:last]
-            if name.cased and normalise(surface, fold_case=False).text not in name.cased:
-                continue
-            taken[start:end] = b"\x01" * (end - start)
-            mentions.append(
-                Mention(tuple(name.edit_ids), name.subject, surface, first, last, name.kind)
+            first, last = bisect_left(begins, start), bisect_left(begins, end - 1)
+            low, high = words.span(first, last)
+            bearer = self._table.bearer(index, text[low:high])
+            if bearer is not None:
+                hits.append(_Hit(first, last, bearer, bearer.kind))
+        return _disjoint(hits, words)
+
+    def _misspelt(
+        self, text: str, words: Words, exact: Sequence[_Hit], *, wide: bool = False
+    ) -> tuple[list[_Hit], list[tuple[_Hit, str]]]:
+        """(hits, refused with the reason) among the misspelt names of the text."""
+        if self._fuzzy is None:
+            return [], []
+        settled = bytearray(len(words.words))
+        for hit in exact:
+            settled[hit.first : hit.last] = b"\x01" * (hit.last - hit.first)
+        fitting, refused = [], []
+        for found in self._fuzzy.search(words.words, settled, wide=wide):
+            low, high = words.span(found.first, found.last)
+            bearer, reason = self._table.misspelt_bearer(found.name, text[low:high])
+            hit = _Hit(
+                found.first, found.last, bearer, "fuzzy", found.score, found.edits, found.support
             )
-        return sorted(mentions, key=lambda mention: mention.start)
+            reason = found.reason or reason
+            if reason:
+                refused.append((hit, reason))
+            else:
+                fitting.append(hit)
+        hits, ambiguous = _unambiguous(fitting, len(words.words))
+        return hits, refused + [(hit, TWO_FIT) for hit in ambiguous]
 
 
-def _add_name(names: dict[str, _Name], edit: Edit, spelling: str, kind: str) -> None:
-    cased = normalise(spelling, fold_case=False).text.strip()
-    pattern = normalise(cased).text
-    if not pattern:
-        return
-    known = names.setdefault(pattern, _Name(edit.subject, [], kind, None))
-    if edit.id not in known.edit_ids:
-        known.edit_ids.append(edit.id)
-    if kind == "exact":  # a subject goes before somebody else's alias
-        known.kind, known.subject = kind, edit.subject
-    if " " not in pattern:
-        known.cased = (known.cased or set()) | {cased}
+def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Mention:
+    start, end = words.span(hit.first, hit.last)
+    bearer = hit.bearer
+    return Mention(
+        bearer.edit_ids, bearer.subject, text[start:end], start, end, hit.kind,
+        score=round(hit.score, 3), fired=fired,
+    )  # fmt: skip
 
 
-def _on_boundaries(text: str, start: int, end: int) -> bool:
-    """Whether no word runs over the edges of text[start:end]."""
+def _disjoint(hits: Iterable[_Hit], words: Words) -> list[_Hit]:
+    """The longest hits first, no word twice; in order of the text."""
 
-    def cut(outside: str, inside: str) -> bool:
-        return (
-            _in_word(outside) and _in_word(inside) and not (spaceless(outside) or spaceless(inside))
-        )
+    def rank(hit: _Hit) -> tuple[int, int, float]:
+        start, end = words.span(hit.first, hit.last)
+        return start - end, start, -hit.score
 
-    before = start > 0 and cut(text[start - 1], text[start])
-    after = end < len(text) and cut(text[end], text[end - 1])
-    return not (before or after)
+    taken = bytearray(len(words.words))
+    kept = []
+    for hit in sorted(hits, key=rank):
+        if not any(taken[hit.first : hit.last]):
+            taken[hit.first : hit.last] = b"\x01" * (hit.last - hit.first)
+            kept.append(hit)
+    return sorted(kept, key=lambda hit: hit.first)
 
 
-def _in_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
+def _unambiguous(hits: Iterable[_Hit], count: int) -> tuple[list[_Hit], list[_Hit]]:
+    """(hits, ambiguous): of misspelt names that overlap, the one with the most support.
+
+    Two entities with equally many edits refuse each other, unless one stretch holds the other.
+    """
+    owner: list[_Hit | None] = [None] * count
+    kept: list[_Hit] = []
+    clashing: dict[int, _Hit] = {}
+    order = sorted(hits, key=lambda hit: (-hit.support, hit.edits, hit.first, hit.last, hit.key))
+    for hit in order:
+        rivals = {id(rival): rival for rival in owner[hit.first : hit.last] if rival is not None}
+        for rival in rivals.values():
+            same = hit.bearer.subject == rival.bearer.subject
+            nested = (
+                rival.first <= hit.first
+                and hit.last <= rival.last
+                and (hit.last - hit.first < rival.last - rival.first)
+            )
+            if hit.edits == rival.edits and not same and not nested:
+                clashing |= {id(rival): rival, id(hit): hit}
+        if not rivals:
+            owner[hit.first : hit.last] = [hit] * (hit.last - hit.first)
+            kept.append(hit)
+    return [hit for hit in kept if id(hit) not in clashing], list(clashing.values())

@@ -1,72 +1,168 @@
-"""Unicode normalisation that remembers where every character came from."""
+"""The words of a text, folded so that one name is always written one way.
+
+Folded are compatibility forms (full width, ligatures), case, diacritics, zero-width characters,
+and everything between words: spaces, hyphens, apostrophes and punctuation only part words, so
+that "Saint-Denis" is "Saint Denis" and the "s" of "Paris's" a word of its own. Each word knows
+where it stands in the original text. Characters of scripts that write without spaces are words
+of their own, hence matching on words needs no rule for them.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-_FOLDS = str.maketrans({
-    **dict.fromkeys("’‘ʼ‛′", "'"),
-    **dict.fromkeys("“”„‟", '"'),
-    **dict.fromkeys("‐‑‒–—―−", "-"),
-})  # fmt: skip
-_NEEDS_SPACE_FOLD = re.compile(r"\s\s|[^\S ]")
+from anyascii import anyascii
 
-
-@dataclass(frozen=True)
-class Normalised:
-    """`text` folded for matching; character i stands for `original[starts[i]:ends[i]]`."""
-
-    text: str
-    starts: tuple[int, ...] | range
-    ends: tuple[int, ...] | range
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """Span in the original text of the normalised span [start, end)."""
-        return self.starts[start], self.ends[end - 1]
+_KEPT = "#$%&*+<=>@"  # symbols that tell names apart: C and C#, AT&T; words of their own
+_SYMBOL = re.escape(_KEPT)
+_ASCII_WORDS = re.compile(rf"[0-9A-Za-z_]+|[{_SYMBOL}]")
+_WORDS = re.compile(rf"[0-9A-Za-z_\x80-\U0010ffff]+|[{_SYMBOL}]")
+_IGNORED = re.compile("[\u034f\u02bb\u115f\u1160\ufe00-\ufe0f\U000e0100-\U000e01ef\u2122\u2120]")
+_APOSTROPHES = re.compile("[\u02b9\u02bc-\u02bf\u055a\uff07]")
+_JOINERS = re.compile("['\u2018\u2019\u02bc\uff07\\-\u2010\u2011]")
+_MOST_MARKS = 16  # on one character: a text of a million marks stays linear
 
 
-def normalise(text: str, *, fold_case: bool = True) -> Normalised:
-    """NFKC, case, typographic quotes and dashes, and white space folded; format characters gone.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Folded words; `words[i]` stands for `original[starts[i]:ends[i]]`."""
 
-    Works on one base character with its combining marks at a time, so that each output
-    character maps back to a span of the original.
-    """
-    if text.isascii() and not _NEEDS_SPACE_FOLD.search(text):
-        n = len(text)
-        return Normalised(text.lower() if fold_case else text, range(n), range(1, n + 1))
-    out: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    for start, end in _clusters(text):
-        piece = unicodedata.normalize("NFKC", text[start:end]).translate(_FOLDS)
-        if fold_case:
-            piece = piece.casefold()
-        for char in piece:
-            if char.isspace():
-                if out and out[-1] == " ":
-                    ends[-1] = end
-                    continue
-                char = " "
-            elif unicodedata.category(char) == "Cf":
+    words: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Span in the original text of words[first:last]."""
+        return self.starts[first], self.ends[last - 1]
+
+
+def normalise(text: str, *, fold_case: bool = True) -> Words:
+    """The folded words of `text`. Linear in its length; any string will do."""
+    result = Words()
+    add_word, add_start = result.words.append, result.starts.append
+    add_end = result.ends.append
+    ascii_only = text.isascii()
+    folds: dict[str, str] = {}
+    for match in (_ASCII_WORDS if ascii_only else _WORDS).finditer(text):
+        word = match.group()
+        if ascii_only or word.isascii():
+            add_word(word.lower() if fold_case else word)
+            add_start(match.start())
+            add_end(match.end())
+        else:
+            _fold_into(result, word, match.start(), folds, fold_case)
+    return result
+
+
+def joined_spelling(name: str) -> str:
+    """`name` without its hyphens and apostrophes: O'Neill is often written ONeill."""
+    return _JOINERS.sub("", name)
+
+
+def latin(word: str) -> str:
+    """A folded word in Latin letters: transliterated if its script is another one."""
+    if word.isascii():
+        return word
+    return "".join(char for char in anyascii(word).casefold() if char.isalnum())
+
+
+def _fold_into(
+    result: Words, chunk: str, offset: int, folds: dict[str, str], fold_case: bool
+) -> None:
+    """Adds the words of a chunk that is not plain ASCII, one cluster of characters at a time."""
+    letters: list[str] = []
+    start = end = 0
+
+    def close() -> None:
+        if letters:
+            result.words.append("".join(letters))
+            result.starts.append(offset + start)
+            result.ends.append(offset + end)
+            letters.clear()
+
+    for first, last in _clusters(chunk):
+        cluster = chunk[first:last]
+        folded = folds.get(cluster)
+        if folded is None:
+            folded = cluster.lower() if fold_case else cluster
+            if not cluster.isascii():
+                folded = _fold(cluster, fold_case)
+            folds[cluster] = folded
+        for char in folded:
+            if char == " ":
+                close()
                 continue
-            out.append(char)
-            starts.append(start)
-            ends.append(end)
-    return Normalised("".join(out), tuple(starts), tuple(ends))
+            alone = char in _KEPT or (char > "\u0e00" and (spaceless(char) or _symbol(char)))
+            if alone:
+                close()
+            if not letters:
+                start = first
+            letters.append(char)
+            end = last
+            if alone:
+                close()
+    close()
+
+
+def _fold(cluster: str, fold_case: bool) -> str:
+    """What a character with its marks counts as: letters, symbols, and " " for what parts words."""
+    if _IGNORED.fullmatch(cluster):
+        return ""
+    cluster = _APOSTROPHES.sub("'", cluster)
+    bare = "".join(
+        char
+        for char in unicodedata.normalize("NFKD", cluster)
+        if not _diacritic(char) and unicodedata.category(char) != "Cf"
+    )
+    bare = unicodedata.normalize("NFC", bare)
+    bare = "".join(anyascii(char) if "\x80" <= char < "\u0250" else char for char in bare)
+    if fold_case:
+        bare = bare.casefold()
+    return "".join(char if _counts(char) else " " for char in bare)
+
+
+def _diacritic(char: str) -> bool:
+    """Whether `char` is a mark to ignore: those of Latin, Greek, Cyrillic, Hebrew and Arabic.
+
+    The marks of other scripts are vowels or change the letter: they stay.
+    """
+    place = unicodedata.combining(char)
+    return place >= 200 or 10 <= place <= 35 or bool(_IGNORED.match(char))
+
+
+def _counts(char: str) -> bool:
+    if char.isalnum() or char == "_" or char in _KEPT:
+        return True
+    return char >= "\x80" and (_symbol(char) or unicodedata.category(char)[0] == "M")
+
+
+def _symbol(char: str) -> bool:
+    return unicodedata.category(char) in ("Sm", "Sc", "So")
 
 
 def _clusters(text: str) -> list[tuple[int, int]]:
-    """Spans of a base character and the marks that NFKC may compose with it."""
-    spans: list[tuple[int, int]] = []
+    """Spans of a base character and the marks that belong to it."""
+    spans = list(zip(range(len(text)), range(1, len(text) + 1), strict=True))
+    if not any(map(_joins, text)):
+        return spans
+    spans = []
     for index, char in enumerate(text):
-        joins = unicodedata.combining(char) or "\u1160" <= char <= "\u11ff"  # Hangul vowels, finals
-        if joins and spans:
+        if _joins(char) and spans and index - spans[-1][0] <= _MOST_MARKS:
             spans[-1] = (spans[-1][0], index + 1)
         else:
             spans.append((index, index + 1))
     return spans
+
+
+def _joins(char: str) -> bool:
+    """Whether `char` belongs to the one before it: marks, and Hangul vowels and finals."""
+    return unicodedata.combining(char) > 0 or "\u1160" <= char <= "\u11ff"
 
 
 def spaceless(char: str) -> bool:

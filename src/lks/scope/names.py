@@ -1,0 +1,93 @@
+"""The table of names: every folded name of every edit, and who bears it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from lks.edits import Edit
+from lks.scope.normalise import joined_spelling, normalise
+from lks.scope.vocabulary import CommonWords, written
+
+_CLEAR = 8  # letters of a name that is recognised, misspelt, in any case
+MoreNames = Callable[[Edit], Iterable[str]]  # aliases that the record itself does not hold
+
+
+@dataclass(slots=True)
+class Bearer:
+    """The edits that one name stands for. `cased` is the only spelling that counts, if not None."""
+
+    subject: str
+    kind: str  # exact: the name is the subject; alias: one of its aliases
+    cased: str | None
+    edit_ids: tuple[str, ...]
+
+    def join(self, edit: Edit, kind: str) -> None:
+        """Take in one more edit. A subject goes before an alias; then the order of the alphabet,
+        so that the order of the edits does not matter."""
+        if edit.id not in self.edit_ids:
+            self.edit_ids += (edit.id,)
+        if (kind != "exact", edit.subject) < (self.kind != "exact", self.subject):
+            self.kind, self.subject = kind, edit.subject
+
+
+class NameTable:
+    """`patterns[i]` is a folded name, its words parted by one space; `bearers[i]` who bears it."""
+
+    def __init__(self, edits: Iterable[Edit], common: CommonWords, more: MoreNames) -> None:
+        self._common = common
+        table: dict[str, tuple[Bearer, ...]] = {}
+        for edit in edits:
+            for spelling in (edit.subject, *edit.aliases, *more(edit)):
+                self._add(table, edit, spelling)
+        self.patterns = list(table)
+        self.bearers = list(table.values())
+
+    def _add(self, table: dict[str, tuple[Bearer, ...]], edit: Edit, spelling: str) -> None:
+        kind = "exact" if spelling == edit.subject else "alias"
+        self._enter(table, edit, kind, spelling)
+        joined = joined_spelling(spelling)
+        if joined != spelling and joined.casefold() not in self._common:
+            self._enter(table, edit, kind, joined)
+
+    def _enter(
+        self, table: dict[str, tuple[Bearer, ...]], edit: Edit, kind: str, spelling: str
+    ) -> None:
+        words = normalise(spelling).words
+        if not words:
+            return
+        pattern, cased = " ".join(words), None
+        if self._common.as_written(words):
+            cased = _written(spelling)
+        bearers = table.get(pattern, ())
+        for bearer in bearers:
+            if bearer.cased == cased:
+                bearer.join(edit, kind)
+                return
+        table[pattern] = (*bearers, Bearer(edit.subject, kind, cased, (edit.id,)))
+
+    def bearer(self, index: int, surface: str) -> Bearer | None:
+        """Who is named where pattern `index` stands as `surface` in a text."""
+        bearers = self.bearers[index]
+        if bearers[0].cased is None:
+            return bearers[0]
+        cased = _written(surface)
+        return next((bearer for bearer in bearers if bearer.cased == cased), None)
+
+    def misspelt_bearer(self, index: int, surface: str) -> tuple[Bearer, str | None]:
+        """(who is meant, reason against it) where `surface` is pattern `index`, misspelt."""
+        bearers, capital = self.bearers[index], _capital(_written(surface))
+        alike = [b for b in bearers if b.cased is None or _capital(b.cased) == capital]
+        if alike:
+            return min(alike, key=lambda bearer: bearer.cased or ""), None
+        if len(self.patterns[index]) >= _CLEAR:
+            return bearers[0], None
+        return bearers[0], "in another case"
+
+
+def _written(text: str) -> str:
+    return written(normalise(text, fold_case=False).words)
+
+
+def _capital(written: str) -> bool:
+    return any(map(str.isupper, written))

@@ -1,0 +1,49 @@
+"""Words that a text may well mean as they stand, and so are no misspelling of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.resources import files
+from itertools import islice
+
+_COUNT = 45_000  # rarer words are as often a misspelling
+_SHORT = 4  # letters of a word that is matched only as it is written
+_LITTLE = frozenset(
+    ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
+)
+
+
+class CommonWords:
+    """The most frequent English words, inflected forms and names among them (package symspellpy).
+
+    Read on first use, for most texts and edits need no more than a few look-ups.
+    """
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        source = files("symspellpy") / "frequency_dictionary_en_82_765.txt"
+        with source.open(encoding="utf-8-sig") as lines:
+            return frozenset(line.partition(" ")[0] for line in islice(lines, _COUNT))
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._words
+
+    def as_written(self, name: Sequence[str]) -> bool:
+        """Whether a name matches only in its own case: Ali, pink, Paris, The Bakery, 60 Minutes.
+
+        That is a name of one word that is short or common; little words and numbers do not count.
+        """
+        words = [word for word in name if not _little(word)] or name
+        return len(words) == 1 and (len(words[0]) <= _SHORT or words[0] in self._words)
+
+
+def written(words: Sequence[str]) -> str:
+    """How a name is written: little words in any case, for they begin sentences."""
+    if len(words) == 1:
+        return words[0]
+    return " ".join(word.lower() if _little(word) else word for word in words)
+
+
+def _little(word: str) -> bool:
+    return word.lower() in _LITTLE or word.isdigit()

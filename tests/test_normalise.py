@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lks.scope.normalise import joined_spelling, latin, normalise
+
+any_text = st.text(st.characters(), max_size=60)  # lone surrogates too
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The Eiffel Tower", "the eiffel tower"),
+        ("Saint-Denis, St. Louis; AC/DC", "saint denis st louis ac dc"),
+        ("Paris\u2019s O\u2018Neill O'Neill", "paris s o neill o neill"),
+        ("Zürich Zu\u0308rich Łódź Strøm Ærø Straße", "zurich zurich lodz strom aero strasse"),
+        ("Ｅｉｆｆｅｌ ﬁnal x²", "eiffel final x2"),
+        ("Pa\u00adris Par\u200bis \ufeffParis", "paris paris paris"),
+        ("C# C++ AT&T M*A*S*H", "c # c + + at & t m * a * s * h"),
+        ("埃菲尔 ไทย", "埃 菲 尔 ไ ท ย"),
+        ("iPhone手机", "iphone 手 机"),
+        ("Альберт Пётр Ελλάς", "альберт петр ελλασ"),
+        ("हिन्दी が か", "हिन्दी が か"),  # marks that change the letter stay
+        ("Hawaiʻi Lego™ a_b", "hawaii lego a_b"),
+        ("a\ud800b \x00 …", "a b"),
+    ],
+)
+def test_words(text: str, words: str) -> None:
+    assert normalise(text).text == words
+
+
+def test_case_can_be_kept() -> None:
+    assert normalise("Zürich ＢＰ Ørsted", fold_case=False).words == ["Zurich", "BP", "Orsted"]
+
+
+def test_spellings_without_joiners_and_in_latin_letters() -> None:
+    assert joined_spelling("Jean-Paul O\u2019Neill") == "JeanPaul ONeill"
+    assert latin("пушкин") == "pushkin"
+    assert latin("einstein") == "einstein"
+
+
+@given(any_text)
+def test_words_stand_in_the_text_in_order_and_are_stable(text: str) -> None:
+    folded = normalise(text)
+    spans = list(zip(folded.starts, folded.ends, strict=True))
+    assert len(spans) == len(folded.words)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert folded.starts == sorted(folded.starts)
+    assert all(word and " " not in word for word in folded.words)
+    assert normalise(folded.text).words == folded.words
+
+
+@pytest.mark.parametrize("unit", ["a", "a ", "\u0301", "я", "e\u0301", "中", "\ud800", "🙂"])
+def test_a_long_text_takes_linear_time(unit: str) -> None:
+    short, long = (_seconds(unit * n) for n in (20_000, 200_000))
+    assert long < 40 * max(short, 0.002)
+
+
+def _seconds(text: str) -> float:
+    started = time.perf_counter()
+    normalise(text)
+    return time.perf_counter() - started
