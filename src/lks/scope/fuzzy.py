@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
 from lks.scope.misspelling import Misspelling, allowed
-from lks.scope.normalise import latin, spaceless
+from lks.scope.normalise import ALIKE, latin, spaceless
 from lks.scope.pieces import (
     END_PIECES,
     HEAD,
@@ -33,7 +34,6 @@ from lks.scope.vocabulary import CommonWords
 _BLOCK = 1_000  # words of a text looked at together
 _LONGEST_WORD = 40
 _NO_WORD = "\0"  # stands for words that are never misspelt: too long, or no letters
-_ALIKE = str.maketrans("yjwvcqz", "iiuukks")  # letters that transliteration confuses
 _FARTHEST = allowed(LARGEST, foreign=True)
 
 
@@ -90,8 +90,12 @@ class FuzzyIndex:
         foreign = [not word.isascii() for word in words]
         edges = np.zeros(len(words) + 1, dtype=np.int64)
         np.cumsum([len(word) for word in plain], out=edges[1:])
-        pairs = _Pairs(self._index, Letters("".join(plain).translate(_ALIKE)), edges, anchors)
+        pairs = _Pairs(
+            self._index, self._index.letters("".join(plain).translate(ALIKE)), edges, anchors
+        )
         first, last, name = pairs.all(_FARTHEST if wide or any(foreign) else allowed(LARGEST))
+        if not len(name):
+            return
         windows = list(zip(first.tolist(), last.tolist(), strict=True))
         names = [self._patterns[index] for index in name.tolist()]
         texts = ["".join(plain[a:b]) for a, b in windows]
@@ -102,8 +106,8 @@ class FuzzyIndex:
             for crossed, pattern in zip((abroad[last] > abroad[first]).tolist(), names, strict=True)
         ]
         for index in np.flatnonzero(foreign).tolist():
-            texts[index] = texts[index].translate(_ALIKE)
-            meant[index] = meant[index].translate(_ALIKE)
+            texts[index] = texts[index].translate(ALIKE)
+            meant[index] = meant[index].translate(ALIKE)
         edits = cpdist(texts, meant, scorer=OSA.distance, score_cutoff=_FARTHEST)
         for index in np.flatnonzero(edits <= _FARTHEST).tolist():
             a, b = windows[index]
@@ -119,7 +123,7 @@ class FuzzyIndex:
 def search_key(pattern: str) -> str:
     """The letters of a name under which it is filed; none where it is never misspelt."""
     key = letters(pattern)
-    return "" if _NO_WORD in key else key.translate(_ALIKE)
+    return "" if _NO_WORD in key else key.translate(ALIKE)
 
 
 def letters(pattern: str) -> str:
@@ -177,53 +181,69 @@ class _Pairs:
 
     def all(self, farthest: int) -> tuple[Ints, Ints, Ints]:
         """(first word, end, name), each once, that may be at most `farthest` edits apart."""
-        parts = [self._whole(), self._by_end(HEAD), self._by_end(TAIL)]
-        first, last, name = (np.concatenate(column) for column in zip(*parts, strict=True))
-        anchored = self._before[last] > self._before[first]
-        width, names = len(self._edges), len(self._index.lengths)
-        code = ((first * width + last) * names + name)[anchored]
-        code = np.unique(code)
-        window, name = np.divmod(code, max(names, 1))
-        first, last = np.divmod(window, width)
-        counts = self._letters.counts(self._edges[first], self._edges[last])
-        near = self._index.apart(name, counts) <= 2 * farthest
-        return first[near], last[near], name[near]
-
-    def _whole(self) -> tuple[Ints, Ints, Ints]:
-        edges, starts = self._edges, self._starts
-        begin = edges[starts]
-        low = np.searchsorted(edges, begin + SMALLEST - 1)
-        high = np.searchsorted(edges, begin + LONG, side="right")
+        edges, starts, ends = self._edges, self._starts, self._ends
+        # Stretches of the length of a short name:
+        low = np.searchsorted(edges, edges[starts] + SMALLEST - 1)
+        high = np.searchsorted(edges, edges[starts] + LONG, side="right")
         owner, place = spread(high - low)
         first, last = starts[owner], low[owner] + place
         anchored = self._before[last] > self._before[first]
         first, last = first[anchored], last[anchored]
-        piece, keys = self._letters.keys(edges[first], edges[last], WHOLE)
-        key, name = self._index.find(keys)
-        piece = piece[key]
-        near = np.abs(edges[last[piece]] - edges[first[piece]] - self._index.lengths[name]) <= 1
-        return first[piece[near]], last[piece[near]], name[near]
-
-    def _by_end(self, sort: int) -> tuple[Ints, Ints, Ints]:
-        edges = self._edges
-        words = self._starts if sort == HEAD else self._ends
-        size = np.repeat(np.asarray(END_PIECES, dtype=np.int64), len(words))
-        word = np.tile(words, len(END_PIECES))
-        begin = edges[word] if sort == HEAD else edges[word] - size
+        # and beginnings and ends of long ones:
+        count = len(END_PIECES)
+        size = np.repeat(np.asarray(END_PIECES), len(starts) + len(ends))
+        word = np.tile(np.concatenate([starts, ends]), count)
+        head = np.tile(np.arange(len(starts) + len(ends)) < len(starts), count)
+        begin = np.where(head, edges[word], edges[word] - size)
         fits = (begin >= 0) & (begin + size <= edges[-1])
-        word, begin, size = word[fits], begin[fits], size[fits]
-        piece, keys = self._letters.keys(begin, begin + size, sort)
+        word, begin, size, head = word[fits], begin[fits], size[fits], head[fits]
+        piece, name = self._find(
+            np.concatenate([edges[first], begin]),
+            np.concatenate([edges[last], begin + size]),
+            np.concatenate([np.full(len(first), WHOLE), np.where(head, HEAD, TAIL)]),
+        )
+        whole = piece < len(first)
+        end, end_name = piece[~whole] - len(first), name[~whole]
+        stretch, stretch_first, stretch_last = self._stretches(word[end], head[end], end_name)
+        return self._near(
+            np.concatenate([first[piece[whole]], stretch_first]),
+            np.concatenate([last[piece[whole]], stretch_last]),
+            np.concatenate([name[whole], end_name[stretch]]),
+            farthest,
+        )
+
+    def _find(self, begin: Ints, end: Ints, sorts: Ints) -> tuple[Ints, Ints]:
+        """(piece, name) of the names whose own piece has about that length."""
+        piece, keys = self._letters.keys(begin, end, sorts)
         key, name = self._index.find(keys)
         piece = piece[key]
-        lengths = self._index.lengths[name]
-        right = np.minimum(lengths // 2, END_PIECES[-1]) == size[piece]
-        word, name, lengths = word[piece[right]], name[right], lengths[right]
-        # The other end of the stretch: where it has about as many letters as the name.
-        far = edges[word] + lengths if sort == HEAD else edges[word] - lengths
+        size, lengths = (end - begin)[piece], self._index.lengths[name]
+        whole = np.abs(size - lengths) <= 1
+        part = np.minimum(lengths // 2, END_PIECES[-1]) == size
+        right = np.where(sorts[piece] == WHOLE, whole, part)
+        return piece[right], name[right]
+
+    def _stretches(
+        self, word: Ints, head: NDArray[np.bool_], name: Ints
+    ) -> tuple[Ints, Ints, Ints]:
+        """(row, first, last): stretches from or up to `word` with about the name's letters."""
+        edges, lengths = self._edges, self._index.lengths[name]
+        far = np.where(head, edges[word] + lengths, edges[word] - lengths)
         low = np.searchsorted(edges, far - _FARTHEST)
         high = np.searchsorted(edges, far + _FARTHEST, side="right")
-        owner, place = spread(high - low)
-        other = low[owner] + place
-        first, last = (word[owner], other) if sort == HEAD else (other, word[owner])
-        forward = last > first
-        return first[forward], last[forward], name[owner][forward]
+        row, place = spread(high - low)
+        other, word, head = low[row] + place, word[row], head[row]
+        return row, np.where(head, word, other), np.where(head, other, word)
+
+    def _near(self, first: Ints, last: Ints, name: Ints, farthest: int) -> tuple[Ints, Ints, Ints]:
+        """Those that hold an anchor and share most of their letters with the name, each once."""
+        if not len(name):
+            return first, last, name
+        anchored = (last > first) & (self._before[last] > self._before[first])
+        width, names = len(self._edges), len(self._index.lengths)
+        code = np.unique(((first * width + last) * names + name)[anchored])
+        window, name = np.divmod(code, names)
+        first, last = np.divmod(window, width)
+        counts = self._letters.counts(self._edges[first], self._edges[last])
+        near = self._index.apart(name, counts) <= 2 * farthest
+        return first[near], last[near], name[near]

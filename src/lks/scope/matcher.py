@@ -108,6 +108,10 @@ class Matcher:
             hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
         return [_mention(text, words, hit) for hit in hits]
 
+    def as_written(self, name: str) -> bool:
+        """Whether `name`, as a subject or an alias, matches only in the case in which it is."""
+        return self._table.as_written(name)
+
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Names that `text` seems to misspell and that were refused, each with a plain reason."""
         words = normalise(text)

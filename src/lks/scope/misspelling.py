@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from rapidfuzz.distance import OSA
 
+from lks.scope.normalise import ALIKE
+from lks.scope.pieces import SMALLEST
+from lks.scope.vocabulary import little
+
 TOO_FAR = "too far"
 TWO_FIT = "two names fit"
 _NUMBER = "another number"
@@ -16,7 +20,7 @@ _FIRST = "another first letter"
 
 _SUPPORT, _MUCH_SUPPORT = 6, 8  # letters of words that are right, where another is doubtful
 _ACRONYM_SUPPORT = 12
-_BRIEF = 6  # letters of a name that is told by its first letter
+_BRIEF = 7  # letters of a name that is told by its first letter
 _ROMAN = re.compile(r"[ivxlcdm]{1,6}")
 
 _Change = tuple[Sequence[str], Sequence[str]]  # words of the text, and the name's in their place
@@ -27,7 +31,7 @@ def allowed(letters: int, *, foreign: bool = False) -> int:
 
     Transliterated names may have one more where they are long: alphabets differ in their sounds.
     """
-    if letters < 6:
+    if letters < SMALLEST:
         return 0
     if letters < 12:
         return 1
@@ -90,6 +94,8 @@ class Misspelling:
         """
         if self.edits > allowed(self._letters, foreign=self._foreign):
             return TOO_FAR
+        if sum(len(word) for word in self._name if not little(word)) < SMALLEST:  # The Who
+            return _SHORT
         kept = list(self._text)
         for ours, _ in self._changed:
             for word in ours:
@@ -110,7 +116,8 @@ class Misspelling:
         if any(map(str.isdigit, word + own)):
             return _NUMBER
         if self._foreign:
-            return None if word[:1] == own[:1] else _FIRST
+            same = word[:1].translate(ALIKE) == own[:1].translate(ALIKE)
+            return None if same else _FIRST
         if len(ours) != len(meant):
             return None
         if _ROMAN.fullmatch(word) and _ROMAN.fullmatch(own):
@@ -133,7 +140,8 @@ class Misspelling:
     ) -> str | None:
         """Whether the text's words mean what they say."""
         short = min(len("".join(ours)), len("".join(meant))) <= 2
-        if short and not rest.support and rest.letters < _MUCH_SUPPORT:
+        needed = _SUPPORT if rest.told or all(map(little, meant)) else _MUCH_SUPPORT
+        if short and rest.letters < needed:
             return _SHORT
         acronym = all(len(word) == 3 and word not in common for word in (*ours, *meant))
         if acronym and rest.letters < _ACRONYM_SUPPORT:  # Acura MDX, Acura RDX

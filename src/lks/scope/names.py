@@ -74,6 +74,10 @@ class NameTable:
         cased = _written(surface)
         return next((bearer for bearer in bearers if bearer.cased == cased), None)
 
+    def as_written(self, name: str) -> bool:
+        """Whether `name` matches only in its own case."""
+        return self._common.as_written(normalise(name).words)
+
     def misspelt_bearer(self, index: int, surface: str) -> tuple[Bearer, str | None]:
         """(who is meant, reason against it) where `surface` is pattern `index`, misspelt."""
         bearers, capital = self.bearers[index], _capital(_written(surface))

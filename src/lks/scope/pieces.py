@@ -13,6 +13,7 @@ is a sum of two such differences. Hits may be chance; the caller compares the st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ Ints = NDArray[np.int64]
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD1342543DE82EF95)
 _CHUNK = 5_000  # names hashed at once
+MOST_LETTERS = 100_000  # of a text
 _MOST_BITS = 24
 _BINS = 32  # letters are counted by their code modulo this
 
@@ -50,25 +52,41 @@ def spread(counts: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) - first[owner]
 
 
+class Powers:
+    """The powers of the hash's base and of its inverse, enough for strings of `letters`."""
+
+    def __init__(self, letters: int) -> None:
+        self.up = _powers(_BASE, letters + 2)
+        self.down = _powers(np.uint64(pow(int(_BASE), -1, 1 << 64)), letters + 2)
+
+
+def _powers(base: np.uint64, count: int) -> U64:
+    powers = np.full(count, base, dtype=np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
+
+
 class Letters:
     """A string whose pieces can be hashed many at a time."""
 
-    def __init__(self, text: str) -> None:
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        self._up = _powers(_BASE, len(codes) + 1)
-        self._down = _powers(np.uint64(pow(int(_BASE), -1, 1 << 64)), len(codes) + 2)
-        self._sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-        np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * self._up[:-1], out=self._sums[1:])
+    def __init__(self, text: str, powers: Powers) -> None:
+        self._codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        self._down = powers.down
+        self._sums = np.zeros(len(text) + 1, dtype=np.uint64)
+        terms = (self._codes + np.uint64(1)) * powers.up[: len(text)]
+        np.cumsum(terms, out=self._sums[1:])
 
-        bins = np.zeros((len(codes) + 1, _BINS), dtype=np.int32)
-        bins[np.arange(1, len(codes) + 1), codes % _BINS] = 1
-        self._bins = np.cumsum(bins, axis=0, dtype=np.int32)
+    @cached_property
+    def _bins(self) -> NDArray[np.int32]:
+        bins = np.zeros((len(self._codes) + 1, _BINS), dtype=np.int32)
+        bins[np.arange(1, len(bins)), self._codes % _BINS] = 1
+        return np.cumsum(bins, axis=0, dtype=np.int32)
 
     def counts(self, starts: Ints, ends: Ints) -> Counts:
         """How often each letter is in the pieces [start, end), [n, _BINS]."""
         return (self._bins[ends] - self._bins[starts]).astype(np.int16)
 
-    def keys(self, starts: Ints, ends: Ints, sort: int) -> tuple[Ints, U64]:
+    def keys(self, starts: Ints, ends: Ints, sorts: Ints) -> tuple[Ints, U64]:
         """(piece, hash) of every form of the pieces [start, end): whole, and less each letter."""
         piece, place = spread(ends - starts + 1)
         start, end = starts[piece], ends[piece]
@@ -77,16 +95,10 @@ class Letters:
         sums, down = self._sums, self._down
         value = (sums[gone] - sums[start]) * down[start]
         value += (sums[end] - sums[after]) * down[start + 1]
-        value += np.uint64(sort)
+        value += sorts.astype(np.uint64)[piece]
         value ^= value >> np.uint64(32)
         value *= _MIX
         return piece, value
-
-
-def _powers(base: np.uint64, count: int) -> U64:
-    powers = np.full(count, base, dtype=np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers, dtype=np.uint64)
 
 
 class PieceIndex:
@@ -97,10 +109,13 @@ class PieceIndex:
         filed = self.lengths[(self.lengths >= SMALLEST) & (self.lengths <= LARGEST)]
         forms = int(np.where(filed < LONG, filed + 1, 2 * np.minimum(filed // 2, 10) + 2).sum())
         self._bits = np.uint64(min(max(forms.bit_length(), 8), _MOST_BITS))
+        chunks = range(0, len(names), _CHUNK)
+        longest = max((int(self.lengths[at : at + _CHUNK].sum()) for at in chunks), default=0)
+        self._powers = Powers(max(longest, MOST_LETTERS))
         entries = np.empty(forms, dtype=np.uint64)  # bucket and name in one number: sorts in place
         self._counts = np.zeros((len(names), _BINS), dtype=np.uint8)
         used = 0
-        for first in range(0, len(names), _CHUNK):
+        for first in chunks:
             for owners, keys in self._chunk(names, first):
                 part = (self._bucket(keys) << np.uint64(32)) | owners.astype(np.uint64)
                 entries[used : used + len(part)] = part
@@ -111,11 +126,15 @@ class PieceIndex:
         edges = np.arange((1 << int(self._bits)) + 1, dtype=np.uint64)
         self._edges = np.searchsorted(entries, edges).astype(np.uint32)
 
+    def letters(self, text: str) -> Letters:
+        """`text`, of at most MOST_LETTERS, to be hashed as the names are."""
+        return Letters(text, self._powers)
+
     def _chunk(self, names: Sequence[str], first: int) -> list[tuple[Ints, U64]]:
         lengths = self.lengths[first : first + _CHUNK]
         ends = np.cumsum(lengths)
         starts = ends - lengths
-        letters = Letters("".join(names[first : first + _CHUNK]))
+        letters = Letters("".join(names[first : first + _CHUNK]), self._powers)
         self._counts[first : first + _CHUNK] = letters.counts(starts, ends)
         short = np.flatnonzero((lengths >= SMALLEST) & (lengths < LONG))
         long = np.flatnonzero((lengths >= LONG) & (lengths <= LARGEST))
@@ -126,7 +145,7 @@ class PieceIndex:
             (long, starts[long], starts[long] + size, HEAD),
             (long, ends[long] - size, ends[long], TAIL),
         ):
-            piece, keys = letters.keys(begin, end, sort)
+            piece, keys = letters.keys(begin, end, np.full(len(begin), sort))
             found.append((chosen[piece] + first, keys))
         return found
 

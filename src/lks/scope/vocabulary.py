@@ -34,7 +34,7 @@ class CommonWords:
 
         That is a name of one word that is short or common; little words and numbers do not count.
         """
-        words = [word for word in name if not _little(word)] or name
+        words = [word for word in name if not little(word)] or name
         return len(words) == 1 and (len(words[0]) <= _SHORT or words[0] in self._words)
 
 
@@ -42,8 +42,9 @@ def written(words: Sequence[str]) -> str:
     """How a name is written: little words in any case, for they begin sentences."""
     if len(words) == 1:
         return words[0]
-    return " ".join(word.lower() if _little(word) else word for word in words)
+    return " ".join(word.lower() if little(word) else word for word in words)
 
 
-def _little(word: str) -> bool:
+def little(word: str) -> bool:
+    """Whether `word` says nothing by itself: an article, a preposition, a number."""
     return word.lower() in _LITTLE or word.isdigit()

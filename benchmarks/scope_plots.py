@@ -1,0 +1,61 @@
+"""Plots of results/scope-matcher.json, as SVG beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import matplotlib
+from _record import RESULTS
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+def main() -> None:
+    result = json.loads((RESULTS / "scope-matcher.json").read_text(encoding="utf-8"))
+    plt.rcParams["svg.hashsalt"] = "lks"  # the same file for the same numbers
+    _save(recall_plot(result), "scope-recall")
+    _save(speed_plot(result), "scope-speed")
+
+
+def _save(figure: Any, name: str) -> None:
+    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+    print(f"wrote {name}.svg")
+
+
+def recall_plot(result: dict[str, Any]) -> Any:
+    """Misspelt names found, by their letters and errors."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for data, own in result["data"].items():
+        for errors, style in ((1, "-o"), (2, "--s")):
+            rows = [row for row in own["misspelt_by_length"] if row["errors"] == errors]
+            labels = ["-".join(map(str, row["letters"])) for row in rows]
+            found = [100 * row["found"] for row in rows]
+            axes.plot(labels, found, style, label=f"{data}, {errors} error{'s' * (errors > 1)}")
+    axes.set(xlabel="letters of the name", ylabel="found, %", ylim=(0, 101))
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def speed_plot(result: dict[str, Any]) -> Any:
+    """Time of a 30-word text by the number of names."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for fuzzy in (False, True):
+        rows = [row for row in result["speed"] if row["fuzzy"] is fuzzy]
+        names = [row["names"] for row in rows]
+        label = "with misspellings" if fuzzy else "exact only"
+        for key, style in (("p50_us", "-o"), ("p99_us", ":x")):
+            axes.loglog(names, [row[key] for row in rows], style, label=f"{label}, {key[:3]}")
+    own = next(iter(result["data"].values()))
+    theirs = own["speed_ratio"]["no name"]["recipe_median_us"]
+    axes.plot([own["names"]], [theirs], "k*", markersize=11, label="published recipe, p50")
+    axes.set(xlabel="names", ylabel="microseconds a text of 30 words")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
