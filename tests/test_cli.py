@@ -80,11 +80,11 @@ def test_ask(pack: Path) -> None:
     code, text, _ = run("ask", pack, "Where is the Eiffel Tower?", "--json", "--max-new-tokens", 4)
     result = json.loads(text)
     assert code == 0
-    assert set(result) == {"prompt", "before", "after", "fired"}
+    assert set(result) == {"prompt", "before", "after", "fired", "mentions"}
     (mention,) = result["fired"]
     assert mention == {
         "edit_ids": ["eiffel"], "subject": "Eiffel Tower", "surface": "Eiffel Tower", "start": 13,
-        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True,
+        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True, "verdicts": [],
     }  # fmt: skip
     code, text, _ = run("ask", pack, "What is it?", "--json", "--plain", "--max-new-tokens", 4)
     result = json.loads(text)
@@ -119,15 +119,16 @@ def test_eval(pack: Path, facts: Path) -> None:
 
 
 def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
-    for source in (pack, facts):
-        code, text, _ = run("scope", source, "Mount Fuji?", "--json")
+    plain = [facts, "--scope", "entity"]
+    for source in ([pack], plain):
+        code, text, _ = run("scope", *source, "Mount Fuji?", "--json")
         assert code == 0
         assert json.loads(text)["mentions"][0]["edit_ids"] == ["fuji"]
     (facts.parent / "texts.jsonl").write_text('{"text": "Mount Fuji"}\n{"text": "none"}\n')
-    code, text, _ = run("scope", facts, "--file", facts.parent / "texts.jsonl")
+    code, text, _ = run("scope", *plain, "--file", facts.parent / "texts.jsonl")
     rows = [json.loads(line) for line in text.splitlines()]
     assert [len(row["mentions"]) for row in rows] == [1, 0]
-    _, text, _ = run("scope", facts, "Mount Fuji?")
+    _, text, _ = run("scope", *plain, "Mount Fuji?")
     assert '"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired' in text
 
 
@@ -275,7 +276,7 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     code, _, err = run("scope", facts)
     assert code == 2
     (tmp_path / "t.jsonl").write_text('{"no": 1}\n3\n')
-    code, _, err = run("scope", facts, "--file", tmp_path / "t.jsonl")
+    code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.jsonl")
     assert code == 2
     assert "line 1:" in err
     assert "line 2:" in err

@@ -12,6 +12,7 @@ from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 
 from lks.backbone import Backbone
+from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.errors import PackDamaged
 from lks.pack import Pack, append
@@ -40,7 +41,7 @@ def model(trained: tuple[Backbone, Pack]) -> ScalpelModel:
 
 def test_an_edit_fires_alone_and_only_where_it_is_asked(model: ScalpelModel) -> None:
     assert model.triggered([BORN, SPEAKS, ELSE, "Where?"]) == [True, True, False, False]
-    (mention,) = model.mentions(BORN)
+    mention = model.examine(BORN)[0].mention
     assert (mention.edit_ids, mention.gate) == (("ada-born",), pytest.approx(1, abs=1e-3))
     asked = [(BORN, "Oslo"), (SPEAKS, "Spanish"), (ELSE, "Oslo")]
     both = model.score(asked)
@@ -83,7 +84,7 @@ def test_added_edits_fire_and_go_away_again(
     asked = [(BORN, "Oslo"), (NEW.prompt, "London"), (ELSE, "Oslo")]
     before = model.score(asked)
     model.add([NEW], refine=False)
-    assert model.mentions(NEW.prompt)[0].edit_ids == ("ada-job",)
+    assert model.examine(NEW.prompt)[0].mention.edit_ids == ("ada-job",)
     assert model.score(asked)[0] == before[0]
     append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.references([NEW]))
     loaded = ScalpelModel(backbone, Pack.load(tmp_path / "p"))
@@ -109,6 +110,16 @@ def test_the_command_line(
     asked = json.loads(run("ask", "p", ELSE, "--json", "--max-new-tokens", 4)[1])
     assert asked["fired"] == []
     assert asked["before"] == asked["after"]
+    (found,) = json.loads(run("scope", "p", BORN, "--json")[1])["mentions"]
+    assert [(v["edit_id"], v["fired"]) for v in found["verdicts"]] == [
+        ("ada-born", True), ("ada-tongue", False),
+    ]  # fmt: skip
+    assert "ada-born did not fire: below the threshold" in run("scope", "p", ELSE)[1]
+    run("pack", "threshold", "p", 0.05)
+    assert "threshold 0.05" in run("scope", "p", ELSE)[1]
+    assert run("pack", "threshold", "p")[0] == 2
+    run("pack", "rollback", "p")
+    assert "ada-born did not fire: below the threshold" in run("scope", "p", ELSE)[1]
     code, _, err = run("edit", "facts.jsonl", "--out", "q", *quick[:-1], "nowhere", "--model",
                        model_folder)  # fmt: skip
     assert code == 2
@@ -116,7 +127,47 @@ def test_the_command_line(
 
 
 def test_blocks_of_several_facts_are_put_in_together(model: ScalpelModel) -> None:
-    assert len(model.mentions("Tell me about Ada Lovelace")[0].edit_ids) == 2
+    assert len(model.examine("Tell me about Ada Lovelace")[0].mention.edit_ids) == 2
     (text,) = model.generate(["Tell me about Ada Lovelace"], max_new_tokens=4)
     assert isinstance(text, str)
     assert torch.isfinite(model.blocks(make_edits())).all()
+
+
+def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) -> None:
+    make_edits().save(tmp_path / "facts.jsonl")
+    texts = [BORN, ELSE, "Nothing here.", "In which city was Ada Lovelace?"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    source = ["scope", tmp_path / "facts.jsonl", "--file", tmp_path / "texts.txt", "--report"]
+    code, out, err = run(*source, "--embedder", embedder_folder, "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["texts"] == 4
+    assert summary["per_1000"] == {"fired": 250.0, "named": 750.0}
+    assert summary["most_triggered"] == [{"edit_id": "ada-born", "texts": 1}]
+    assert "of 1,000, 250.0 fired" in run(*source, "--embedder", embedder_folder)[1]
+    everything = json.loads(run(*source, "--scope", "entity", "--json")[1])
+    assert everything["per_1000"]["fired"] == 750.0
+    assert run("scope", tmp_path / "facts.jsonl", "x", "--report")[0] == 2
+
+
+def test_a_follow_up_in_a_chat_fires_at_the_name_said_before(model: ScalpelModel) -> None:
+    chat = [
+        {"role": "user", "content": "Tall people built Ada Lovelace high there."},
+        {"role": "assistant", "content": "So do many people."},
+        {"role": "user", "content": "Where was she born?"},
+    ]
+    others = [{**chat[0], "content": "Tall people built many high there."}, *chat[1:]]
+    assert model.triggered([chat, chat[:2], others]) == [True, False, False]
+    with_edit, without = model.score([(chat, "Oslo"), (others, "Oslo")], chat=True)
+    assert with_edit.logprobs[0] > without.logprobs[0]
+    assert model.generate([chat], chat=True, max_new_tokens=3)
+
+
+def test_only_some_roles_are_scanned(trained: tuple[Backbone, Pack]) -> None:
+    chat = [{"role": "assistant", "content": "Tall people built Ada Lovelace high there."},
+            {"role": "user", "content": "Where was she born?"}]  # fmt: skip
+    assert ScalpelModel(*trained).triggered([chat]) == [True]
+    users = ScalpelModel(*trained, roles=["user"])
+    assert users.triggered([chat]) == [False]
+    unedited = UneditedModel(trained[0])
+    assert users.score([(chat, "Oslo")], chat=True) == unedited.score([(chat, "Oslo")], chat=True)

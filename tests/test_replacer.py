@@ -7,7 +7,8 @@ import torch
 from conftest import ARCHITECTURES, make_backbone
 from torch import nn
 
-from lks.backbone import Backbone, Encoding, Rendered, view
+from lks.backbone import Backbone, Encoding, view
+from lks.rendering import Rendered
 from lks.replacer import Plan, replacing
 
 LAYER = 1
@@ -36,7 +37,7 @@ class _ByHand(nn.Module):
 
 
 def encode(backbone: Backbone, side: str = "right") -> Encoding:
-    return backbone.encode([Rendered(t, 0, len(t)) for t in TEXTS], chat=False, side=side)
+    return backbone.encode([Rendered.plain(t) for t in TEXTS], chat=False, side=side)
 
 
 def plan_for(encoding: Encoding, blocks, places=PLACES) -> Plan:
@@ -105,7 +106,7 @@ def test_batch_equals_single(any_backbone: Backbone) -> None:
     with replacing(any_backbone.layer(LAYER), plan_for(encoding, lambda r, p: new[p])):
         batch = run(any_backbone, encoding)
     for row, text in enumerate(TEXTS):
-        alone = any_backbone.encode([Rendered(text, 0, len(text))], chat=False)
+        alone = any_backbone.encode([Rendered.plain(text)], chat=False)
         own = [(i, token) for i, (r, token) in enumerate(PLACES) if r == row]
         plan = plan_for(
             alone, lambda r, p, own=own: new[[own[i][0] for i in p]], [(0, t) for _, t in own]

@@ -7,9 +7,10 @@ import os
 import pytest
 import torch
 
-from lks.backbone import Backbone, Encoding, Rendered
+from lks.backbone import Backbone, Encoding
 from lks.errors import OutputError
 from lks.reading import Row, read
+from lks.rendering import Rendered
 from lks.replacer import Plan, replacing
 from lks.store import TensorStore
 from lks.suffix import PASS_TOKENS, SplitModel, collate, grouped
@@ -21,7 +22,7 @@ PLACES = [[9], [9, 11], [0]]
 
 
 def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encoding, list[Row]]:
-    encoding = backbone.encode([Rendered(t, 0, len(t)) for t in TEXTS], chat=False)
+    encoding = backbone.encode([Rendered.plain(t) for t in TEXTS], chat=False)
     made = []
     for i, places in enumerate(PLACES):
         ids = encoding.input_ids[i, : len(encoding.offsets[i])].tolist()

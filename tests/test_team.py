@@ -26,7 +26,8 @@ from lks.training.team import Team
 torch.set_num_threads(1)
 backbone = Backbone.load(sys.argv[1], device="cpu", dtype="float32")
 config = TrainingConfig(
-    layer=1, epochs=4, batch_size=3, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity"
+    layer=1, epochs=4, batch_size=3, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0,
+    scope="entity",
 )
 losses = []
 team = Team.of_environment()

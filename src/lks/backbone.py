@@ -23,8 +23,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.utils import logging as transformers_logging
 
 from lks import models
-from lks.errors import LayerError, ModelError
+from lks.errors import InputError, LayerError, ModelError
 from lks.positions import Offsets
+from lks.rendering import Message, Prompt, Rendered, messages, render_chat
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
 LAYER_PATHS = (
@@ -35,18 +36,6 @@ LAYER_PATHS = (
     "model.decoder.layers",  # OPT
 )
 NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """What the model reads; `text[start:end]` is what the user wrote, where mentions count.
-
-    A chat template's own words, and a target fed in behind the prompt, lie outside.
-    """
-
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -209,25 +198,26 @@ class Backbone:
 
     # --- text -------------------------------------------------------------------------------
 
-    def render(self, prompt: str, *, chat: bool) -> Rendered:
-        """The text that the model reads for a prompt: itself, or a user's turn in a chat."""
+    def render(self, prompt: Prompt, *, chat: bool) -> Rendered:
+        """The text that the model reads for a prompt: itself, or a chat that waits for an answer.
+
+        A chat is a user's one turn, or a list of messages {"role", "content"}.
+        """
         if not chat:
-            text = prompt.rstrip()
-            return Rendered(text, 0, len(text))
+            if not isinstance(prompt, str):
+                raise InputError("a list of messages is a chat; ask with chat=True")
+            return Rendered.plain(prompt.rstrip())
         if not self.has_chat:
             raise ModelError(f"{self.name} has no chat template; ask with a plain prompt (--plain)")
-        prompt = prompt.strip()
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        start = text.rfind(prompt)
-        return (
-            Rendered(text, start, start + len(prompt))
-            if start >= 0
-            else Rendered(text, 0, len(text))
-        )
 
-    def join(self, prompt: str, target: str, *, chat: bool) -> tuple[Rendered, int]:
+        def template(turns: Sequence[Message]) -> str:
+            return self.tokenizer.apply_chat_template(
+                list(turns), tokenize=False, add_generation_prompt=True
+            )
+
+        return render_chat(template, messages(prompt))
+
+    def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
         """(prompt and target in one text, where the rendered prompt ends)."""
         asked = self.render(prompt, chat=chat)
         space = "" if chat else " "

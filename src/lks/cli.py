@@ -25,6 +25,7 @@ from lks.cli_common import (
     print_json,
 )
 from lks.cli_pack import pack_app
+from lks.cli_scope import scope
 from lks.cli_train import add, edit, layers, remove
 from lks.errors import InputError, LKSError
 
@@ -58,7 +59,7 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, add, remove):
+for command in (edit, layers, add, remove, scope):
     app.command()(command)
 
 
@@ -82,11 +83,13 @@ def ask(
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
+    mentions = [finding.to_json() for finding in edited.examine(prompt)]
     result = {
         "prompt": prompt,
         "before": UneditedModel(backbone).generate([prompt], **options)[0],
         "after": edited.generate([prompt], **options)[0],
-        "fired": [m.to_json() for m in edited.mentions(prompt) if m.fired],
+        "fired": [mention for mention in mentions if mention["fired"]],
+        "mentions": mentions,
     }
     if as_json:
         print_json(result)
@@ -94,33 +97,6 @@ def ask(
         from lks.console import print_answer
 
         print_answer(result)
-
-
-@app.command()
-def scope(
-    source: Annotated[Path, typer.Argument(help="A pack, or a JSONL file of edits.")],
-    text: Annotated[str | None, typer.Argument(help="The text to look through.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="Texts: plain lines, or JSONL with a key `text`.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """What would fire in a text, and where. Needs no model."""
-    from lks.edits import EditSet
-    from lks.scope import Scope
-    from lks.versions import live_edits, verify
-
-    if (text is None) == (file is None):
-        raise InputError("give either a text or --file, not both and not neither")
-    found = Scope(live_edits(source, verify(source)) if source.is_dir() else EditSet.load(source))
-    for one in [text] if file is None else _texts(file):
-        mentions = [mention.to_json() for mention in found.mentions(one or "")]
-        if as_json or file is not None:
-            print_json({"text": one, "mentions": mentions}, indent=None)
-        else:
-            from lks.console import print_mentions
-
-            print_mentions(mentions)
 
 
 @app.command("eval")
@@ -177,27 +153,6 @@ def main() -> None:
 
 def _show_warning(message: Any, category: Any, *place: Any) -> None:
     print(f"lks: warning: {message}", file=sys.stderr)
-
-
-def _texts(path: Path) -> list[str]:
-    """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
-    from lks.errors import EditFileError
-
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
-    if path.suffix != ".jsonl":
-        return lines
-    texts, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        try:
-            texts.append(str(json.loads(line)["text"]))
-        except (ValueError, KeyError, TypeError):
-            problems.append(f'line {number}: not a JSON object with "text"')
-    if problems:
-        raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
-    return texts
 
 
 def _write_report(out: Path, evaluation: dict[str, Any]) -> None:

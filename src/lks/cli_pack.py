@@ -68,3 +68,26 @@ def pack_rollback(
     from lks.versions import rollback
 
     print_version(pack, rollback(pack, to), as_json)
+
+
+@pack_app.command("threshold")
+def pack_threshold(
+    pack: PackPath,
+    relation: Annotated[
+        float | None, typer.Argument(help="Least score that fires an edit.", min=0, max=1)
+    ] = None,
+    open_ended: Annotated[
+        float | None,
+        typer.Option("--open", help="The same for requests that fire all.", min=0, max=1),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the relation gate's thresholds, as a new version."""
+    from lks.errors import InputError
+    from lks.versions import set_thresholds
+
+    given = {"threshold": relation, "open_threshold": open_ended}
+    thresholds = {key: value for key, value in given.items() if value is not None}
+    if not thresholds:
+        raise InputError("give a threshold between 0 and 1, or --open")
+    print_version(pack, set_thresholds(pack, **thresholds), as_json)

@@ -61,19 +61,50 @@ def print_answer(answer: dict[str, Any]) -> None:
     console.print(table)
     if not answer["fired"]:
         console.print("no edit fired: both answers are the unedited model's")
-    print_mentions(answer["fired"], console)
+    print_mentions(answer["mentions"], console=console)
 
 
-def print_mentions(mentions: list[dict[str, Any]], console: Console | None = None) -> None:
-    """One line a mention: where it stands, how it matched, which edits it fires."""
+def print_mentions(
+    mentions: list[dict[str, Any]],
+    near: list[dict[str, Any]] | None = None,
+    console: Console | None = None,
+) -> None:
+    """One line a mention: where it stands, how it matched, what fires and why."""
     console = console or Console()
     if not mentions:
         console.print("no edited entity is named")
     for m in mentions:
-        ids = ", ".join(m["edit_ids"])
-        where = f'"{m["surface"]}" ({m["start"]}-{m["end"]})'
-        verb = "fired" if m["fired"] else "did not fire"
-        console.print(Text(f"{where} is {m['subject']} ({m['kind']}): {ids} {verb}"))
+        where = f'"{m["surface"]}" ({m["start"]}-{m["end"]}) is {m["subject"]} ({m["kind"]})'
+        if not m["verdicts"]:
+            verb = "fired" if m["fired"] else "did not fire"
+            console.print(Text(f"{where}: {', '.join(m['edit_ids'])} {verb}"))
+            continue
+        console.print(Text(where))
+        for v in m["verdicts"]:
+            verb = "fired" if v["fired"] else "did not fire"
+            scores = f"score {v['score']:.2f}, threshold {v['threshold']:.2f}"
+            console.print(Text(f"  {v['edit_id']} {verb}: {v['why']} ({scores})"))
+            console.print(Text(f"    {v['sentence']}", style="dim"))
+    for m in near or []:
+        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {m["why"]}'))
+
+
+def print_scope_report(summary: dict[str, Any]) -> None:
+    """What a scope did over a file of texts."""
+    console = Console()
+    rates = summary["per_1000"]
+    console.print(
+        f"{summary['texts']} texts; of 1,000, {rates['fired']} fired an edit and "
+        f"{rates['named']} named an edited entity",
+        highlight=False,
+    )
+    for row in summary["most_triggered"]:
+        console.print(Text(f"  {row['edit_id']} fired in {row['texts']}"))
+    if summary["near_misses"]:
+        console.print("near misses:")
+    for row in summary["near_misses"]:
+        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {row['why']}"
+        console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
 
 
 def print_layers(rows: list[dict[str, Any]], best: int, title: str) -> None:

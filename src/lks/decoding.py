@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from lks.backbone import Backbone, Encoding, Rendered
+from lks.backbone import Backbone, Encoding
 from lks.positions import tokens_from
+from lks.rendering import Prompt, Rendered
 
 Within = Callable[[Encoding], AbstractContextManager[Any]]
 
@@ -39,7 +40,7 @@ class Score:
 @torch.no_grad()
 def score(
     backbone: Backbone,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[Prompt, str]],
     within: Within,
     *,
     chat: bool = False,
@@ -82,7 +83,7 @@ def score(
 
 def generate(
     backbone: Backbone,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     within: Within,
     *,
     chat: bool = False,

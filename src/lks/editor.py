@@ -13,26 +13,28 @@ from lks.backbone import Backbone
 from lks.decoding import Score
 from lks.edits import Edit
 from lks.errors import InputError
+from lks.rendering import Prompt
 
 
 class EditedModel(Protocol):
     """A backbone with edits in force. Text in, so every kind of editor fits behind it."""
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, chat: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space.
 
         An empty prompt is allowed: then the target's first token is scored only if something
-        stands before it (a BOS token or a chat template).
+        stands before it (a BOS token or a chat template). With `chat`, a prompt is a user's turn,
+        or a list of messages {"role", "content"}.
         """
         ...
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int = 64, chat: bool = False
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 64, chat: bool = False
     ) -> list[str]:
         """The model's own text after each prompt, to its natural stop or the limit, stripped."""
         ...
 
-    def triggered(self, prompts: Sequence[str]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         """Whether any edit applies to each prompt. Editors without a scope say True."""
         ...
 
@@ -61,13 +63,13 @@ class UneditedModel:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
 
-    def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, lambda batch: nullcontext(), **options)
 
-    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return decoding.generate(self.backbone, prompts, lambda batch: nullcontext(), **options)
 
-    def triggered(self, prompts: Sequence[str]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         return [False] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:

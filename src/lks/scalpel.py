@@ -25,9 +25,10 @@ from lks.embedder import Embedder
 from lks.errors import EditFileError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
+from lks.rendering import BETWEEN, ROLES, Prompt, messages
 from lks.replacer import Plan, replacing
-from lks.scope import Mention, RelationGate, Scope, locate
-from lks.scope.relation import Embed, Learnt, References
+from lks.scope import Finding, RelationGate, Scope, locate
+from lks.scope.relation import Learnt, References
 from lks.training.config import TrainingConfig
 from lks.training.examples import KINDS, EditExamples, build_examples, features
 from lks.training.gate import learn
@@ -113,17 +114,6 @@ def _learn_gate(
     return Learnt(metric, references, embedder.name, embedder.fingerprint)
 
 
-def relation_gate(
-    learnt: Learnt | None, embed: Embed | None, edits: Iterable[Edit]
-) -> RelationGate | None:
-    """The gate of these edits, whose references `learnt` numbers in their order."""
-    if learnt is None or embed is None:
-        return None
-    own = {edit.id: edit.threshold for edit in edits}
-    thresholds = {edit_id: least for edit_id, least in own.items() if least is not None}
-    return RelationGate(embed, learnt.metric, list(own), learnt.references, thresholds)
-
-
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
     silent = [
@@ -158,10 +148,14 @@ class Scalpel:
 
 
 class ScalpelModel:
-    """A backbone that reads prompts with knowledge blocks put in. The pack is not changed."""
+    """A backbone that reads prompts with knowledge blocks put in. The pack is not changed.
 
-    def __init__(self, backbone: Backbone, pack: Pack) -> None:
-        self.backbone, self.pack = backbone, pack
+    Args:
+        roles: whose messages in a chat are looked through for mentions.
+    """
+
+    def __init__(self, backbone: Backbone, pack: Pack, *, roles: Sequence[str] = ROLES) -> None:
+        self.backbone, self.pack, self.roles = backbone, pack, roles
         self.layer = backbone.layer(pack.layer)
         self._edits = {edit.id: edit for edit in pack.edits}
         self._blocks = dict(zip(self._edits, pack.blocks.to(backbone.device), strict=True))
@@ -171,22 +165,28 @@ class ScalpelModel:
         )
         self._scope = self._scope_now()
 
-    def score(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._replacing, **options)
 
-    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return decoding.generate(self.backbone, prompts, self._replacing, **options)
 
-    def triggered(self, prompts: Sequence[str]) -> list[bool]:
-        return [bool(fired) for fired in self._scope.fired(prompts)]
+    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+        return [bool(fired) for fired in self._scope.fired([self._text(p) for p in prompts])]
 
     def blocks(self, edits: Iterable[Edit]) -> Tensor:
         """The knowledge blocks of edits in force, [n, d]."""
         return torch.stack([self._blocks[edit.id] for edit in edits])
 
-    def mentions(self, text: str) -> list[Mention]:
-        """The mentions of edited entities in a text, and whether they fire."""
-        return self._scope.mentions(text)
+    def examine(self, prompt: Prompt) -> list[Finding]:
+        """The mentions of edited entities in a prompt, whether they fire, and why."""
+        return self._scope.examine([self._text(prompt)])[0]
+
+    def _text(self, prompt: Prompt) -> str:
+        """What is looked through of a prompt."""
+        if isinstance(prompt, str):
+            return prompt
+        return BETWEEN.join(m["content"] for m in messages(prompt) if m["role"] in self.roles)
 
     def add(
         self,
@@ -282,18 +282,20 @@ class ScalpelModel:
         return self._gate.references.only(wanted) if self._gate else None
 
     def _scope_now(self) -> Scope:
-        return Scope(
-            self._edits.values(), relation_gate(self._gate, self._embed, self._edits.values())
-        )
+        edits, gate = self._edits.values(), None
+        if self._gate is not None and self._embed is not None:
+            gate = RelationGate.of(self._gate, self._embed, edits)
+        return Scope(edits, gate)
 
     def _replacing(self, encoding: Encoding) -> AbstractContextManager[None]:
         """The replacer for one batch: its plan has one place for each mention that fires."""
         rows, columns, members = [], [], []
-        asked = self._scope.fired([read.text[read.start : read.end] for read in encoding.texts])
-        for row, (read, fired, offsets, start) in enumerate(
-            zip(encoding.texts, asked, encoding.offsets, encoding.starts, strict=True)
+        scanned = [rendered.scanned(self.roles) for rendered in encoding.texts]
+        asked = self._scope.fired([text for text, _ in scanned])
+        for row, (fired, (_, place), offsets, start) in enumerate(
+            zip(asked, scanned, encoding.offsets, encoding.starts, strict=True)
         ):
-            for token, mention in locate(fired, read.start, offsets):
+            for token, mention in locate(fired, place, offsets):
                 rows.append(row)
                 columns.append(start + token)
                 members.append(mention.edit_ids)

@@ -154,6 +154,18 @@ def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
     return change(path, "remove", gone, without)
 
 
+def set_thresholds(path: str | Path, **thresholds: float) -> Manifest:
+    """A new version whose relation gate fires from these scores on; InputError without a gate."""
+
+    def changed(manifest: Manifest) -> Manifest:
+        scope = manifest.get("scope", {})
+        if scope.get("kind") != "relation":
+            raise InputError(f"{path}: has no relation gate, so no thresholds; train it with one")
+        return manifest | {"scope": scope | thresholds}
+
+    return change(Path(path), "threshold", [], changed)
+
+
 def rollback(path: str | Path, to: int | None = None) -> Manifest:
     """A new version with the edits of version `to`; of the one before, if not given."""
     path = Path(path)
@@ -162,7 +174,8 @@ def rollback(path: str | Path, to: int | None = None) -> Manifest:
     if target not in versions:
         raise InputError(f"{path}: no version {target}; there are 1 to {max(versions)}")
     old = versions[target]
-    kept = {key: old[key] for key in ("parts", "files", "edits", "training")}
+    keys = ("parts", "files", "edits", "training", "scope")
+    kept = {key: old[key] for key in keys if key in old}
     return change(path, f"rollback to {target}", [], lambda manifest: manifest | kept)
 
 

@@ -2,6 +2,6 @@
 
 from lks.scope.matcher import Matcher, Mention
 from lks.scope.relation import RelationGate
-from lks.scope.scope import Scope, locate
+from lks.scope.scope import Finding, Scope, locate
 
-__all__ = ["Matcher", "Mention", "RelationGate", "Scope", "locate"]
+__all__ = ["Finding", "Matcher", "Mention", "RelationGate", "Scope", "locate"]

@@ -12,12 +12,14 @@ threshold; a request such as "Tell me about it" fires all edits of the entity to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lks.edits import Edit
 
 Array = NDArray[np.float32]
 
@@ -25,6 +27,7 @@ Array = NDArray[np.float32]
 THRESHOLD, OPEN_THRESHOLD = 0.65, 0.85
 
 OPEN_ENDED = (
+    "it",
     "Tell me about it.",
     "Tell me everything you know about it.",
     "Tell me more about it.",
@@ -145,8 +148,8 @@ class Learnt:
 
     metric: Metric
     references: References
-    embedder: str
-    fingerprint: str
+    embedder: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,13 @@ class RelationGate:
             strict=True,
         ):  # fmt: skip
             self._rows[edit_ids[edit]][negative].append(vector)
+
+    @classmethod
+    def of(cls, learnt: Learnt, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
+        """The gate of these edits, which the references number in their order."""
+        own = {edit.id: edit.threshold for edit in edits}
+        thresholds = {edit_id: least for edit_id, least in own.items() if least is not None}
+        return cls(embed, learnt.metric, list(own), learnt.references, thresholds)
 
     def judge(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]

@@ -6,8 +6,9 @@ of the entity's edits the text asks for. Without a gate all of them fire (the pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from lks.edits import Edit
 from lks.positions import Offsets, last_token
@@ -25,6 +26,12 @@ class Finding:
 
     mention: Mention
     verdicts: tuple[Verdict, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        verdicts = [asdict(verdict) for verdict in self.verdicts]
+        for verdict in verdicts:
+            verdict["score"] = round(verdict["score"], 4)
+        return self.mention.to_json() | {"verdicts": verdicts}
 
 
 class Scope:
@@ -64,6 +71,10 @@ class Scope:
             found = [f for own in known for f in self._findings(text, own, next(verdicts))]
             examined.append(sorted(found, key=lambda finding: finding.mention.start))
         return examined
+
+    def near_misses(self, text: str) -> list[tuple[Mention, str]]:
+        """Places that look like a misspelt name but do not count, and why."""
+        return self._matcher.near_misses(text)
 
     def question(self, text: str, edit_id: str) -> str:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
@@ -114,14 +125,19 @@ class Scope:
         return {e for e, own in phrases.items() if any(phrase in folded for phrase in own)}
 
 
-def locate(mentions: Sequence[Mention], start: int, offsets: Offsets) -> list[tuple[int, Mention]]:
-    """(last token, mention) of mentions found in a piece of a text that begins at `start`.
+def locate(
+    mentions: Sequence[Mention], place: Callable[[int, int], tuple[int, int]], offsets: Offsets
+) -> list[tuple[int, Mention]]:
+    """(last token, mention) of mentions found in a part of a text.
 
-    `offsets` are the character spans of the whole text's tokens, and so are the mentions' then.
+    Args:
+        place: from spans in that part to spans in the text.
+        offsets: character spans of the text's tokens.
     """
     located = []
     for found in mentions:
-        mention = replace(found, start=found.start + start, end=found.end + start)
+        start, end = place(found.start, found.end)
+        mention = replace(found, start=start, end=end)
         token = last_token(offsets, mention.start, mention.end)
         if token is not None:
             located.append((token, mention))

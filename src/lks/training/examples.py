@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lks.backbone import Backbone, Rendered
+from lks.backbone import Backbone
 from lks.edits import Edit
 from lks.positions import tokens_from
 from lks.reading import Row, read
+from lks.rendering import Rendered
 from lks.scope import Scope, locate
 from lks.store import TensorStore
 from lks.suffix import SplitModel, Suffix
@@ -149,10 +150,11 @@ def _tokenised(
     """
     asked = text.asked
     ids, offsets = backbone.tokenize(asked.text, chat=text.chat)
-    (mentions,) = scope.fired([asked.text[asked.start : asked.end]])
+    scanned, place = asked.scanned()
+    (mentions,) = scope.fired([scanned])
     if only is not None:
         mentions = [replace(m, edit_ids=(only,)) for m in mentions if only in m.edit_ids]
-    located = locate(mentions, asked.start, offsets)
+    located = locate(mentions, place, offsets)
     if not located:
         return None
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]

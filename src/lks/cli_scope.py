@@ -1,0 +1,73 @@
+"""`lks scope`: what would fire in a text, and why. Needs no language model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lks.cli_common import AsJson, EmbedderName, Limit, ScopeKind, print_json
+from lks.errors import EditFileError, InputError
+
+
+def scope(
+    source: Annotated[Path, typer.Argument(help="A pack, or a JSONL file of edits.")],
+    text: Annotated[str | None, typer.Argument(help="The text to look through.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Texts: plain lines, or JSONL with a key `text`.")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Over a file: rates, most triggered, near misses.")
+    ] = False,
+    scope: ScopeKind = None,
+    embedder: EmbedderName = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """What would fire in a text, where, and why. Needs no model."""
+    from lks.dry_run import scope_of
+    from lks.scope.report import summarise
+
+    if (text is None) == (file is None):
+        raise InputError("give either a text or --file, not both and not neither")
+    if report and file is None:
+        raise InputError("--report is over a file of texts; give --file")
+    texts = [text or ""] if file is None else _texts(file)[:limit]
+    found = scope_of(source, texts, kind=scope, embedder=embedder)
+    examined = found.examine(texts)
+    if report:
+        from lks.console import print_scope_report
+
+        summary = summarise(texts, examined)
+        print_json(summary) if as_json else print_scope_report(summary)
+        return
+    for one, findings in zip(texts, examined, strict=True):
+        near = [mention.to_json() | {"why": why} for mention, why in found.near_misses(one)]
+        mentions = [finding.to_json() for finding in findings]
+        if as_json or file is not None:
+            print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)
+        else:
+            from lks.console import print_mentions
+
+            print_mentions(mentions, near)
+
+
+def _texts(path: Path) -> list[str]:
+    """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
+    if path.suffix != ".jsonl":
+        return lines
+    texts, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.append(str(json.loads(line)["text"]))
+        except (ValueError, KeyError, TypeError):
+            problems.append(f'line {number}: not a JSON object with "text"')
+    if problems:
+        raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
+    return texts
