@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def read_texts(path: Path) -> list[str]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
     return [row[key] for row in rows for key in _KEYS if isinstance(row.get(key), str)]
 
 

@@ -9,7 +9,7 @@ import matplotlib
 from _record import RESULTS
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 
 def main() -> None:

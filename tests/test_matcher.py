@@ -229,7 +229,7 @@ def built(subjects: list[str]) -> Matcher:
     return Matcher([named(name, id=str(index)) for index, name in enumerate(subjects)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(names, st.lists(st.one_of(word, wild), max_size=5))
 def test_mentions_lie_in_the_text_disjoint_and_in_order(
     subjects: list[str], parts: list[str]
@@ -248,7 +248,7 @@ def test_mentions_lie_in_the_text_disjoint_and_in_order(
         assert text[miss.start : miss.end] == miss.surface
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(names, st.lists(word, max_size=5), st.randoms())
 def test_the_order_of_the_edits_does_not_matter(
     subjects: list[str], parts: list[str], random: Random
@@ -264,7 +264,7 @@ def unordered(matcher: Matcher, text: str) -> list[tuple[object, ...]]:
     return [(m.start, m.end, m.subject, m.kind, m.score, {*m.edit_ids}) for m in matcher(text)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(word)
 def test_a_name_is_found_between_other_words(name: str) -> None:
     if normalise(name).words:

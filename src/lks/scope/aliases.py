@@ -46,6 +46,9 @@ class AliasDictionary:
         self._by_label: defaultdict[str, dict[str, Entity]] = defaultdict(dict)
         self._by_alias: defaultdict[str, dict[str, Entity]] = defaultdict(dict)
         for entity in entities:
+            earlier = self._by_id.get(entity.id)
+            if earlier:  # exports write an entity once for each alias
+                entity = Entity(entity.id, earlier.label, (*earlier.aliases, *entity.names))
             self._by_id[entity.id] = entity
             self._by_label[same_text(entity.label)][entity.id] = entity
             for alias in entity.aliases:

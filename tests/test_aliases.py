@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lks.edits import Edit
+from lks.errors import EditFileError
+from lks.scope.aliases import AliasDictionary, Entity
+from lks.scope.matcher import Matcher
+
+
+def edit(subject: str, **extra: str) -> Edit:
+    return Edit(subject, subject, f"{subject} is", "x", extra=dict(extra))
+
+
+NEW_YORK = ("New York City", "NYC", "纽约市")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"id": "Q60", "label": "New York City", "aliases": ["NYC", "纽约市"]}\n\n'),
+        ("a.csv", "id,label,aliases\nQ60,New York City,NYC|纽约市\n"),
+        (
+            "query.csv",
+            "item,itemLabel,itemAltLabel\nhttp://x/entity/Q60,New York City,\"NYC, 纽约市\"\n",
+        ),
+        ("rows.csv", "id,label,aliases\nQ60,New York City,NYC\nQ60,New York City,纽约市\n"),
+        (
+            "dump.json",
+            "[\n"
+            + json.dumps({
+                "id": "Q60",
+                "labels": {"zh": {"value": "纽约市"}, "en": {"value": "New York City"}},
+                "aliases": {"en": [{"language": "en", "value": "NYC"}]},
+            })
+            + ",\n]\n",
+        ),
+    ],
+)  # fmt: skip
+def test_dictionary_files(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    loaded = AliasDictionary.load(path)
+    assert len(loaded) == 1
+    assert set(loaded.names(edit("new york city"))) == set(NEW_YORK)
+    matcher = Matcher([edit("New York City")], aliases=loaded)
+    assert [(m.surface, m.kind) for m in matcher("NYC; 在纽约市里; New York City")] == [
+        ("NYC", "alias"), ("纽约市", "alias"), ("New York City", "exact"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"id": "Q1"}\n{broken\n[1]\n', "3 bad lines"),
+        ("a.csv", "name\nParis\n", "1 bad lines"),
+        ("a.jsonl", "\n", "no aliases"),
+        ("a.jsonl", None, "cannot be read"),
+    ],
+)
+def test_bad_files_say_so(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(EditFileError, match=message):
+        AliasDictionary.load(path)
+
+
+def test_an_edit_finds_its_entity_only_when_it_is_certain() -> None:
+    dictionary = AliasDictionary([
+        Entity("Q90", "Paris", ("City of Light",)),
+        Entity("Q91", "Paris", ("Paris, Texas",)),
+        Entity("Q60", "New York City", ("NYC",)),
+        Entity("Q7", "Big Bang", ("NYC Band",)),
+    ])  # fmt: skip
+    assert dictionary.names(edit("Paris")) == ()
+    assert "City of Light" in dictionary.names(edit("Paris", qid="Q90"))
+    assert dictionary.names(edit("NYC"))[0] == "New York City"
+    assert dictionary.names(edit("Berlin")) == ()
