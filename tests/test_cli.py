@@ -101,6 +101,15 @@ def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
     assert "no edit fired" in text
 
 
+def test_a_chat_of_two_turns(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Where is the Eiffel Tower?\n\nAre you sure?\n"))
+    code, text, _ = run("chat", pack, "--max-new-tokens", 4)
+    assert code == 0
+    assert len(text.splitlines()) >= 2
+
+
 def test_eval(pack: Path, facts: Path) -> None:
     report = facts.parent / "report.html"
     code, text, _ = run(
@@ -323,7 +332,7 @@ def test_help_and_import_load_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "edit", "ask", "scope", "eval", "pack"):
+    for command in ("demo", "edit", "ask", "chat", "scope", "eval", "pack"):
         assert command in done.stdout
 
 

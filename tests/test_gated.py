@@ -153,13 +153,16 @@ def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) ->
 def test_a_follow_up_in_a_chat_fires_at_the_name_said_before(model: ScalpelModel) -> None:
     chat = [
         {"role": "user", "content": "Tall people built Ada Lovelace high there."},
-        {"role": "assistant", "content": "So do many people."},
+        {"role": "assistant", "content": "Many people live there."},
         {"role": "user", "content": "Where was she born?"},
     ]
     others = [{**chat[0], "content": "Tall people built many high there."}, *chat[1:]]
     assert model.triggered([chat, chat[:2], others]) == [True, False, False]
-    with_edit, without = model.score([(chat, "Oslo"), (others, "Oslo")], chat=True)
-    assert with_edit.logprobs[0] > without.logprobs[0]
+    unedited = UneditedModel(model.backbone)
+    asked = [(chat, "Oslo"), (others, "Oslo")]
+    (edited, same), (base, other) = (m.score(asked, chat=True) for m in (model, unedited))
+    assert edited != base
+    assert same == other
     assert model.generate([chat], chat=True, max_new_tokens=3)
 
 
@@ -171,3 +174,29 @@ def test_only_some_roles_are_scanned(trained: tuple[Backbone, Pack]) -> None:
     assert users.triggered([chat]) == [False]
     unedited = UneditedModel(trained[0])
     assert users.score([(chat, "Oslo")], chat=True) == unedited.score([(chat, "Oslo")], chat=True)
+
+
+def test_the_models_own_text_is_looked_through_as_it_grows(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, said = model.backbone.tokenizer, []
+
+    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+        said.append([(text.text, len(model._fired(text))) for text in texts])
+        new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
+        return [tokenizer(new).input_ids for _ in texts]
+
+    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    prompt = "Where is it high?"
+    (text,) = model.generate([prompt], rescan=True, max_new_tokens=40)
+    assert said[0] == [(prompt, 0)]
+    ((again, fired),) = said[1]
+    assert again.startswith(f"{prompt} Ada Lovelace")
+    assert fired == 1
+    assert text == again[len(prompt) + 1 :] + " Oslo"
+
+
+def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:
+    prompts = ["What is it?", BORN]
+    twice = [model.generate(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
+    assert twice[0] == twice[1]

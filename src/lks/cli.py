@@ -70,6 +70,9 @@ def ask(
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    rescan: Annotated[
+        bool, typer.Option("--rescan", help="Look through the answer too, as it grows.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     threads: Threads = None,
@@ -87,7 +90,7 @@ def ask(
     result = {
         "prompt": prompt,
         "before": UneditedModel(backbone).generate([prompt], **options)[0],
-        "after": edited.generate([prompt], **options)[0],
+        "after": edited.generate([prompt], rescan=rescan, **options)[0],
         "fired": [mention for mention in mentions if mention["fired"]],
         "mentions": mentions,
     }
@@ -97,6 +100,33 @@ def ask(
         from lks.console import print_answer
 
         print_answer(result)
+
+
+@app.command()
+def chat(
+    pack: PackPath,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+) -> None:
+    """Talk with the edited model: a line a turn, each read with all turns before it."""
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
+    turns: list[dict[str, str]] = []
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            said = input(prompt).strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not said:
+            continue
+        turns.append({"role": "user", "content": said})
+        (answer,) = edited.generate([turns], chat=True, max_new_tokens=max_new_tokens, rescan=True)
+        turns.append({"role": "assistant", "content": answer})
+        print(answer)
 
 
 @app.command("eval")

@@ -8,7 +8,7 @@ with Scalpel(pack).apply(backbone) as model:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lks import decoding
+from lks import rescan as rescanning
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
@@ -25,7 +26,7 @@ from lks.embedder import Embedder
 from lks.errors import EditFileError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
-from lks.rendering import BETWEEN, ROLES, Prompt, messages
+from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
 from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
 from lks.scope.relation import Learnt, References
@@ -168,8 +169,25 @@ class ScalpelModel:
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._replacing, **options)
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+    def generate(
+        self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Any
+    ) -> list[str]:
+        """What the model writes after each prompt.
+
+        Args:
+            rescan: look through the model's own text too, as it grows; an edit that fires there
+                is in force from then on.
+        """
+        if rescan:
+            return rescanning.generate(
+                self.backbone, prompts, self._replacing, self._fired, **options
+            )
         return decoding.generate(self.backbone, prompts, self._replacing, **options)
+
+    def _fired(self, rendered: Rendered) -> Hashable:
+        """What fires in a text, and where."""
+        text, place = rendered.scanned(self.roles)
+        return tuple((m.edit_ids, place(m.start, m.end)) for m in self._scope.fired([text])[0])
 
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         return [bool(fired) for fired in self._scope.fired([self._text(p) for p in prompts])]

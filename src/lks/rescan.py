@@ -1,0 +1,77 @@
+"""Looking through a model's own text as it grows: an entity named there may be an edited one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lks.backbone import Backbone
+from lks.decoding import Within, generate_ids
+from lks.rendering import Piece, Prompt, Rendered
+
+MOST = 8  # times that one text is taken up anew
+
+
+def generate(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    within: Within,
+    fired: Callable[[Rendered], Hashable],
+    *,
+    chat: bool = False,
+    max_new_tokens: int = 64,
+    **settings: Any,
+) -> list[str]:
+    """What the model writes after each prompt, edits that its own text fires included.
+
+    Where a scan of prompt and text finds other edits than the prompt alone, the model goes on
+    from the first word that made the difference, with those edits in force.
+
+    Args:
+        fired: what fires in a text, and where; compared for equality.
+    """
+    texts = [backbone.render(prompt, chat=chat) for prompt in prompts]
+    written = [""] * len(texts)
+    left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
+    for _ in range(MOST):
+        grown = [_with(texts[i], written[i]) for i in again]
+        new = generate_ids(
+            backbone,
+            grown,
+            within,
+            chat=chat,
+            max_new_tokens=max(left[i] for i in again),
+            **settings,
+        )
+        changed = []
+        for i, before, ids in zip(again, grown, new, strict=True):
+            more = backbone.tokenizer.decode(ids[: left[i]], skip_special_tokens=True)
+            kept = _until_change(before, more, fired)
+            written[i] += more[:kept]
+            left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
+            if kept < len(more) and left[i] > 0:
+                changed.append(i)
+        again = changed
+        if not again:
+            break
+    return [text.strip() for text in written]
+
+
+def _with(rendered: Rendered, written: str) -> Rendered:
+    """A text with what was written after it, which counts as the assistant's."""
+    if not written:
+        return rendered
+    start = len(rendered.text)
+    own = Piece(start, start + len(written), "assistant")
+    return replace(rendered, text=rendered.text + written, pieces=(*rendered.pieces, own))
+
+
+def _until_change(before: Rendered, more: str, fired: Callable[[Rendered], Hashable]) -> int:
+    """How many characters of `more` there are when other edits fire than at first; all if never."""
+    start = fired(before)
+    ends = [i for i in range(1, len(more)) if not more[i].isalnum() and more[i - 1].isalnum()]
+    for end in ends:
+        if fired(_with(before, more[:end])) != start:
+            return end
+    return len(more)
