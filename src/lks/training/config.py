@@ -41,11 +41,11 @@ class TrainingConfig:
 
     layer: int | None = None
     depth: float = 0.6
-    hypernetwork: str = "linear"
+    hypernetwork: str = "mlp"
     form: str = "residual"
     refine: bool = True
     lr: float = 1e-3
-    refine_lr: float = 1e-1
+    refine_lr: float = 3e-1
     epochs: int = 0
     batch_size: int = 0
     wordings: int = 0
@@ -80,19 +80,14 @@ class TrainingConfig:
     def for_edits(self, n: int) -> TrainingConfig:
         """The same with nothing left open, for n edits.
 
-        The hypernetwork learns from all edits: the more there are, the fewer passes it takes.
-        Larger batches are what a machine does fast; the rates, meant for batches of 4, grow with
-        the square root of a batch size that was left open.
+        The hypernetwork learns from all edits: the more there are, the fewer passes it takes, and
+        the larger the batches may be, which is what a machine does fast.
         """
-        batch = self.batch_size or min(max(n // 64, 4), 64, n)
-        faster = 1.0 if self.batch_size else min(max((batch / 4) ** 0.5, 1.0), 3.0)
         return replace(
             self,
             epochs=self.epochs or min(max(round(30 * (100 / n) ** 0.4), 5), 30),
-            batch_size=batch,
+            batch_size=self.batch_size or min(max(n // 128, 4), 32, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
-            lr=self.lr * faster,
-            refine_lr=self.refine_lr * faster,
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
         )
 
@@ -148,6 +143,7 @@ PRESETS = {
     # LKS, arXiv 2508.03741: layer 16 of 32, a linear hypernetwork, plain replacement.
     "paper": TrainingConfig(
         depth=0.5,
+        hypernetwork="linear",
         form="replace",
         refine=False,
         lr=1e-4,
