@@ -10,7 +10,7 @@ from rapidfuzz.distance import OSA
 
 from lks.scope.normalise import ALIKE
 from lks.scope.pieces import SMALLEST
-from lks.scope.vocabulary import little
+from lks.scope.vocabulary import CommonWords, little
 
 TOO_FAR = "too far"
 TWO_FIT = "two names fit"
@@ -44,6 +44,7 @@ class _Kept:
 
     letters: int
     told: bool  # one of them is no everyday word: it tells the name by itself
+    nothing: bool  # at most articles, prepositions and numbers
 
     @property
     def support(self) -> bool:
@@ -85,7 +86,7 @@ class Misspelling:
             end += 1
         return [(text[start : len(text) - end], name[start : len(name) - end])]
 
-    def refusal(self, common: Container[str], known: Container[str]) -> str | None:
+    def refusal(self, common: CommonWords, known: Container[str]) -> str | None:
         """Why the text does not mean the name; None if it does.
 
         Args:
@@ -101,7 +102,7 @@ class Misspelling:
             for word in ours:
                 kept.remove(word)
         told = any(len(word) >= 4 and word not in common for word in kept)
-        rest = _Kept(sum(map(len, kept)), told)
+        rest = _Kept(sum(map(len, kept)), told, all(map(little, kept)))
         for ours, meant in self._changed:
             reason = self._other_word(ours, meant, rest)
             if reason is None and not self._foreign:
@@ -135,7 +136,7 @@ class Misspelling:
         ours: Sequence[str],
         meant: Sequence[str],
         rest: _Kept,
-        common: Container[str],
+        common: CommonWords,
         known: Container[str],
     ) -> str | None:
         """Whether the text's words mean what they say."""
@@ -146,6 +147,8 @@ class Misspelling:
         acronym = all(len(word) == 3 and word not in common for word in (*ours, *meant))
         if acronym and rest.letters < _ACRONYM_SUPPORT:  # Acura MDX, Acura RDX
             return _SHORT
+        if rest.nothing and all(map(common.english, ours)):
+            return "a common word"
         if all(word in common for word in ours):
             # Two first names, as Christian and Christina, are never each other's misspelling.
             swapped = len(self._name) <= 2 and all(word in common for word in meant)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from itertools import islice
 
-_COUNT = 45_000  # rarer words are as often a misspelling
+_COMMON = 30_000  # rarer words, beside a known one, are as often a misspelling
 _SHORT = 4  # letters of a word that is matched only as it is written
 _LITTLE = frozenset(
     ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
@@ -15,19 +14,23 @@ _LITTLE = frozenset(
 
 
 class CommonWords:
-    """The most frequent English words, inflected forms and names among them (package symspellpy).
+    """English words, inflected forms and frequent names among them (package symspellpy).
 
+    `word in common` says that a word is common; `english` also knows rare words.
     Read on first use, for most texts and edits need no more than a few look-ups.
     """
 
     @cached_property
-    def _words(self) -> frozenset[str]:
+    def _ranks(self) -> dict[str, int]:
         source = files("symspellpy") / "frequency_dictionary_en_82_765.txt"
         with source.open(encoding="utf-8-sig") as lines:
-            return frozenset(line.partition(" ")[0] for line in islice(lines, _COUNT))
+            return {line.partition(" ")[0]: rank for rank, line in enumerate(lines)}
 
-    def __contains__(self, word: object) -> bool:
-        return word in self._words
+    def __contains__(self, word: str) -> bool:
+        return self._ranks.get(word, _COMMON) < _COMMON
+
+    def english(self, word: str) -> bool:
+        return word in self._ranks
 
     def as_written(self, name: Sequence[str]) -> bool:
         """Whether a name matches only in its own case: Ali, pink, Paris, The Bakery, 60 Minutes.
@@ -35,7 +38,7 @@ class CommonWords:
         That is a name of one word that is short or common; little words and numbers do not count.
         """
         words = [word for word in name if not little(word)] or name
-        return len(words) == 1 and (len(words[0]) <= _SHORT or words[0] in self._words)
+        return len(words) == 1 and (len(words[0]) <= _SHORT or self.english(words[0]))
 
 
 def written(words: Sequence[str]) -> str:
