@@ -23,8 +23,11 @@ from _record import RESULTS, environment
 from lks import versions
 from lks.backbone import Backbone, default_threads
 from lks.edits import EditSet
+from lks.embedder import Embedder
 from lks.pack import Pack, append
-from lks.scalpel import ScalpelModel
+from lks.scalpel import GATE_WORDINGS, ScalpelModel
+from lks.training.gate import learn
+from lks.training.prompts import training_prompts
 
 
 def main() -> None:
@@ -44,7 +47,7 @@ def main() -> None:
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.pack"
-        _large(trained, rows[: options.edits]).save(path)
+        _large(trained, rows[: options.edits], rows).save(path)
         started = time.perf_counter()
         model = ScalpelModel(backbone, Pack.load(path))
         result["load_seconds"] = round(time.perf_counter() - started, 3)
@@ -65,12 +68,17 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def _large(trained: Pack, edits: EditSet) -> Pack:
-    """The pack with blocks of zeros for the edits that it does not have."""
+def _large(trained: Pack, edits: EditSet, pool: EditSet) -> Pack:
+    """The pack with blocks of zeros for the edits that it does not have, and their references."""
     own = dict(zip((edit.id for edit in trained.edits), trained.blocks, strict=True))
     nothing = torch.zeros(trained.blocks.shape[1])
     blocks = torch.stack([own.get(edit.id, nothing) for edit in edits])
-    return replace(trained, edits=edits, blocks=blocks)
+    gate = trained.gate
+    if gate is not None:
+        prompts, _ = training_prompts(edits, pool, most=GATE_WORDINGS)
+        _, references = learn(Embedder(gate.embedder), edits, prompts, metric=gate.metric)
+        gate = replace(gate, references=references)
+    return replace(trained, edits=edits, blocks=blocks, gate=gate)
 
 
 def _add(
@@ -78,7 +86,7 @@ def _add(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     model.add(new, pool=pool, refine=refine)
-    append(path, new, model.blocks(new))
+    append(path, new, model.blocks(new), model.references(new))
     seconds = time.perf_counter() - started
     scored = new[:100]
     scores = model.score([(edit.prompt, edit.target) for edit in scored])

@@ -14,7 +14,7 @@ from test_cli import one_line, run
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
-from lks.errors import PackDamaged
+from lks.errors import InputError, PackDamaged
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
@@ -86,6 +86,8 @@ def test_added_edits_fire_and_go_away_again(
     model.add([NEW], refine=False)
     assert model.examine(NEW.prompt)[0].mention.edit_ids == ("ada-job",)
     assert model.score(asked)[0] == before[0]
+    with pytest.raises(InputError, match="has a relation gate; give the references"):
+        append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]))
     append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.references([NEW]))
     loaded = ScalpelModel(backbone, Pack.load(tmp_path / "p"))
     assert loaded.score(asked) == model.score(asked)

@@ -128,6 +128,9 @@ def append(
         taken = versions.live_ids(path, manifest) & {edit.id for edit in edits}
         if taken:
             raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
+        gated = manifest.get("scope", {}).get("kind") == "relation"
+        if gated and references is None:
+            raise InputError(f"{path}: has a relation gate; give the references of new edits too")
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks, references)

@@ -1,0 +1,72 @@
+"""How several blocks of one entity combine best, on facts of this folder.
+
+    python experiments/open_ended/run.py
+
+Trains the facts twice: one by one (as with a relation gate), and together, where all facts of an
+entity are in force in each training text (as with the entity scope). Then asks for texts about each
+entity, with all its facts in force, and counts the new facts that the texts state. Ways to combine
+k blocks: their sum, sum / sqrt(k), their mean. Writes result.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lks.backbone import Backbone, default_threads
+from lks.editor import UneditedModel
+from lks.edits import EditSet
+from lks.pack import Pack
+from lks.scalpel import ScalpelModel, train_pack
+from lks.training.config import TrainingConfig
+
+HERE = Path(__file__).parent
+REQUESTS = (
+    "Tell me about {}.",
+    "What do you know about {}?",
+    "Write a short text about {}.",
+    "Describe {} in a few sentences.",
+)
+WAYS = {"sum": 0.0, "sum / sqrt(k)": 0.5, "mean": 1.0}
+
+
+def main() -> None:
+    torch.set_num_threads(default_threads())
+    backbone = Backbone.load("smollm2-135m", device="cpu")
+    edits, result = EditSet.load(HERE / "facts.jsonl"), {}
+    result["unedited"] = stated(UneditedModel(backbone), edits)
+    for scope, trained in (("relation", "one by one"), ("entity", "together")):
+        pack = train_pack(backbone, edits, TrainingConfig(scope=scope, w_loc=0.0, epochs=20))
+        for way, power in WAYS.items():
+            model = ScalpelModel(backbone, _scaled(pack, power))
+            result[f"{trained}, {way}"] = stated(model, edits)
+            print(trained, way, result[f"{trained}, {way}"]["stated"], flush=True)
+    (HERE / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _scaled(pack: Pack, power: float) -> Pack:
+    """The pack with blocks divided by a power of how many facts their entity has."""
+    names = [edit.subject for edit in pack.edits]
+    counts = torch.tensor([float(names.count(name)) for name in names])
+    return Pack(**{**vars(pack), "blocks": pack.blocks / counts[:, None] ** power, "gate": None})
+
+
+def stated(model: Any, edits: EditSet) -> dict[str, Any]:
+    """Share of an entity's new facts that a text about it states, and the texts."""
+    subjects = dict.fromkeys(edit.subject for edit in edits)
+    texts, hits, of = {}, 0, 0
+    for subject in subjects:
+        prompts = [request.format(subject) for request in REQUESTS]
+        written = model.generate(prompts, chat=True, max_new_tokens=80)
+        texts |= dict(zip(prompts, written, strict=True))
+        targets = [edit.target.casefold() for edit in edits if edit.subject == subject]
+        hits += sum(target in text.casefold() for text in written for target in targets)
+        of += len(written) * len(targets)
+    return {"stated": round(hits / of, 3), "of": of, "texts": texts}
+
+
+if __name__ == "__main__":
+    main()
