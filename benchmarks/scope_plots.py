@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -20,7 +21,10 @@ def main() -> None:
 
 
 def _save(figure: Any, name: str) -> None:
-    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+    drawn = io.StringIO()
+    figure.savefig(drawn, metadata={"Date": None})
+    lines = (line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+    (RESULTS / f"{name}.svg").write_text("".join(lines), encoding="utf-8")
     print(f"wrote {name}.svg")
 
 

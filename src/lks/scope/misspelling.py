@@ -18,7 +18,7 @@ _NUMBER = "another number"
 _SHORT = "a short word differs"
 _FIRST = "another first letter"
 
-_SUPPORT, _MUCH_SUPPORT = 6, 8  # letters of words that are right, where another is doubtful
+_SUPPORT, _MUCH_SUPPORT = 5, 8  # letters of words that are right, where another is doubtful
 _ACRONYM_SUPPORT = 12
 _BRIEF = 7  # letters of a name that is told by its first letter
 _ROMAN = re.compile(r"[ivxlcdm]{1,6}")

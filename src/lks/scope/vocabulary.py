@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib.resources import files
 
 _COMMON = 30_000  # rarer words, beside a known one, are as often a misspelling
-_SHORT = 4  # letters of a word that is matched only as it is written
+_SHORT = 4  # letters of a name that is matched only as it is written
 _LITTLE = frozenset(
     ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
 )
@@ -33,12 +33,13 @@ class CommonWords:
         return word in self._ranks
 
     def as_written(self, name: Sequence[str]) -> bool:
-        """Whether a name matches only in its own case: Ali, pink, Paris, The Bakery, 60 Minutes.
+        """Whether a name matches only in its own case: Ali, pink, F/X, The Bakery, 60 Minutes.
 
-        That is a name of one word that is short or common; little words and numbers do not count.
+        That is a name that is short, or one common word; little words and numbers do not count.
         """
         words = [word for word in name if not little(word)] or name
-        return len(words) == 1 and (len(words[0]) <= _SHORT or self.english(words[0]))
+        short = sum(map(len, words)) <= _SHORT
+        return short or (len(words) == 1 and self.english(words[0]))
 
 
 def written(words: Sequence[str]) -> str:
