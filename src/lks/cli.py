@@ -113,7 +113,7 @@ def chat(
     layers_path: LayersPath = None,
 ) -> None:
     """Talk with the edited model: a line a turn, each read with all turns before it."""
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads)
     turns: list[dict[str, str]] = []
     prompt = "> " if sys.stdin.isatty() else ""
     while True:

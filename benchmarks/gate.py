@@ -1,0 +1,120 @@
+"""How well the relation gate tells an edit's relation from other questions about the same subject.
+
+    python benchmarks/gate.py zsre.jsonl counterfact.jsonl --ability FOLDER
+
+For each data set and number of edits: builds the whole scope (matcher and gate, templates mined
+from the whole file as in training), counts which edits' own prompts, held-out paraphrases and
+held-out other questions fire the edit. Then, with all edits loaded, texts of FOLDER/*.jsonl that
+fire anything at all, by the matcher alone and with the gate. Writes benchmarks/results/gate.json
+after each data set; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from _record import RESULTS, environment
+
+from lks.backbone import default_threads
+from lks.edits import EditSet
+from lks.embedder import Embedder
+from lks.scalpel import GATE_WORDINGS
+from lks.scope import RelationGate, Scope
+from lks.scope.relation import Learnt
+from lks.training.gate import learn
+from lks.training.prompts import training_prompts
+
+TEXT_KEYS = ("question", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "text")
+EXAMPLES = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--ability", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS / "gate.json")
+    options = parser.parse_args()
+    torch.set_num_threads(default_threads())
+    done = json.loads(options.out.read_text()) if options.out.exists() else {}
+    embed = Embedder()
+    for data in options.data:
+        rows = EditSet.load(data)
+        for size in options.sizes:
+            name = f"{data.stem}-{size}"
+            if name not in done:
+                result, scope = _gate(embed, rows, size)
+                if options.ability and size == max(options.sizes):
+                    result["ability"] = _ability(rows[:size], scope, options.ability)
+                done[name] = {**environment(), **result}
+                options.out.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
+            print(name, {k: v for k, v in done[name].items() if isinstance(v, float)}, flush=True)
+
+
+def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Scope]:
+    edits, started = rows[:size], time.perf_counter()
+    prompts, _ = training_prompts(edits, rows, most=GATE_WORDINGS)
+    metric, references = learn(embed, edits, prompts)
+    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+    seconds = time.perf_counter() - started
+    asked = {
+        "own": [(e.id, e.prompt) for e in edits],
+        "paraphrase": [(e.id, text) for e in edits for text in e.generality],
+        "other": [(e.id, p.prompt) for e in edits for p in e.heldout_locality],
+    }
+    result: dict[str, Any] = {
+        "edits": len(edits), "threshold": metric.threshold, "open_threshold": metric.open_threshold,
+        "learn_seconds": round(seconds, 1), "references": len(references.vectors),
+    }  # fmt: skip
+    for kind, pairs in asked.items():
+        started = time.perf_counter()
+        fired = scope.fired([text for _, text in pairs])
+        took = (time.perf_counter() - started) / len(pairs)
+        hits = [
+            any(e in m.edit_ids for m in found) for (e, _), found in zip(pairs, fired, strict=True)
+        ]
+        result[f"{kind}_fired"] = round(sum(hits) / len(hits), 4)
+        result[f"{kind}_any_fired"] = round(sum(map(bool, fired)) / len(hits), 4)
+        result[f"{kind}_ms"] = round(1000 * took, 2)
+        wrong = [
+            text for (_, text), hit in zip(pairs, hits, strict=True) if hit == (kind == "other")
+        ]
+        result[f"{kind}_wrong"] = wrong[:EXAMPLES]
+    return result, scope
+
+
+def _ability(edits: EditSet, scope: Scope, folder: Path) -> dict[str, Any]:
+    """Texts of each file that fire, of 1,000."""
+    names, result = Scope(edits), {}
+    for file in sorted(folder.glob("*.jsonl")):
+        texts = _texts(file)
+        named = [bool(found) for found in names.fired(texts)]
+        fired = scope.fired(texts)
+        shown = [
+            {"text": text[:200], "surface": found[0].surface, "edit": found[0].edit_ids[0]}
+            for text, found in zip(texts, fired, strict=True)
+            if found
+        ]
+        result[file.stem] = {
+            "texts": len(texts),
+            "named_per_1000": round(1000 * sum(named) / len(texts), 2),
+            "fired_per_1000": round(1000 * len(shown) / len(texts), 2),
+            "examples": shown[:EXAMPLES],
+        }
+    return result
+
+
+def _texts(file: Path) -> Sequence[str]:
+    """The questions of a file, as one text a row."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [" ".join(str(row[key]) for key in TEXT_KEYS if key in row) for row in rows]
+
+
+if __name__ == "__main__":
+    main()
