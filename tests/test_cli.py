@@ -291,6 +291,34 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     assert "line 2:" in err
 
 
+def test_further_names_and_names_in_each_others_way(tmp_path: Path) -> None:
+    import warnings
+
+    facts, names = tmp_path / "f.jsonl", tmp_path / "names.csv"
+    EditSet([
+        Edit("a", "Ada Lovelace", "Ada Lovelace was born in", "Lima"),
+        Edit("b", "Mount Fuji", "Mount Fuji is in", "Peru"),
+        Edit("c", "Fuji", "Fuji is in", "Chad", aliases=("Mount Fuji",)),
+    ]).save(facts)  # fmt: skip
+    names.write_text("id,label,aliases\nQ1,Mount Fuji,Fujisan|Fuji-yama\n")
+    plain = ["scope", facts, "--scope", "entity", "--json"]
+
+    def found(text: str, *options: object) -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            code, out, err = run(*plain, text, *options)
+        assert code == 0
+        assert 'names in each other\'s way: "mount fuji" is a name of' in one_line(err)
+        return [mention["surface"] for mention in json.loads(out)["mentions"]]
+
+    assert found("Fujisan and Lovelace") == []
+    assert found("Fujisan and Lovelace", "--aliases", names) == ["Fujisan"]
+    assert found("Fujisan and Lovelace", "--aliases", names, "--derived") == ["Fujisan", "Lovelace"]
+    code, _, err = run(*plain, "x", "--aliases", tmp_path / "none.csv")
+    assert code == 2
+    assert "none.csv" in one_line(err)
+
+
 # --- processes ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,32 @@ ScopeKind = Annotated[
 EmbedderName = Annotated[
     str | None, typer.Option(help="minilm, or a sentence-transformers model: compares questions.")
 ]
+Aliases = Annotated[
+    Path | None, typer.Option(help="Further names: JSONL or CSV with id, label and aliases.")
+]
+Derived = Annotated[
+    bool, typer.Option("--derived", help="Take surnames and initials that are unambiguous too.")
+]
+NAMED_CLASHES = 5
 DEFAULT_MODEL = "smollm2-135m"
+
+
+def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: bool) -> Any:
+    """An EditSet with further names; names that get in each other's way are told."""
+    from lks.edits import EditSet, EditWarning
+    from lks.scope.aliases import AliasDictionary, with_aliases
+    from lks.scope.clashes import clashes
+
+    edits = EditSet.load(path, limit=limit)
+    if aliases is not None or derived:
+        known = AliasDictionary.load(aliases) if aliases is not None else None
+        edits = EditSet(with_aliases(edits, known, derived=derived))
+    found = clashes(edits)
+    if found:
+        more = f" and {len(found) - NAMED_CLASHES} more" if len(found) > NAMED_CLASHES else ""
+        named = "; ".join(found[:NAMED_CLASHES])
+        warnings.warn(f"names in each other's way: {named}{more}", EditWarning, stacklevel=2)
+    return edits
 
 
 def load_backbone(

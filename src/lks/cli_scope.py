@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from lks.cli_common import AsJson, EmbedderName, Limit, ScopeKind, print_json
+from lks.cli_common import (
+    Aliases,
+    AsJson,
+    Derived,
+    EmbedderName,
+    Limit,
+    ScopeKind,
+    load_edits,
+    print_json,
+)
 from lks.errors import EditFileError, InputError
 
 
@@ -23,11 +32,13 @@ def scope(
     ] = False,
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
+    aliases: Aliases = None,
+    derived: Derived = False,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """What would fire in a text, where, and why. Needs no model."""
-    from lks.dry_run import scope_of
+    from lks.dry_run import scope_of_edits, scope_of_pack
     from lks.scope.report import summarise
 
     if (text is None) == (file is None):
@@ -35,7 +46,13 @@ def scope(
     if report and file is None:
         raise InputError("--report is over a file of texts; give --file")
     texts = [text or ""] if file is None else _texts(file)[:limit]
-    found = scope_of(source, texts, kind=scope, embedder=embedder)
+    if source.is_dir():
+        if scope or embedder or aliases or derived:
+            raise InputError(f"{source}: a pack has names and a scope of its own; give no others")
+        found = scope_of_pack(source, texts)
+    else:
+        edits = load_edits(source, None, aliases, derived)
+        found = scope_of_edits(edits, texts, kind=scope, embedder=embedder)
     examined = found.examine(texts)
     if report:
         from lks.console import print_scope_report

@@ -10,7 +10,9 @@ import typer
 
 from lks.cli_common import (
     DEFAULT_MODEL,
+    Aliases,
     AsJson,
+    Derived,
     Device,
     Dtype,
     EmbedderName,
@@ -23,6 +25,7 @@ from lks.cli_common import (
     Threads,
     load_backbone,
     load_edited,
+    load_edits,
     print_json,
     print_version,
 )
@@ -45,6 +48,8 @@ def edit(
     ] = None,
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
+    aliases: Aliases = None,
+    derived: Derived = False,
     limit: Limit = None,
     seed: int = 0,
     memory: Annotated[
@@ -73,7 +78,7 @@ def edit(
         given["refine"] = False
     settings = {key: value for key, value in given.items() if value is not None}
     config = TrainingConfig.from_json(settings, preset=preset)
-    chosen = EditSet.load(edits, limit=limit)
+    chosen = load_edits(edits, limit, aliases, derived)
     with warnings.catch_warnings():  # conflicts beyond --limit do not matter here
         warnings.simplefilter("ignore")
         pool = EditSet.load(edits) if limit else chosen
@@ -173,6 +178,8 @@ def add(
         bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
     ] = True,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    aliases: Aliases = None,
+    derived: Derived = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     limit: Limit = None,
     device: Device = "auto",
@@ -183,9 +190,7 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add edits to a pack. Those that it has stay as they are, bit for bit."""
-    from lks.edits import EditSet
-
-    new = EditSet.load(edits, limit=limit)
+    new = load_edits(edits, limit, aliases, derived)
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
     from lks.session import add_to

@@ -11,29 +11,37 @@ from lks.embedder import DEFAULT, Embedder
 from lks.errors import InputError
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt, Metric
+from lks.scope.scope import KINDS
 from lks.training.prompts import TrainingPrompts
 
 
-def scope_of(
-    source: Path, texts: Sequence[str], *, kind: str | None = None, embedder: str | None = None
+def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
+    """A pack's scope for these texts; the embedder is loaded only if they name an entity."""
+    manifest = versions.verify(path)
+    names = Scope(versions.live_edits(path, manifest))
+    gated = manifest.get("scope", {}).get("kind") == "relation"
+    if not (gated and _named(names, texts)):
+        return names
+
+    from lks.pack import Pack
+
+    pack = Pack.load(path)
+    assert pack.gate is not None
+    embed = Embedder(pack.gate.embedder, expected=pack.gate.fingerprint)
+    return Scope(pack.edits, RelationGate.of(pack.gate, embed, pack.edits))
+
+
+def scope_of_edits(
+    edits: EditSet, texts: Sequence[str], *, kind: str | None = None, embedder: str | None = None
 ) -> Scope:
-    """The scope for these texts; the embedder is loaded only if they name an entity.
+    """The scope that edits would have, with the thresholds that hold before any training.
 
     Args:
-        source: a pack, whose own scope counts, or a JSONL file of edits.
-        kind, embedder: for a file of edits: `relation` (the default; with the thresholds that
-            hold before any training) or `entity`, and what compares the questions.
+        kind: `relation`, the default, or `entity`.
+        embedder: what compares the questions.
     """
-    if source.is_dir():
-        if kind or embedder:
-            raise InputError(f"{source}: has a scope of its own; leave --scope and --embedder out")
-        manifest = versions.verify(source)
-        names = Scope(versions.live_edits(source, manifest))
-        gated = manifest.get("scope", {}).get("kind") == "relation"
-        return _of_pack(source) if gated and _named(names, texts) else names
-    if kind not in (None, "relation", "entity"):
-        raise InputError(f"--scope {kind}: unknown; one of relation, entity")
-    edits = EditSet.load(source)
+    if kind not in (None, *KINDS):
+        raise InputError(f"--scope {kind}: unknown; one of {', '.join(KINDS)}")
     names = Scope(edits)
     asked = _named(names, texts)
     if kind == "entity" or not asked:
@@ -46,15 +54,6 @@ def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
     """Edits whose entities the texts name."""
     found = (finding for examined in scope.examine(texts) for finding in examined)
     return {edit_id for finding in found for edit_id in finding.mention.edit_ids}
-
-
-def _of_pack(source: Path) -> Scope:
-    from lks.pack import Pack
-
-    pack = Pack.load(source)
-    assert pack.gate is not None
-    embed = Embedder(pack.gate.embedder, expected=pack.gate.fingerprint)
-    return Scope(pack.edits, RelationGate.of(pack.gate, embed, pack.edits))
 
 
 def _untrained(edits: Sequence[Edit], embed: Embedder) -> RelationGate:

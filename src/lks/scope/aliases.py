@@ -6,8 +6,8 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,21 @@ def more_names(
         return (*known, *short.get(edit.subject, ()))
 
     return names
+
+
+def with_aliases(
+    edits: Sequence[Edit], aliases: AliasDictionary | None = None, *, derived: bool = False
+) -> list[Edit]:
+    """The edits with the names that a dictionary knows, and those that can be derived."""
+    names = more_names(edits, CommonWords(), aliases, derived)
+    return [
+        replace(edit, aliases=tuple(dict.fromkeys([*edit.aliases, *_others(edit, names(edit))])))
+        for edit in edits
+    ]
+
+
+def _others(edit: Edit, names: Iterable[str]) -> list[str]:
+    return [name for name in names if same_text(name) != same_text(edit.subject)]
 
 
 def derived_aliases(edits: Iterable[Edit], common: CommonWords) -> dict[str, tuple[str, ...]]:
