@@ -32,7 +32,7 @@ UNRELATED = [
 TITLES = {
     "reliability": "The edited facts",
     "generality": "The same facts, asked in words that training never saw",
-    "locality": "Other questions about the same entities, which training tries to protect",
+    "locality": "Other questions about the same entities, which must stay as they are",
 }
 
 

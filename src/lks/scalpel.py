@@ -164,7 +164,7 @@ class ScalpelModel:
         self._embed = (
             Embedder(pack.gate.embedder, expected=pack.gate.fingerprint) if pack.gate else None
         )
-        self._scope = self._scope_now()
+        self._scope = self._gated(Scope(pack.edits))
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._replacing, **options)
@@ -259,7 +259,7 @@ class ScalpelModel:
         for edit, block in zip(new, blocks, strict=True):
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._gate = gate
-        self._scope = self._scope_now()
+        self._scope = self._gated(names)
 
     def _gate_with(self, new: EditSet, pool: Iterable[Edit]) -> Learnt | None:
         """The gate with the references of new edits behind the others; its metric stays."""
@@ -291,7 +291,7 @@ class ScalpelModel:
             self._gate = replace(self._gate, references=references)
         self._edits = {edit.id: edit for edit in left}
         self._blocks = {edit.id: self._blocks[edit.id] for edit in left}
-        self._scope = self._scope_now()
+        self._scope = self._gated(Scope(left))
 
     def references(self, edits: Iterable[Edit]) -> References | None:
         """The relation gate's references of edits in force."""
@@ -299,11 +299,12 @@ class ScalpelModel:
         wanted = [number[edit.id] for edit in edits]
         return self._gate.references.only(wanted) if self._gate else None
 
-    def _scope_now(self) -> Scope:
-        edits, gate = self._edits.values(), None
-        if self._gate is not None and self._embed is not None:
-            gate = RelationGate.of(self._gate, self._embed, edits)
-        return Scope(edits, gate)
+    def _gated(self, names: Scope) -> Scope:
+        """The scope of the edits in force, from their names."""
+        if self._gate is None or self._embed is None:
+            return names
+        gate = RelationGate.of(self._gate, self._embed, self._edits.values())
+        return names.with_gate(gate)
 
     def _replacing(self, encoding: Encoding) -> AbstractContextManager[None]:
         """The replacer for one batch: its plan has one place for each mention that fires."""

@@ -24,7 +24,7 @@ from lks.edits import Edit
 Array = NDArray[np.float32]
 
 # Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
-THRESHOLD, OPEN_THRESHOLD = 0.65, 0.85
+THRESHOLD, OPEN_THRESHOLD = 0.58, 0.85
 
 OPEN_ENDED = (
     "it",

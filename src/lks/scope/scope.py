@@ -7,6 +7,7 @@ of the entity's edits the text asks for. Without a gate all of them fire (the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,6 +46,12 @@ class Scope:
             for edit in edits
             if edit.negative
         }
+
+    def with_gate(self, gate: RelationGate | None) -> Scope:
+        """The same names behind another gate."""
+        clone = copy(self)
+        clone._gate = gate
+        return clone
 
     def mentions(self, text: str) -> list[Mention]:
         """Every mention in `text`, in order; those with `fired` take part in an edit."""
