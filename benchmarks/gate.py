@@ -112,7 +112,7 @@ def _ability(edits: EditSet, scope: Scope, folder: Path) -> dict[str, Any]:
 
 def _texts(file: Path) -> Sequence[str]:
     """The questions of a file, as one text a row."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     return [" ".join(str(row[key]) for key in TEXT_KEYS if key in row) for row in rows]
 
 

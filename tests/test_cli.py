@@ -108,6 +108,9 @@ def test_a_chat_of_two_turns(pack: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     code, text, _ = run("chat", pack, "--max-new-tokens", 4)
     assert code == 0
     assert len(text.splitlines()) >= 2
+    code, _, err = run("chat", pack, "--roles", "user,people")
+    assert code == 2
+    assert "unknown role 'people'; some of system, user, assistant" in one_line(err)
 
 
 def test_eval(pack: Path, facts: Path) -> None:

@@ -137,7 +137,7 @@ def test_blocks_of_several_facts_are_put_in_together(model: ScalpelModel) -> Non
 
 def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) -> None:
     make_edits().save(tmp_path / "facts.jsonl")
-    texts = [BORN, ELSE, "Nothing here.", "Who built Ada Lovelace?"]
+    texts = [BORN, ELSE, "Nothing\u2028here.", "Who built Ada Lovelace?"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     source = ["scope", tmp_path / "facts.jsonl", "--file", tmp_path / "texts.txt", "--report"]
     code, out, err = run(*source, "--embedder", embedder_folder, "--json")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lks.cli_common import (
+    ALL_ROLES,
     DEFAULT_MODEL,
     AsJson,
     Device,
@@ -19,6 +20,7 @@ from lks.cli_common import (
     Limit,
     PackPath,
     Quiet,
+    Roles,
     Threads,
     load_backbone,
     load_edited,
@@ -107,13 +109,14 @@ def chat(
     pack: PackPath,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    roles: Roles = ALL_ROLES,
     device: Device = "auto",
     dtype: Dtype = "auto",
     threads: Threads = None,
     layers_path: LayersPath = None,
 ) -> None:
     """Talk with the edited model: a line a turn, each read with all turns before it."""
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads)
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, roles=roles)
     turns: list[dict[str, str]] = []
     prompt = "> " if sys.stdin.isatty() else ""
     while True:

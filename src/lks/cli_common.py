@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lks.errors import InputError
+
 Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
@@ -35,6 +37,8 @@ Aliases = Annotated[
 Derived = Annotated[
     bool, typer.Option("--derived", help="Take surnames and initials that are unambiguous too.")
 ]
+ALL_ROLES = "system,user,assistant"
+Roles = Annotated[str, typer.Option(help="Whose messages are looked through for edited entities.")]
 NAMED_CLASHES = 5
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -83,8 +87,15 @@ def load_edited(
     layers_path: str | None,
     threads: int | None,
     quiet: bool = True,
+    roles: str = ALL_ROLES,
 ) -> Any:
     """(backbone, edited model) of a pack; the pack is read before the model is loaded."""
+    from lks.rendering import ROLES
+
+    scanned = [role.strip() for role in roles.split(",") if role.strip()]
+    unknown = [role for role in scanned if role not in ROLES]
+    if unknown:
+        raise InputError(f"--roles: unknown role '{unknown[0]}'; some of {', '.join(ROLES)}")
     from lks.pack import Pack
 
     loaded = Pack.load(pack)
@@ -94,7 +105,7 @@ def load_edited(
     from lks.scalpel import ScalpelModel
 
     loaded.check(backbone.fingerprint)
-    return backbone, ScalpelModel(backbone, loaded)
+    return backbone, ScalpelModel(backbone, loaded, roles=scanned)
 
 
 def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:

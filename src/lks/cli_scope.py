@@ -74,7 +74,8 @@ def scope(
 def _texts(path: Path) -> list[str]:
     """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # not splitlines: a text may hold other characters that end lines
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
     if path.suffix != ".jsonl":
