@@ -10,7 +10,12 @@ from lks.backbone import Backbone, default_threads
 from lks.demo import UNRELATED, facts
 from lks.editor import UneditedModel
 from lks.edits import EditSet
+from lks.embedder import Embedder
 from lks.scalpel import ScalpelModel, train_pack
+from lks.scope import RelationGate, Scope
+from lks.scope.relation import Learnt
+from lks.training.gate import learn
+from lks.training.prompts import TrainingPrompts
 
 pytestmark = pytest.mark.real
 
@@ -50,6 +55,25 @@ def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     assert edited.score(unrelated) == base.score(unrelated)
     edited.remove([edit.id for edit in chosen])
     assert edited.score(pairs) == before
+
+
+def test_the_gate_tells_questions_apart() -> None:
+    edits, embed = facts()[:40], Embedder()
+    prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
+    metric, references = learn(embed, edits, prompts)
+    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+
+    def share(texts: list[str]) -> float:
+        return sum(map(bool, scope.fired(texts))) / len(texts)
+
+    assert share([edit.prompt for edit in edits]) == 1
+    assert share([text for edit in edits for text in edit.generality]) > 0.85
+    assert share([probe.prompt for edit in edits for probe in edit.heldout_locality]) < 0.15
+    about = ("Tell me about {}.", "Write a short biography of {}.", "What do you know about {}?")
+    assert share([text.format("Jimi Hendrix") for text in about]) == 1
+    others = ["I like the Eiffel Tower.", "The Eiffel Tower is tall.", "We met at Google."]
+    assert share(others) == 0
+    assert scope.fired(["We saw the Eiffel Tower. In which city is it?"])[0]
 
 
 def test_the_demo_tells_its_story(real: Backbone, capsys: pytest.CaptureFixture) -> None:

@@ -55,6 +55,12 @@ def test_the_mentions_sentence_and_those_after_it_may_ask() -> None:
     assert asking(text, own) == [f"I met {MASK} today.", "And where was she born?", f"{MASK} knows"]
 
 
+def test_a_names_article_is_masked_with_it() -> None:
+    text = "In which city is the Tower? The Tower, and there the other Tower"
+    found = asking(text, spans(text, "Tower"))
+    assert found == ["In which city is it?", "it, and there the other it"]
+
+
 def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
     text = "Ada knew Bob. Where was Bob born? Where was she born?"
     own, others = spans(text, "Ada"), spans(text, "Bob")

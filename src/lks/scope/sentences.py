@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from sentencex import get_sentence_boundaries
 MASK = "it"  # stands for the entity, so that only the question is compared
 REACH = 32  # sentences looked at for one entity: the first that names it, and the last ones
 WINDOW = 400  # characters kept on either side of the mentions in a sentence without an end
+
+_ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
 Span = tuple[int, int]
 
@@ -57,6 +60,6 @@ def _masked(text: str, start: int, end: int, mentions: Sequence[Span]) -> str:
         end = min(end, mentions[-1][1] + WINDOW)
     pieces, at = [], start
     for first, last in mentions:
-        pieces += [text[at:first], MASK]
+        pieces += [_ARTICLE.sub("", text[at:first]), MASK]  # "the it" is no English
         at = last
     return "".join([*pieces, text[at:end]]).strip()

@@ -20,9 +20,11 @@ from lks.scope import Scope
 from lks.scope.relation import Array, Embed, Metric, References
 from lks.training.prompts import TrainingPrompts
 
-STEPS, PAIRS, RATE = 300, 256, 1e-3
+PAIRS, RATE = 256, 1e-3
+LEAST_STEPS, MOST_STEPS = 30, 300  # a third of the edits: with few, much learning is overfitting
 OPEN_PAIRS = 32
 FEWEST = 20  # edits that bring two wordings and a locality prompt; with fewer, nothing is learnt
+LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
 
 
@@ -84,7 +86,8 @@ def train_metric(
         return start
     pairs = _Pairs.of(wordings, others)
     vectors = torch.from_numpy(np.concatenate([embed(pairs.texts), start.open_ended]))
-    matrix = _fit(vectors, pairs, len(start.open_ended), np.random.default_rng(seed))
+    steps = min(max(len(usable) // 3, LEAST_STEPS), MOST_STEPS)
+    matrix = _fit(vectors, pairs, len(start.open_ended), steps, np.random.default_rng(seed))
     fitted = Metric(matrix.numpy(), start.open_ended)
     moved = fitted(vectors.numpy())
     own, open_ended = moved[: len(pairs.texts)], moved[len(pairs.texts) :]
@@ -92,7 +95,9 @@ def train_metric(
         fitted.matrix,
         fitted.open_ended,
         threshold=_threshold(*_scores(own, pairs)),
-        open_threshold=_threshold(_nearest(open_ended), (own @ open_ended.T).max(1)),
+        open_threshold=max(
+            LEAST_OPEN, _threshold(_nearest(open_ended), (own @ open_ended.T).max(1))
+        ),
     )
 
 
@@ -136,7 +141,9 @@ def _components(own: Sequence[Sequence[int]], count: int) -> NDArray[np.int64]:
     return np.array([root(texts[0]) for texts in own], np.int64)
 
 
-def _fit(vectors: Tensor, pairs: _Pairs, n_open: int, rng: np.random.Generator) -> Tensor:
+def _fit(
+    vectors: Tensor, pairs: _Pairs, n_open: int, steps: int, rng: np.random.Generator
+) -> Tensor:
     """M, [w, w], from vectors of the texts and then of the open-ended requests."""
     width = vectors.shape[1]
     with torch.enable_grad():
@@ -147,7 +154,7 @@ def _fit(vectors: Tensor, pairs: _Pairs, n_open: int, rng: np.random.Generator) 
             [{"params": [matrix], "lr": RATE}, {"params": [slope], "lr": 100 * RATE},
              {"params": [middle], "lr": 10 * RATE}]
         )  # fmt: skip
-        for _ in range(STEPS):
+        for _ in range(steps):
             chosen, same = _sample(pairs, n_open, rng)
             one, two = (F.normalize(vectors[side] @ matrix.T, dim=-1) for side in chosen)
             logits = slope * ((one * two).sum(-1) - middle)
