@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
+from test_cli import one_line, run
 
-from lks.edits import Edit
+from lks.edits import Edit, EditSet
 from lks.errors import EditFileError
 from lks.scope.aliases import AliasDictionary, Entity
 from lks.scope.matcher import Matcher
@@ -80,3 +82,29 @@ def test_an_edit_finds_its_entity_only_when_it_is_certain() -> None:
     assert "City of Light" in dictionary.names(edit("Paris", qid="Q90"))
     assert dictionary.names(edit("NYC"))[0] == "New York City"
     assert dictionary.names(edit("Berlin")) == ()
+
+
+def test_further_names_and_names_in_each_others_way(tmp_path: Path) -> None:
+    facts, names = tmp_path / "f.jsonl", tmp_path / "names.csv"
+    EditSet([
+        Edit("a", "Ada Lovelace", "Ada Lovelace was born in", "Lima"),
+        Edit("b", "Mount Fuji", "Mount Fuji is in", "Peru"),
+        Edit("c", "Fuji", "Fuji is in", "Chad", aliases=("Mount Fuji",)),
+    ]).save(facts)  # fmt: skip
+    names.write_text("id,label,aliases\nQ1,Mount Fuji,Fujisan|Fuji-yama\n")
+    plain = ["scope", facts, "--scope", "entity", "--json"]
+
+    def found(text: str, *options: object) -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            code, out, err = run(*plain, text, *options)
+        assert code == 0
+        assert 'names in each other\'s way: "mount fuji" is a name of' in one_line(err)
+        return [mention["surface"] for mention in json.loads(out)["mentions"]]
+
+    assert found("Fujisan and Lovelace") == []
+    assert found("Fujisan and Lovelace", "--aliases", names) == ["Fujisan"]
+    assert found("Fujisan and Lovelace", "--aliases", names, "--derived") == ["Fujisan", "Lovelace"]
+    code, _, err = run(*plain, "x", "--aliases", tmp_path / "none.csv")
+    assert code == 2
+    assert "none.csv" in one_line(err)

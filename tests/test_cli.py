@@ -294,34 +294,6 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     assert "line 2:" in err
 
 
-def test_further_names_and_names_in_each_others_way(tmp_path: Path) -> None:
-    import warnings
-
-    facts, names = tmp_path / "f.jsonl", tmp_path / "names.csv"
-    EditSet([
-        Edit("a", "Ada Lovelace", "Ada Lovelace was born in", "Lima"),
-        Edit("b", "Mount Fuji", "Mount Fuji is in", "Peru"),
-        Edit("c", "Fuji", "Fuji is in", "Chad", aliases=("Mount Fuji",)),
-    ]).save(facts)  # fmt: skip
-    names.write_text("id,label,aliases\nQ1,Mount Fuji,Fujisan|Fuji-yama\n")
-    plain = ["scope", facts, "--scope", "entity", "--json"]
-
-    def found(text: str, *options: object) -> list[str]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            code, out, err = run(*plain, text, *options)
-        assert code == 0
-        assert 'names in each other\'s way: "mount fuji" is a name of' in one_line(err)
-        return [mention["surface"] for mention in json.loads(out)["mentions"]]
-
-    assert found("Fujisan and Lovelace") == []
-    assert found("Fujisan and Lovelace", "--aliases", names) == ["Fujisan"]
-    assert found("Fujisan and Lovelace", "--aliases", names, "--derived") == ["Fujisan", "Lovelace"]
-    code, _, err = run(*plain, "x", "--aliases", tmp_path / "none.csv")
-    assert code == 2
-    assert "none.csv" in one_line(err)
-
-
 # --- processes ----------------------------------------------------------------------------------
 
 
@@ -371,59 +343,6 @@ def test_usage_errors_have_exit_code_2() -> None:
     env = {**os.environ, "TERM": "dumb"}
     done = subprocess.run([sys.executable, "-m", "lks", "edit"], capture_output=True, env=env)
     assert done.returncode == 2
-
-
-def test_layers_are_compared_and_a_stopped_run_goes_on(
-    facts: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lks import layers
-
-    out = tmp_path / "layers"
-    words = [
-        "layers",
-        facts,
-        "--model",
-        model_folder,
-        "--out",
-        out,
-        "--sample",
-        2,
-        "--epochs",
-        2,
-        "--scope",
-        "entity",
-    ]
-    words += ["--threads", 1, "--json"]
-    code, _, err = run(*words, "--at", "0,x")
-    assert (code, "6,12,18" in one_line(err)) == (2, True)
-    code, _, err = run(*words, "--at", "0,9")
-    assert (code, "layer 9" in one_line(err)) == (2, True)
-
-    train = layers.train_pack
-
-    def stop_at_2(backbone: object, edits: object, config: object, **options: object) -> object:
-        if config.layer == 2:
-            raise KeyboardInterrupt
-        return train(backbone, edits, config, **options)
-
-    monkeypatch.setattr(layers, "train_pack", stop_at_2)
-    assert run(*words)[0] == 130
-    first = (out / "layers.jsonl").read_text().splitlines()
-    assert [json.loads(line)["layer"] for line in first[1:]] == [0, 1]
-    (out / "layers.jsonl").write_text("\n".join(first) + '\n{"layer": 2, "e')
-    monkeypatch.setattr(layers, "train_pack", train)
-
-    code, text, _ = run(*words)
-    result = json.loads(text)
-    assert code == 0
-    assert [row["layer"] for row in result["layers"]] == [0, 1, 2]
-    assert (out / "layers.jsonl").read_text().splitlines()[:3] == first
-    assert (
-        result["best"] == max(result["layers"], key=lambda row: (row["ep"], row["layer"]))["layer"]
-    )
-    assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
-    code, _, err = run(*words, "--seed", 1)
-    assert (code, "other edits or settings" in one_line(err)) == (2, True)
 
 
 def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:

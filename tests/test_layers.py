@@ -1,0 +1,53 @@
+"""`lks layers` on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_edits
+from test_cli import one_line, run
+
+from lks import layers
+
+
+def test_layers_are_compared_and_a_stopped_run_goes_on(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "facts.jsonl"
+    make_edits().save(facts)
+    out = tmp_path / "layers"
+    words = ["layers", facts, "--model", model_folder, "--out", out, "--sample", 2, "--epochs", 2]
+    words += ["--scope", "entity"]
+    words += ["--threads", 1, "--json"]
+    code, _, err = run(*words, "--at", "0,x")
+    assert (code, "6,12,18" in one_line(err)) == (2, True)
+    code, _, err = run(*words, "--at", "0,9")
+    assert (code, "layer 9" in one_line(err)) == (2, True)
+
+    train = layers.train_pack
+
+    def stop_at_2(backbone: object, edits: object, config: object, **options: object) -> object:
+        if config.layer == 2:
+            raise KeyboardInterrupt
+        return train(backbone, edits, config, **options)
+
+    monkeypatch.setattr(layers, "train_pack", stop_at_2)
+    assert run(*words)[0] == 130
+    first = (out / "layers.jsonl").read_text().splitlines()
+    assert [json.loads(line)["layer"] for line in first[1:]] == [0, 1]
+    (out / "layers.jsonl").write_text("\n".join(first) + '\n{"layer": 2, "e')
+    monkeypatch.setattr(layers, "train_pack", train)
+
+    code, text, _ = run(*words)
+    result = json.loads(text)
+    assert code == 0
+    assert [row["layer"] for row in result["layers"]] == [0, 1, 2]
+    assert (out / "layers.jsonl").read_text().splitlines()[:3] == first
+    assert (
+        result["best"] == max(result["layers"], key=lambda row: (row["ep"], row["layer"]))["layer"]
+    )
+    assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = run(*words, "--seed", 1)
+    assert (code, "other edits or settings" in one_line(err)) == (2, True)
