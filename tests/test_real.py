@@ -14,10 +14,13 @@ from lks.embedder import Embedder
 from lks.scalpel import ScalpelModel, train_pack
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt
+from lks.training.config import TrainingConfig
 from lks.training.gate import learn
 from lks.training.prompts import TrainingPrompts
 
 pytestmark = pytest.mark.real
+
+QUICK = TrainingConfig(epochs=15, wordings=3)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def test_it_knows_facts_plain_and_in_a_chat(real: Backbone) -> None:
 
 def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     chosen = EditSet(list(facts())[:6])
-    base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen))
+    base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen, QUICK))
     pairs = [(edit.prompt, edit.target) for edit in chosen]
     before = base.score(pairs)
     for chat in (False, True):
