@@ -59,8 +59,8 @@ def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
 def test_settings_that_follow_the_number_of_edits() -> None:
     open_, paper = TrainingConfig(), TrainingConfig.from_json({}, preset="paper")
     few, many = open_.for_edits(6), open_.for_edits(10_000)
-    assert (few.epochs, few.batch_size, few.wordings) == (30, 4, 8)
-    assert (many.epochs, many.batch_size, many.wordings) == (5, 32, 2)
+    assert (few.epochs, few.batch_size, few.wordings) == (36, 6, 8)
+    assert (many.epochs, many.batch_size, many.wordings) == (5, 64, 2)
     assert (few.w_loc, replace(open_, scope="entity").for_edits(6).w_loc) == (0.0, 0.3)
     assert many.for_edits(10_000) == many  # what is settled stays
     assert replace(open_, epochs=3, batch_size=7).for_edits(10_000).epochs == 3
@@ -204,7 +204,9 @@ def test_without_a_template_there_is_one_style(edits: EditSet) -> None:
 def test_training_makes_the_targets_likelier(name: str, kind: str, edits: EditSet) -> None:
     """A random model can be taught little, but its targets gain, plain and in a chat."""
     backbone = make_backbone(name, chat=True)
-    pack = train_pack(backbone, edits, replace(QUICK, hypernetwork=kind, lr=3e-3, w_loc=0.0, epochs=15))
+    pack = train_pack(
+        backbone, edits, replace(QUICK, hypernetwork=kind, lr=3e-3, w_loc=0.0, epochs=15)
+    )
     base, edited = UneditedModel(backbone), ScalpelModel(backbone, pack)
     pairs = [(edit.prompt, edit.target) for edit in edits]
     for chat in (False, True):
@@ -309,7 +311,7 @@ def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
 def test_paper_preset_is_the_papers() -> None:
     paper = PRESETS["paper"]
     assert (paper.form, paper.hypernetwork, paper.refine) == ("replace", "linear", False)
-    assert paper.least_steps == 0
+    assert (paper.least_steps, paper.alternate) == (0, False)
     assert (paper.lr, paper.epochs, paper.batch_size, paper.locality_a_step) == (1e-4, 20, 32, 2)
     assert (paper.w_rel, paper.w_gen, paper.w_loc) == (1, 1, 1)
     assert paper.resolve_layer(32) == 16

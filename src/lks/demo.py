@@ -21,7 +21,7 @@ from lks.scalpel import ScalpelModel
 from lks.session import trained
 from lks.training.config import TrainingConfig
 
-FACTS, EPOCHS = 100, 16  # what two slow cores do in a few minutes
+FACTS, EPOCHS = 100, 32  # what two slow cores do in a few minutes
 SHOWN = 8  # facts whose texts are shown
 UNRELATED = [
     "The chemical symbol for gold is",

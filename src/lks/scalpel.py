@@ -235,8 +235,7 @@ class ScalpelModel:
         names = Scope([*known, *new])
         check_edits_fire(new, names)
         gate = self._gate_with(new, pool)
-        own = self.pack.training.get("config", {}) | ADDING | {"epochs": epochs or ADD_EPOCHS}
-        config = TrainingConfig.from_json(own).for_edits(len(new))
+        config = self._adding(epochs or ADD_EPOCHS).for_edits(len(new))
         split = split_model(self.backbone, self.pack.layer, config)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
@@ -260,6 +259,12 @@ class ScalpelModel:
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._gate = gate
         self._scope = self._gated(names)
+
+    def _adding(self, epochs: int) -> TrainingConfig:
+        """The pack's own settings, as far as this version has them, changed for new edits."""
+        known = TrainingConfig().to_json()
+        own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
+        return TrainingConfig.from_json({**own, **ADDING, "epochs": epochs})
 
     def _gate_with(self, new: EditSet, pool: Iterable[Edit]) -> Learnt | None:
         """The gate with the references of new edits behind the others; its metric stays."""

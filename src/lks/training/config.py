@@ -26,8 +26,8 @@ class TrainingConfig:
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
-            number of edits (`for_edits`). In a step each edit brings its prompt,
-            `paraphrases_a_step` paraphrases and `locality_a_step` locality prompts.
+            number of edits (`for_edits`). In a step each edit brings its prompt, a paraphrase
+            and `locality_a_step` locality prompts, or one of these in turn (`alternate`).
         wordings: at most so many paraphrases (and locality prompts) are lent to an edit that
             brings none; 0 as above.
         least_steps: an epoch over a few edits makes so many rounds that it has this many steps.
@@ -53,7 +53,7 @@ class TrainingConfig:
     w_rel: float = 1.0
     w_gen: float = 1.0
     w_loc: float | None = None
-    paraphrases_a_step: int = 1
+    alternate: bool = True
     locality_a_step: int = 1
     kl_tokens: int = 3
     chat: bool = True
@@ -85,8 +85,8 @@ class TrainingConfig:
         """
         return replace(
             self,
-            epochs=self.epochs or min(max(round(30 * (100 / n) ** 0.4), 5), 30),
-            batch_size=self.batch_size or min(max(n // 128, 4), 32, n),
+            epochs=self.epochs or min(max(round(12 * (1000 / n) ** 0.45), 5), 36),
+            batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
         )
@@ -125,7 +125,6 @@ _RULES: list[tuple[str, str, Any]] = [
             "epochs",
             "batch_size",
             "wordings",
-            "paraphrases_a_step",
             "locality_a_step",
             "least_steps",
         )
@@ -150,6 +149,7 @@ PRESETS = {
         epochs=20,
         batch_size=32,
         least_steps=0,
+        alternate=False,
         w_loc=1.0,
         scope="entity",
         locality_a_step=2,

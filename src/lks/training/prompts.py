@@ -2,7 +2,8 @@
 
 An edit's relation template is its prompt with the subject cut out. Where an edit brings no
 paraphrases (or no locality prompts) of its own, other edits of the same template lend theirs, with
-this edit's subject put in. A text that stands anywhere as a held-out prompt is never used.
+this edit's subject put in; if these are few, edits that have the template among their paraphrases
+lend their prompts. A text that stands anywhere as a held-out prompt is never used.
 """
 
 from __future__ import annotations
@@ -59,14 +60,17 @@ def training_prompts(
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
     held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
     asked = {same_text(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
-    paraphrase_forms = _templates(lenders, lambda e: (*e.paraphrases, *e.generality))
-    locality_forms = _templates(lenders, lambda e: (probe.prompt for probe in e.locality))
-
+    paraphrase_forms = _templates(lenders, lambda e: [(e.prompt, text) for text in _wordings(e)])
+    reversed_forms = _templates(lenders, lambda e: [(text, e.prompt) for text in _wordings(e)])
+    locality_forms = _templates(lenders, lambda e: [(e.prompt, p.prompt) for p in e.locality])
     taken = held_out | asked
 
-    def lent(edit: Edit, forms: dict[str, list[str]]) -> tuple[str, ...]:
-        candidates = list(forms[relation_template(edit)])
-        random.Random(f"{seed} {edit.id}").shuffle(candidates)
+    def lent(edit: Edit, *sources: dict[str, list[str]]) -> tuple[str, ...]:
+        relation, candidates = relation_template(edit), []
+        for forms in sources:
+            more = list(forms[relation])
+            random.Random(f"{seed} {edit.id}").shuffle(more)
+            candidates += more
         made: dict[str, str] = {}
         for form in candidates:
             text = form.replace(SLOT, edit.subject)
@@ -78,7 +82,7 @@ def training_prompts(
 
     prompts = [
         TrainingPrompts(
-            edit.paraphrases or lent(edit, paraphrase_forms),
+            edit.paraphrases or lent(edit, paraphrase_forms, reversed_forms),
             edit.training_locality or lent(edit, locality_forms),
         )
         for edit in edits
@@ -105,14 +109,21 @@ def relation_template(edit: Edit) -> str:
     return same_text(template(edit.prompt, edit.subject))
 
 
+def _wordings(edit: Edit) -> tuple[str, ...]:
+    return (*edit.paraphrases, *edit.generality)
+
+
 def _templates(
-    edits: Iterable[Edit], texts: Callable[[Edit], Iterable[str]]
+    edits: Iterable[Edit], pairs: Callable[[Edit], Iterable[tuple[str, str]]]
 ) -> dict[str, list[str]]:
-    """Templates that the edits of each relation bring, each once, in a fixed order."""
+    """From pairs of texts of an edit, (asked, lent): by the first's template those of the second.
+
+    Each stands once, in a fixed order.
+    """
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for edit in edits:
-        for text in texts(edit):
-            form = template(text, edit.subject)
+        for asked, lent in pairs(edit):
+            form = template(lent, edit.subject)
             if SLOT in form:
-                found[relation_template(edit)][form] = None
+                found[same_text(template(asked, edit.subject))][form] = None
     return defaultdict(list, {relation: list(forms) for relation, forms in found.items()})

@@ -168,16 +168,15 @@ class _Loop:
         return Epoch(done + 1, config.epochs, **means)
 
     def _choose(self, edit: int, turn: int) -> list[Example]:
-        """The texts of one edit for one step; its wordings and styles take turns."""
-        own, config = self.examples[edit], self.config
+        """The texts of one edit for one step; wordings and styles take turns, and kinds may."""
+        own, count = self.examples[edit], self.config.locality_a_step
         turn += edit
-        wanted = (
-            (own.reliability, 1),
-            (own.generality, config.paraphrases_a_step),
-            (own.locality, config.locality_a_step),
-        )
+        kinds = [(own.reliability, 1), (own.generality, 1), (own.locality, count)]
+        kinds = [(examples, count) for examples, count in kinds if examples]
+        if self.config.alternate:
+            kinds, turn = [kinds[turn % len(kinds)]], turn // len(kinds)
         chosen = []
-        for examples, count in wanted:
+        for examples, count in kinds:
             styled = [e for e in examples if e.chat == (turn % CHAT_EVERY == CHAT_EVERY - 1)]
             variants = styled or examples
             n = len(variants)
