@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from test_cli import one_line, run
 
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet
+from lks.edits import Edit, EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel, train_pack
@@ -74,6 +75,17 @@ def test_what_is_saved_comes_back(trained: tuple[Backbone, Pack], tmp_path: Path
     (tmp_path / "p" / "gate.safetensors").unlink()
     with pytest.raises(PackDamaged, match=r"gate\.safetensors is missing"):
         Pack.load(tmp_path / "p")
+
+
+def test_edits_that_contradict_each_other_are_told(model: ScalpelModel) -> None:
+    again = Edit("ada-again", "Ada Lovelace", "Ada Lovelace was truly born in", "Rome")
+    with pytest.warns(EditWarning, match=r"ada-again: Rome\) asks for ada-born \(Oslo\) too"):
+        model.add([again], refine=False)
+    same = Edit("ada-same", "Ada Lovelace", "Ada Lovelace was born in", "Rome ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EditWarning)
+        model.remove(["ada-born"])
+        model.add([same], refine=False)
 
 
 def test_added_edits_fire_and_go_away_again(

@@ -301,6 +301,17 @@ def test_checkpoints_of_other_settings_are_refused(
         train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
 
 
+def test_progress_is_told(backbone: Backbone, edits: EditSet) -> None:
+    told: list[tuple[str, int, int]] = []
+    config = replace(QUICK, epochs=2, chat=False)
+    train_pack(backbone, edits, config, on_progress=lambda *step: told.append(step))
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["reading", "training"]
+    for stage in ("reading", "training"):
+        done = [d for s, d, _ in told if s == stage]
+        assert done == sorted(done)
+        assert done[-1] == next(of for s, _, of in told if s == stage) > 0
+
+
 def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
     pack = train_pack(backbone, edits, replace(QUICK, patience=2, target_loss=100.0))
     assert pack.training["epochs"] == 2

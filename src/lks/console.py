@@ -8,11 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from lks.evaluation.report import number, table_rows
+
+LONG = 2000  # texts: reading so many takes a minute
 
 
 def say(text: str, quiet: bool) -> None:
@@ -22,32 +31,48 @@ def say(text: str, quiet: bool) -> None:
 
 
 @contextmanager
-def training_progress(epochs: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """Shows the three losses after each epoch: a bar in a terminal, lines elsewhere.
+def training_progress(
+    epochs: int, quiet: bool
+) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Any], None]]]:
+    """Shows how far reading and training are, and the three losses: a bar or, elsewhere, lines.
 
-    Gives the function to call after each epoch.
+    Gives the functions to call as it goes on (stage, done, of) and after each epoch.
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("training"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[losses]}"),
         TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
     )
     bar = not quiet and console.is_terminal
     with Progress(*columns, console=console, disable=not bar) as progress:
-        task = progress.add_task("training", total=epochs, losses="reading the texts ...")
+        task = progress.add_task("reading", total=None, losses="")
+        stage_now, told = "reading", 0
+
+        def on_progress(stage: str, done: int, of: int) -> None:
+            nonlocal stage_now, told
+            if stage != stage_now:
+                stage_now, told = stage, 0
+                progress.reset(task, description=stage)
+            progress.update(task, completed=done, total=of)
+            tenths = 10 * done // of
+            if tenths > told and of >= LONG and stage != "training":
+                told = tenths
+                say(f"{stage}: {done} of {of} texts", quiet or bar)
 
         def on_epoch(epoch: Any) -> None:
             losses = (
                 f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}  "
                 f"locality {epoch.locality:.3f}"
             )
-            progress.update(task, completed=epoch.number, losses=losses)
+            progress.update(task, losses=losses)
             say(f"epoch {epoch.number} of {epochs}: {losses}", quiet or bar)
 
-        yield on_epoch
+        yield on_progress, on_epoch
 
 
 def print_answer(answer: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ a stem is read once, and its keys and values are shared by all texts that begin 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -47,8 +47,13 @@ class _Stem:
 
 
 @torch.no_grad()
-def read(split: SplitModel, rows: Sequence[Row], store: TensorStore | None = None) -> list[Suffix]:
-    """Suffixes of texts, in their order."""
+def read(
+    split: SplitModel,
+    rows: Sequence[Row],
+    store: TensorStore | None = None,
+    on_read: Callable[[int], None] = lambda done: None,
+) -> list[Suffix]:
+    """Suffixes of texts, in their order; `on_read` is told how many are done."""
     store = store or TensorStore()
     found: dict[int, Suffix] = {}
     for stems in _by_stem(split, rows, store):
@@ -57,6 +62,7 @@ def read(split: SplitModel, rows: Sequence[Row], store: TensorStore | None = Non
             chosen = [rows[i] for i in batch]
             made = _read_batch(split, chosen, [stems[i] for i in batch], store)
             found.update(zip(batch, made, strict=True))
+            on_read(len(found))
     return [found[i] for i in range(len(rows))]
 
 

@@ -8,6 +8,7 @@ with Scalpel(pack).apply(backbone) as model:
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from lks import decoding
 from lks import rescan as rescanning
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
-from lks.edits import Edit, EditSet
+from lks.edits import Edit, EditSet, EditWarning
 from lks.embedder import Embedder
 from lks.errors import EditFileError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
@@ -29,9 +30,10 @@ from lks.pack import Pack
 from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
 from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
+from lks.scope.clashes import contradictions
 from lks.scope.relation import Learnt, References
 from lks.training.config import TrainingConfig
-from lks.training.examples import KINDS, EditExamples, build_examples, features
+from lks.training.examples import KINDS, EditExamples, OnProgress, build_examples, features
 from lks.training.gate import learn
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
 from lks.training.team import Team
@@ -39,6 +41,7 @@ from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
 ADD_EPOCHS = 20
+TOLD = 5  # contradictions that a warning names
 GATE_WORDINGS = 8  # lent to each edit for the gate
 # A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
 ADDING = {"refine_lr": 0.3, "least_steps": 4, "batch_size": 0, "wordings": 0, "target_loss": 0.1}
@@ -56,6 +59,7 @@ def train_pack(
     resume: bool = False,
     on_prompts: Callable[[PromptReport], None] = lambda report: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: OnProgress = lambda stage, done, of: None,
 ) -> Pack:
     """Train a pack for `edits`.
 
@@ -70,15 +74,19 @@ def train_pack(
     """
     config = (config or TrainingConfig()).for_edits(len(edits))
     backbone.layer(config.resolve_layer(backbone.n_layers))
-    check_edits_fire(edits, Scope(edits))
+    names, embedder = Scope(edits), Embedder(config.embedder)
+    check_edits_fire(edits, names)
     started = time.monotonic()
     prompts, report = training_prompts(edits, pool, most=config.wordings, seed=config.seed)
     on_prompts(report)
     main = team is None or team.main
-    gate = _learn_gate(Embedder(config.embedder), edits, pool, config) if main else None
+    gate = _learn_gate(embedder, edits, pool, config) if main else None
+    if gate is not None:
+        scope = names.with_gate(RelationGate.of(gate, embedder, edits))
+        _tell_contradictions(edits, edits, scope)
     trained = train(
         backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
-        resume=resume, on_epoch=on_epoch,
+        resume=resume, on_epoch=on_epoch, on_progress=on_progress,
     )  # fmt: skip
     with torch.no_grad():
         blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
@@ -125,6 +133,18 @@ def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     ]
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
+
+
+def _tell_contradictions(new: Sequence[Edit], known: Iterable[Edit], scope: Scope) -> None:
+    found = contradictions(new, known, scope)
+    if found:
+        named = "; ".join(found[:TOLD])
+        more = f"; and {len(found) - TOLD} pairs more" if len(found) > TOLD else ""
+        warnings.warn(
+            f"edits that contradict each other: {named}{more}; the nearer wording decides",
+            EditWarning,
+            stacklevel=3,
+        )
 
 
 class Scalpel:
@@ -259,6 +279,7 @@ class ScalpelModel:
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._gate = gate
         self._scope = self._gated(names)
+        _tell_contradictions(list(new), self._edits.values(), self._scope)
 
     def _adding(self, epochs: int) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""

@@ -65,7 +65,7 @@ def add_to(
     """Add edits to a loaded pack and to its folder; what `lks add --json` prints."""
     started = time.monotonic()
     try:
-        with training_progress(epochs or scalpel.ADD_EPOCHS, quiet or not refine) as on_epoch:
+        with training_progress(epochs or scalpel.ADD_EPOCHS, quiet or not refine) as (_, on_epoch):
             model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
@@ -96,10 +96,11 @@ def trained(
         say(str(made), quiet or made.all_own)
 
     try:
-        with training_progress(config.epochs, quiet) as on_epoch:
+        with training_progress(config.epochs, quiet) as (on_progress, on_epoch):
             pack = scalpel.train_pack(
-                backbone, edits, config, on_prompts=report, on_epoch=on_epoch, **options
-            )
+                backbone, edits, config, on_prompts=report, on_epoch=on_epoch,
+                on_progress=on_progress, **options,
+            )  # fmt: skip
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"training was interrupted; {advice}") from None
     pack.training["peak_memory_bytes"] = peak_memory()

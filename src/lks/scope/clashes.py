@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
-from lks.edits import Edit
+from lks.edits import Edit, same_text
 from lks.scope.aliases import AliasDictionary, more_names
 from lks.scope.fuzzy import letters, search_key
 from lks.scope.misspelling import Misspelling, allowed
 from lks.scope.names import NameTable
 from lks.scope.normalise import normalise
 from lks.scope.pieces import LARGEST, PieceIndex
+from lks.scope.relation import NEARER
+from lks.scope.scope import Scope, ids
 from lks.scope.vocabulary import CommonWords
 
 
@@ -28,6 +30,30 @@ def clashes(edits: Iterable[Edit], aliases: AliasDictionary | None = None) -> li
     subjects = {edit.id: edit.subject for edit in edits}
     lines = {*_shared(table, subjects), *_misspelt(table, common)}
     return sorted(lines)
+
+
+def contradictions(edits: Sequence[Edit], known: Iterable[Edit], scope: Scope) -> list[str]:
+    """One line for each pair of edits of one entity that answer one question differently.
+
+    They do if the prompt of one of `edits` reaches the threshold of another one too, and their
+    targets differ. Without a relation gate nothing is found.
+
+    Args:
+        known: all edits of `scope`.
+    """
+    by_id = {edit.id: edit for edit in known}
+    named = scope.with_gate(None).fired([edit.prompt for edit in edits])
+    asked = [e for e, found in zip(edits, named, strict=True) if len(ids(found)) > 1]
+    lines: dict[frozenset[str], str] = {}
+    for edit, found in zip(asked, scope.examine([e.prompt for e in asked]), strict=True):
+        for verdict in (verdict for finding in found for verdict in finding.verdicts):
+            other = by_id[verdict.edit_id]
+            if verdict.why == NEARER and same_text(edit.target) != same_text(other.target):
+                lines[frozenset((edit.id, other.id))] = (
+                    f'"{edit.prompt}" ({edit.id}: {edit.target.strip()}) asks for {other.id} '
+                    f"({other.target.strip()}) too"
+                )
+    return list(lines.values())
 
 
 def _shared(table: NameTable, subjects: dict[str, str]) -> Iterator[str]:

@@ -26,6 +26,8 @@ Array = NDArray[np.float32]
 # Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
 THRESHOLD, OPEN_THRESHOLD = 0.58, 0.85
 
+NEARER = "another edit of the entity is nearer"  # it reached its threshold too
+
 OPEN_ENDED = (
     "it",
     "Tell me about it.",
@@ -238,7 +240,7 @@ class RelationGate:
                 if vetoed[i, at]:
                     why = "nearer to a negative"
                 elif reached[i, at]:
-                    why = "another edit of the entity is nearer"
+                    why = NEARER
                 found = (scores[i, at], False, why)
             score, fired, why = found
             verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +20,7 @@ from lks.training.prompts import TrainingPrompts
 from lks.training.team import Team
 
 KINDS = ("reliability", "generality", "locality")
+OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
 
 
 @dataclass
@@ -70,6 +71,7 @@ def build_examples(
     known: Sequence[Edit] = (),
     store: TensorStore | None = None,
     team: Team | None = None,
+    on_progress: OnProgress = lambda stage, done, of: None,
 ) -> tuple[list[EditExamples], int]:
     """Examples of every edit, and how many texts were left out because no edit fires in them.
 
@@ -95,11 +97,16 @@ def build_examples(
             else:
                 kept.append(text)
                 rows.append(row)
-        suffixes = read(split, [row.row for row in rows], store)
+        told = _counter(on_progress, "reading chats" if style else "reading", len(rows))
+        suffixes = read(split, [row.row for row in rows], store, told)
         for text, row, suffix in zip(kept, rows, suffixes, strict=True):
             own = getattr(examples[text.edit], text.kind)
             own.append(_example(text, row, suffix, index, split.device))
     return examples, dropped
+
+
+def _counter(on_progress: OnProgress, stage: str, of: int) -> Callable[[int], None]:
+    return lambda done: on_progress(stage, done, of)
 
 
 def features(examples: Sequence[EditExamples]) -> Tensor:

@@ -18,7 +18,14 @@ from lks.store import TensorStore, texts_budget
 from lks.suffix import SplitModel, collate, grouped
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
-from lks.training.examples import KINDS, EditExamples, Example, build_examples, features
+from lks.training.examples import (
+    KINDS,
+    EditExamples,
+    Example,
+    OnProgress,
+    build_examples,
+    features,
+)
 from lks.training.prompts import TrainingPrompts
 from lks.training.team import Team
 
@@ -57,6 +64,7 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: OnProgress = lambda stage, done, of: None,
 ) -> Trained:
     """Train blocks for `edits`, the backbone frozen.
 
@@ -73,7 +81,7 @@ def train(
         prompts = [replace(own, locality=()) for own in prompts]
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens,
-        alone=config.scope == "relation", store=store, team=team,
+        alone=config.scope == "relation", store=store, team=team, on_progress=on_progress,
     )  # fmt: skip
     read, at_mentions = _states(examples, team)
     torch.manual_seed(config.seed)
@@ -81,7 +89,7 @@ def train(
         read, kind=config.hypernetwork, form=config.form, scale=state_size(at_mentions),
         refine=config.refine,
     ).to(backbone.device)  # fmt: skip
-    loop = _Loop(split, blocks, examples, config, store, team)
+    loop = _Loop(split, blocks, examples, config, store, team, on_progress)
     trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
         trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
@@ -123,9 +131,10 @@ class _Loop:
         config: TrainingConfig,
         store: TensorStore,
         team: Team,
+        on_progress: OnProgress = lambda stage, done, of: None,
     ) -> None:
         self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
-        self.store, self.team = store, team
+        self.store, self.team, self.on_progress = store, team, on_progress
         self.optimizers: list[torch.optim.Optimizer] = []
         if blocks.hypernetwork is not None:
             dense = blocks.hypernetwork.parameters()
@@ -163,6 +172,8 @@ class _Loop:
                 optimizer.param_groups[0]["lr"] = rate * left
             chosen = [self._choose(*turn) for turn in order[start : start + config.batch_size]]
             self._step([example for row in chosen for example in row], totals)
+            begun = done * len(steps)
+            self.on_progress("training", begun + step + 1, config.epochs * len(steps))
         sums = self.team.summed(torch.tensor([[sum(v), len(v)] for v in totals.values()]))
         means = {k: float(s / n) if n else 0.0 for k, (s, n) in zip(totals, sums, strict=True)}
         return Epoch(done + 1, config.epochs, **means)
