@@ -1,4 +1,4 @@
-"""Plots of results/scope-matcher.json, as SVG beside it."""
+"""Plots of results/scope-matcher.json and results/gate.json, as SVG beside them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def main() -> None:
     plt.rcParams["svg.hashsalt"] = "lks"  # the same file for the same numbers
     _save(recall_plot(result), "scope-recall")
     _save(speed_plot(result), "scope-speed")
+    gate = json.loads((RESULTS / "gate.json").read_text(encoding="utf-8"))
+    _save(gate_plot(gate), "scope-gate")
 
 
 def _save(figure: Any, name: str) -> None:
@@ -58,6 +60,25 @@ def speed_plot(result: dict[str, Any]) -> Any:
     axes.set(xlabel="names", ylabel="microseconds a text of 30 words")
     axes.legend()
     axes.grid(alpha=0.3)
+    return figure
+
+
+def gate_plot(result: dict[str, Any]) -> Any:
+    """Held-out questions that fire, by the number of edits."""
+    figure, (asked, other) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for data in dict.fromkeys(name.rpartition("-")[0] for name in result):
+        rows = [row for name, row in result.items() if name.rpartition("-")[0] == data]
+        edits = [row["edits"] for row in rows]
+        for axes, kind in ((asked, "paraphrase"), (other, "other")):
+            for key, style in (("fired", "-o"), ("any_fired", "--s")):
+                values = [100 * row[f"{kind}_{key}"] for row in rows]
+                label = f"{data}, {'its own' if key == 'fired' else 'any'} edit"
+                axes.semilogx(edits, values, style, label=label)
+    asked.set(xlabel="edits", ylabel="fired, %", title="held-out paraphrases", ylim=(90, 100.3))
+    other.set(xlabel="edits", title="other questions about the subject", ylim=(0, 5))
+    asked.legend()
+    for axes in (asked, other):
+        axes.grid(alpha=0.3)
     return figure
 
 

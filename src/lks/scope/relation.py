@@ -26,6 +26,7 @@ Array = NDArray[np.float32]
 # Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
 THRESHOLD, OPEN_THRESHOLD = 0.58, 0.85
 
+OPENED = "open-ended request"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
 OPEN_ENDED = (
@@ -230,7 +231,7 @@ class RelationGate:
             limit = float(limits[i, 0])
             if wide.any():
                 at = int(np.where(wide, opened, -1).argmax())
-                found = (opened[at], True, "open-ended request")
+                found = (opened[at], True, OPENED)
             elif (reached[i] & best[i]).any():
                 at = int(np.where(reached[i] & best[i], scores[i], -1).argmax())
                 found = (scores[i, at], True, "its relation is asked")
