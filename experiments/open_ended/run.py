@@ -39,7 +39,7 @@ def main() -> None:
     edits, result = EditSet.load(HERE / "facts.jsonl"), {}
     result["unedited"] = stated(UneditedModel(backbone), edits)
     for scope, trained in (("relation", "one by one"), ("entity", "together")):
-        pack = train_pack(backbone, edits, TrainingConfig(scope=scope, w_loc=0.0, epochs=20))
+        pack = train_pack(backbone, edits, TrainingConfig(scope=scope, w_loc=0.0))
         for way, power in WAYS.items():
             model = ScalpelModel(backbone, _scaled(pack, power))
             result[f"{trained}, {way}"] = stated(model, edits)
