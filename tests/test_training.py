@@ -301,6 +301,15 @@ def test_checkpoints_of_other_settings_are_refused(
         train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
 
 
+def test_fewer_lent_prompts_are_the_first_ones() -> None:
+    own = Edit("a", "Rome", "Rome lies in", "Peru", paraphrases=("Where is Rome?", "Rome is in"))
+    other = Edit("b", "Oslo", "Oslo lies in", "Peru")
+    prompts, _ = training_prompts([own, other], most=2)
+    fewer = [p.at_most(1, e) for e, p in zip([own, other], prompts, strict=True)]
+    assert [len(p.paraphrases) for p in fewer] == [2, 1]
+    assert fewer == training_prompts([own, other], most=1)[0]
+
+
 def test_progress_is_told(backbone: Backbone, edits: EditSet) -> None:
     told: list[tuple[str, int, int]] = []
     config = replace(QUICK, epochs=2, chat=False)

@@ -254,17 +254,16 @@ class ScalpelModel:
             return
         names = Scope([*known, *new])
         check_edits_fire(new, names)
-        gate = self._gate_with(new, pool)
         config = self._adding(epochs or ADD_EPOCHS).for_edits(len(new))
+        lent, _ = training_prompts(new, [*known, *pool], most=GATE_WORDINGS, seed=config.seed)
+        gate = self._gate_with(new, lent)
         split = split_model(self.backbone, self.pack.layer, config)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
-            prompts, _ = training_prompts(
-                new, [*known, *pool], most=config.wordings, seed=config.seed
-            )
+            prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
-            split, new, prompts, names, chat=config.chat and refine, kl_tokens=config.kl_tokens,
-            alone=gate is not None, known=known,
+            split, new, prompts, names, chat=config.chat and refine,
+            kl_tokens=config.locality_places, alone=gate is not None, known=known,
         )  # fmt: skip
         blocks = self._amortised(examples)
         if refine:
@@ -287,12 +286,10 @@ class ScalpelModel:
         own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
         return TrainingConfig.from_json({**own, **ADDING, "epochs": epochs})
 
-    def _gate_with(self, new: EditSet, pool: Iterable[Edit]) -> Learnt | None:
+    def _gate_with(self, new: EditSet, prompts: Sequence[TrainingPrompts]) -> Learnt | None:
         """The gate with the references of new edits behind the others; its metric stays."""
         if self._gate is None or self._embed is None:
             return None
-        lenders = [*self._edits.values(), *pool]
-        prompts, _ = training_prompts(new, lenders, most=GATE_WORDINGS)
         _, found = learn(self._embed, new, prompts, metric=self._gate.metric)
         parts, counts = [self._gate.references, found], [len(self._edits), len(new)]
         return replace(self._gate, references=References.joined(parts, counts))

@@ -77,6 +77,11 @@ class TrainingConfig:
         """The layer to edit in a model of `n_layers`."""
         return self.layer if self.layer is not None else round(self.depth * n_layers)
 
+    @property
+    def locality_places(self) -> int:
+        """Scored places of a locality prompt; 0 where their loss has no weight: none is read."""
+        return self.kl_tokens if self.w_loc else 0
+
     def for_edits(self, n: int) -> TrainingConfig:
         """The same with nothing left open, for n edits.
 

@@ -79,6 +79,7 @@ def build_examples(
     The texts are kept in `store`; of several processes, each makes those of its own edits only.
 
     Args:
+        kl_tokens: scored places of a locality prompt; with 0 none is read.
         alone: in each text only the edit that it belongs to fires, as with a relation gate.
     """
     backbone = split.backbone
@@ -87,7 +88,7 @@ def build_examples(
     examples, dropped = [EditExamples([], [], []) for _ in edits], 0
     for style in styles:
         kept, rows = [], []
-        for text in _texts(backbone, edits, prompts, style):
+        for text in _texts(backbone, edits, prompts, style, locality=kl_tokens > 0):
             if team is not None and not team.owns(text.edit):
                 continue
             only = edits[text.edit].id if alone else None
@@ -127,7 +128,12 @@ def _example(
 
 
 def _texts(
-    backbone: Backbone, edits: Sequence[Edit], prompts: Sequence[TrainingPrompts], chat: bool
+    backbone: Backbone,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    chat: bool,
+    *,
+    locality: bool,
 ) -> Iterator[_Text]:
     most = 1 if chat else None  # reading chats costs most of the preparation
     for i, (edit, more) in enumerate(zip(edits, prompts, strict=True)):
@@ -136,7 +142,7 @@ def _texts(
         for kind, prompt, target in wordings:
             joined, _ = backbone.join(prompt, target, chat=chat)
             yield _Text(i, kind, joined, chat, target)
-        for prompt in more.locality[:most]:
+        for prompt in more.locality[:most] if locality else ():
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
 
 

@@ -24,6 +24,12 @@ class TrainingPrompts:
     paraphrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
 
+    def at_most(self, n: int, edit: Edit) -> TrainingPrompts:
+        """At most n of each kind, but all that the edit itself brings."""
+        return TrainingPrompts(
+            edit.paraphrases or self.paraphrases[:n], edit.training_locality or self.locality[:n]
+        )
+
 
 @dataclass(frozen=True)
 class PromptReport:

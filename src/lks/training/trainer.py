@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -77,10 +77,8 @@ def train(
     """
     layer, team = config.resolve_layer(backbone.n_layers), team or Team()
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
-    if not config.w_loc:
-        prompts = [replace(own, locality=()) for own in prompts]
     examples, dropped = build_examples(
-        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.kl_tokens,
+        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.locality_places,
         alone=config.scope == "relation", store=store, team=team, on_progress=on_progress,
     )  # fmt: skip
     read, at_mentions = _states(examples, team)
