@@ -182,7 +182,7 @@ class _Loop:
         turn += edit
         kinds = [(own.reliability, 1), (own.generality, 1), (own.locality, count)]
         kinds = [(examples, count) for examples, count in kinds if examples]
-        if self.config.alternate:
+        if self.config.alternate and kinds:  # an edit of another process has no texts here
             kinds, turn = [kinds[turn % len(kinds)]], turn // len(kinds)
         chosen = []
         for examples, count in kinds:
