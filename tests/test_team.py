@@ -59,9 +59,9 @@ def test_two_processes_have_the_losses_and_blocks_of_one(model_folder: Path) -> 
     assert silent == ""
     one, two = json.loads(alone.communicate()[0]), json.loads(together.splitlines()[-1])
     assert one["dropped"] == two["dropped"]
-    for key in ("losses", "blocks"):
+    for key, rel in (("losses", 0.0), ("blocks", 1e-4)):  # blocks have entries of 26
         for ours, theirs in zip(one[key], two[key], strict=True):
-            assert theirs == pytest.approx(ours, abs=1e-4)
+            assert theirs == pytest.approx(ours, abs=1e-4, rel=rel)
 
 
 def test_several_processes_without_accelerate_are_told_so(
