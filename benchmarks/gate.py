@@ -52,7 +52,7 @@ def main() -> None:
             if name not in done:
                 result, scope = _gate(embed, rows, size)
                 if options.ability and size == max(options.sizes):
-                    result["ability"] = _ability(rows[:size], scope, options.ability)
+                    result["ability"] = _ability(scope, options.ability)
                 done[name] = {**environment(), **result}
                 options.out.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
             print(name, {k: v for k, v in done[name].items() if isinstance(v, float)}, flush=True)
@@ -89,7 +89,7 @@ def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Sc
         ]
         result[f"{kind}_wrong"] = wrong[:EXAMPLES]
     texts = [text for _, text in asked["paraphrase"][:TIMED]]
-    result |= _cost("matcher", Scope(edits), texts) | _cost("scope", scope, texts)
+    result |= _cost("matcher", scope.with_gate(None), texts) | _cost("scope", scope, texts)
     return result, scope
 
 
@@ -106,9 +106,9 @@ def _cost(name: str, scope: Scope, texts: Sequence[str]) -> dict[str, float]:
             f"{name}_ms_p99": round(times[99 * len(times) // 100], 3)}  # fmt: skip
 
 
-def _ability(edits: EditSet, scope: Scope, folder: Path) -> dict[str, Any]:
+def _ability(scope: Scope, folder: Path) -> dict[str, Any]:
     """Texts of each file that fire, of 1,000."""
-    names, result = Scope(edits), {}
+    names, result = scope.with_gate(None), {}
     for file in sorted(folder.glob("*.jsonl")):
         texts = _texts(file)
         named = [bool(found) for found in names.fired(texts)]

@@ -26,7 +26,7 @@ from lks.training.team import Team
 torch.set_num_threads(1)
 backbone = Backbone.load(sys.argv[1], device="cpu", dtype="float32")
 config = TrainingConfig(
-    layer=1, epochs=4, batch_size=3, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0,
+    layer=1, epochs=4, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32", patience=0,
     scope="entity",
 )
 losses = []
@@ -59,9 +59,9 @@ def test_two_processes_have_the_losses_and_blocks_of_one(model_folder: Path) -> 
     assert silent == ""
     one, two = json.loads(alone.communicate()[0]), json.loads(together.splitlines()[-1])
     assert one["dropped"] == two["dropped"]
-    for key, rel in (("losses", 0.0), ("blocks", 1e-4)):  # blocks have entries of 26
+    for key in ("losses", "blocks"):
         for ours, theirs in zip(one[key], two[key], strict=True):
-            assert theirs == pytest.approx(ours, abs=1e-4, rel=rel)
+            assert theirs == pytest.approx(ours, abs=1e-4)
 
 
 def test_several_processes_without_accelerate_are_told_so(

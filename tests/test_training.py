@@ -199,7 +199,8 @@ def test_without_a_template_there_is_one_style(edits: EditSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("llama", "linear"), ("llama", "mlp"), ("gemma3", "mlp"), ("gpt2", "mlp")]
+    ("name", "kind"),
+    [(name, kind) for name in ("llama", "gemma3", "gpt2") for kind in ("linear", "mlp")],
 )
 def test_training_makes_the_targets_likelier(name: str, kind: str, edits: EditSet) -> None:
     """A random model can be taught little, but its targets gain, plain and in a chat."""

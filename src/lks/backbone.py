@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-from transformers.utils import logging as transformers_logging
 
 from lks import models
 from lks.errors import InputError, LayerError, ModelError
@@ -113,17 +112,13 @@ class Backbone:
         source = _resolve(name, say)
         chosen = _device(device)
         kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
-        shown = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=kind).to(chosen)
+            with models.no_bars():
+                tokenizer = AutoTokenizer.from_pretrained(source)
+                model = AutoModelForCausalLM.from_pretrained(source, dtype=kind).to(chosen)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
-        finally:
-            if shown:
-                transformers_logging.enable_progress_bar()
         return cls(model, tokenizer, name, layers_path)
 
     # --- what it is -------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,13 +38,12 @@ Derived = Annotated[
 ]
 ALL_ROLES = "system,user,assistant"
 Roles = Annotated[str, typer.Option(help="Whose messages are looked through for edited entities.")]
-NAMED_CLASHES = 5
 DEFAULT_MODEL = "smollm2-135m"
 
 
 def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: bool) -> Any:
     """An EditSet with further names; names that get in each other's way are told."""
-    from lks.edits import EditSet, EditWarning
+    from lks.edits import EditSet, warn_of_pairs
     from lks.scope.aliases import AliasDictionary, with_aliases
     from lks.scope.clashes import clashes
 
@@ -53,11 +51,7 @@ def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: boo
     if aliases is not None or derived:
         known = AliasDictionary.load(aliases) if aliases is not None else None
         edits = EditSet(with_aliases(edits, known, derived=derived))
-    found = clashes(edits)
-    if found:
-        more = f" and {len(found) - NAMED_CLASHES} more" if len(found) > NAMED_CLASHES else ""
-        named = "; ".join(found[:NAMED_CLASHES])
-        warnings.warn(f"names in each other's way: {named}{more}", EditWarning, stacklevel=2)
+    warn_of_pairs("names in each other's way", clashes(edits))
     return edits
 
 

@@ -65,10 +65,9 @@ def training_progress(
                 say(f"{stage}: {done} of {of} texts", quiet or bar)
 
         def on_epoch(epoch: Any) -> None:
-            losses = (
-                f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}  "
-                f"locality {epoch.locality:.3f}"
-            )
+            losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
+            if epoch.locality:  # 0 where no locality prompts are read
+                losses += f"  locality {epoch.locality:.3f}"
             progress.update(task, losses=losses)
             say(f"epoch {epoch.number} of {epochs}: {losses}", quiet or bar)
 

@@ -16,7 +16,7 @@ from typing import Any
 from lks.errors import EditFileError
 
 SLOT = "{}"  # stands for the subject in a prompt
-NAMED = 5  # contradictions that a warning names; the others are counted
+NAMED = 5  # pairs that a warning names; the others are counted
 
 
 class EditWarning(UserWarning):
@@ -238,6 +238,14 @@ def _content_id(*parts: str) -> str:
     return "e-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]
 
 
+def warn_of_pairs(problem: str, pairs: Sequence[str], outcome: str = "") -> None:
+    """One `EditWarning` to the caller's caller that names the first pairs; none without pairs."""
+    if pairs:
+        more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
+        named = "; ".join(pairs[:NAMED])
+        warnings.warn(f"{problem}: {named}{more}{outcome}", EditWarning, stacklevel=3)
+
+
 class EditSet(Sequence[Edit]):
     """An ordered set of edits with unique ids.
 
@@ -266,14 +274,7 @@ class EditSet(Sequence[Edit]):
             by_question[question] = edit
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
-        if conflicts:
-            named = ", ".join(conflicts[:NAMED])
-            more = f" and {len(conflicts) - NAMED} pairs more" if len(conflicts) > NAMED else ""
-            warnings.warn(
-                f"edits that give one prompt two targets: {named}{more}; the last one wins",
-                EditWarning,
-                stacklevel=2,
-            )
+        warn_of_pairs("edits that give one prompt two targets", conflicts, "; the last one wins")
         self._edits = list(by_question.values())
         self._by_id = {edit.id: edit for edit in self._edits}
 

@@ -81,7 +81,8 @@ class Embedder:
                 "or the hub id of a sentence-transformers model (owner/name)"
             )
         try:
-            return SentenceTransformer(name, device=self._device)
+            with models.no_bars():
+                return SentenceTransformer(name, device=self._device)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error

@@ -8,7 +8,6 @@ with Scalpel(pack).apply(backbone) as model:
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -22,7 +21,7 @@ from lks import decoding
 from lks import rescan as rescanning
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
-from lks.edits import Edit, EditSet, EditWarning
+from lks.edits import Edit, EditSet, warn_of_pairs
 from lks.embedder import Embedder
 from lks.errors import EditFileError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
@@ -41,8 +40,8 @@ from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
 ADD_EPOCHS = 20
-TOLD = 5  # contradictions that a warning names
 GATE_WORDINGS = 8  # lent to each edit for the gate
+CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
 # A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
 ADDING = {"refine_lr": 0.3, "least_steps": 4, "batch_size": 0, "wordings": 0, "target_loss": 0.1}
 
@@ -77,13 +76,15 @@ def train_pack(
     names, embedder = Scope(edits), Embedder(config.embedder)
     check_edits_fire(edits, names)
     started = time.monotonic()
-    prompts, report = training_prompts(edits, pool, most=config.wordings, seed=config.seed)
+    most = max(config.wordings, GATE_WORDINGS)
+    lent, report = training_prompts(edits, pool, most=most, seed=config.seed)
     on_prompts(report)
     main = team is None or team.main
-    gate = _learn_gate(embedder, edits, pool, config) if main else None
+    gate = _learn_gate(embedder, edits, lent, config) if main else None
     if gate is not None:
         scope = names.with_gate(RelationGate.of(gate, embedder, edits))
-        _tell_contradictions(edits, edits, scope)
+        warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
+    prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
     trained = train(
         backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
         resume=resume, on_epoch=on_epoch, on_progress=on_progress,
@@ -113,12 +114,12 @@ def train_pack(
 
 
 def _learn_gate(
-    embedder: Embedder, edits: EditSet, pool: Iterable[Edit], config: TrainingConfig
+    embedder: Embedder, edits: EditSet, lent: Sequence[TrainingPrompts], config: TrainingConfig
 ) -> Learnt | None:
     """The relation gate of these edits, if the scope has one. Templates cost it nothing: many."""
     if config.scope == "entity":
         return None
-    prompts, _ = training_prompts(edits, pool, most=GATE_WORDINGS, seed=config.seed)
+    prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
     metric, references = learn(embedder, edits, prompts, seed=config.seed)
     return Learnt(metric, references, embedder.name, embedder.fingerprint)
 
@@ -133,18 +134,6 @@ def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     ]
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
-
-
-def _tell_contradictions(new: Sequence[Edit], known: Iterable[Edit], scope: Scope) -> None:
-    found = contradictions(new, known, scope)
-    if found:
-        named = "; ".join(found[:TOLD])
-        more = f"; and {len(found) - TOLD} pairs more" if len(found) > TOLD else ""
-        warnings.warn(
-            f"edits that contradict each other: {named}{more}; the nearer wording decides",
-            EditWarning,
-            stacklevel=3,
-        )
 
 
 class Scalpel:
@@ -278,7 +267,8 @@ class ScalpelModel:
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._gate = gate
         self._scope = self._gated(names)
-        _tell_contradictions(list(new), self._edits.values(), self._scope)
+        found = contradictions(list(new), self._edits.values(), self._scope)
+        warn_of_pairs(CONTRADICTING, found, NEARER_DECIDES)
 
     def _adding(self, epochs: int) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""

@@ -175,17 +175,17 @@ def test_lks_adds_by_training_the_new_blocks_alone() -> None:
     backbone, edits = make_backbone("llama", chat=True), make_edits()
     new = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London", aliases=("Lady A",))
     asked = [(new.prompt, new.target)]
-    losses: list[float] = []
+    gained = {}
     with Scalpel(config=CONFIG).apply(backbone, edits) as model:
         untouched = model.blocks(edits)
-        before = model.score(asked)
+        before = model.score(asked)[0].logprobs
         for refine in (False, True):
-            model.add([new], refine=refine, on_epoch=lambda e: losses.append(e.reliability))
-            assert model.score(asked) != before
+            model.add([new], refine=refine)
+            gained[refine] = sum(model.score(asked)[0].logprobs) - sum(before)
             assert torch.equal(model.blocks(edits), untouched)
             model.remove(["ada-job"])
-        assert model.score(asked) == before
-    assert sum(losses[-3:]) < sum(losses[:3])
+        assert model.score(asked)[0].logprobs == before
+    assert gained[True] > max(0.0, gained[False])
 
 
 def test_unknown_editors_are_answered_with_advice() -> None:
