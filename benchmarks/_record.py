@@ -1,7 +1,8 @@
-"""Where and with what a benchmark ran."""
+"""Where and with what a benchmark ran, and its plots."""
 
 from __future__ import annotations
 
+import io
 import platform
 import subprocess
 from importlib.metadata import version
@@ -25,3 +26,15 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {default_threads()} cores, no GPU used",
         "versions": {name: version(name) for name in packages},
     }
+
+
+def save_figure(figure: Any, name: str) -> None:
+    """A plot as SVG among the results; the same file for the same numbers."""
+    import matplotlib
+
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "lks"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    lines = (line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+    (RESULTS / f"{name}.svg").write_text("".join(lines), encoding="utf-8")
+    print(f"wrote {name}.svg")

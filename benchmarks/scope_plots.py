@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 import matplotlib
-from _record import RESULTS
+from _record import RESULTS, save_figure
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -15,19 +14,10 @@ import matplotlib.pyplot as plt
 
 def main() -> None:
     result = json.loads((RESULTS / "scope-matcher.json").read_text(encoding="utf-8"))
-    plt.rcParams["svg.hashsalt"] = "lks"  # the same file for the same numbers
-    _save(recall_plot(result), "scope-recall")
-    _save(speed_plot(result), "scope-speed")
+    save_figure(recall_plot(result), "scope-recall")
+    save_figure(speed_plot(result), "scope-speed")
     gate = json.loads((RESULTS / "gate.json").read_text(encoding="utf-8"))
-    _save(gate_plot(gate), "scope-gate")
-
-
-def _save(figure: Any, name: str) -> None:
-    drawn = io.StringIO()
-    figure.savefig(drawn, metadata={"Date": None})
-    lines = (line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
-    (RESULTS / f"{name}.svg").write_text("".join(lines), encoding="utf-8")
-    print(f"wrote {name}.svg")
+    save_figure(gate_plot(gate), "scope-gate")
 
 
 def recall_plot(result: dict[str, Any]) -> Any:
