@@ -60,7 +60,7 @@ def test_settings_that_follow_the_number_of_edits() -> None:
     open_, paper = TrainingConfig(), TrainingConfig.from_json({}, preset="paper")
     few, many = open_.for_edits(6), open_.for_edits(10_000)
     assert (few.epochs, few.batch_size, few.wordings) == (36, 6, 8)
-    assert (many.epochs, many.batch_size, many.wordings) == (5, 64, 2)
+    assert (many.epochs, many.batch_size, many.wordings) == (8, 64, 2)
     assert (few.w_loc, replace(open_, scope="entity").for_edits(6).w_loc) == (0.0, 0.3)
     assert many.for_edits(10_000) == many  # what is settled stays
     assert replace(open_, epochs=3, batch_size=7).for_edits(10_000).epochs == 3

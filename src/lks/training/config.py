@@ -45,7 +45,7 @@ class TrainingConfig:
     form: str = "residual"
     refine: bool = True
     lr: float = 1e-3
-    refine_lr: float = 3e-1
+    refine_lr: float = 6e-1
     epochs: int = 0
     batch_size: int = 0
     wordings: int = 0
@@ -90,7 +90,7 @@ class TrainingConfig:
         """
         return replace(
             self,
-            epochs=self.epochs or min(max(round(12 * (1000 / n) ** 0.45), 5), 36),
+            epochs=self.epochs or min(max(round(10 * (1000 / n) ** 0.5), 8), 36),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
