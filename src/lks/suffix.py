@@ -27,7 +27,7 @@ from lks.backbone import Backbone, view
 
 PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
 PASS_TOKENS = 512  # at most so many in one pass through the upper half
-PASS_COST = 24  # what a pass costs beside its tokens, in tokens
+PASS_COST = 64  # what a pass costs beside its tokens, in tokens
 
 
 @dataclass
