@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lks.backbone import Backbone
+from lks.decoding import Score
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError
@@ -56,14 +57,13 @@ def compare(
         "edits": [edit.id for edit in edits],
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
-    done = _done(folder, run)
+    done, base = _done(folder, run), _Remembered(backbone)
     for layer in layers:
         if layer in done:
             continue
         pack = train_pack(backbone, edits, replace(config, layer=layer), pool=pool)
-        scores = evaluate(
-            UneditedModel(backbone), ScalpelModel(backbone, pack), edits, free_running=False
-        ).summary()["teacher_forced"]
+        edited = ScalpelModel(backbone, pack)
+        scores = evaluate(base, edited, edits, free_running=False).summary()["teacher_forced"]
         done[layer] = {
             "layer": layer, **{name: scores[name] for name in SCORES},
             "seconds": pack.training["seconds"], "epochs": pack.training["epochs"],
@@ -72,6 +72,26 @@ def compare(
             stream.write(json.dumps(done[layer]) + "\n")
         on_layer(done[layer])
     return [done[layer] for layer in sorted(layers)]
+
+
+class _Remembered(UneditedModel):
+    """The unedited model, which answers the same questions at every layer: once."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self._known: dict[str, Any] = {}
+
+    def score(self, pairs: Sequence[Any], **options: Any) -> list[Score]:
+        return self._once(super().score, pairs, options)
+
+    def generate(self, prompts: Sequence[Any], **options: Any) -> list[str]:
+        return self._once(super().generate, prompts, options)
+
+    def _once(self, ask: Callable[..., Any], texts: Sequence[Any], options: dict[str, Any]) -> Any:
+        key = repr((ask.__name__, list(texts), options))
+        if key not in self._known:
+            self._known[key] = ask(texts, **options)
+        return self._known[key]
 
 
 def best(rows: Sequence[dict[str, Any]]) -> int:
