@@ -92,6 +92,9 @@ class Unedited:
 EDITORS = {
     "unedited": "lks.editor:Unedited",
     "lks": "lks.scalpel:Scalpel",
+    "inject": "lks.baselines.incontext:Inject",
+    "rag": "lks.baselines.incontext:Retrieve",
+    "ike": "lks.baselines.incontext:Demonstrate",
 }
 
 

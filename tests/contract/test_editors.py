@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 UNTRIGGERED = QUESTIONS[3:]
+UNSCOPED = ("rag", "ike")
 
 
 @dataclass
@@ -39,17 +41,20 @@ class Case:
     edits: EditSet
     editor: Editor
     empty: Callable[[], Editor]
+    scoped: bool = True  # whether it leaves other prompts alone
 
 
 _PACKS: dict[str, Pack] = {}
 
 
 @pytest.fixture(params=[(e, a) for e in EDITORS for a in ARCHITECTURES], ids="-".join)
-def case(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest, embedder_folder: Path) -> Case:
     name, architecture = request.param
     backbone, edits = make_backbone(architecture, chat=True), make_edits()
-    if name == "unedited":
-        return Case(backbone, edits, editor(name), lambda: editor(name))
+    if name != "lks":
+        settings = {"embedder": str(embedder_folder)} if name in UNSCOPED else {}
+        made = editor(name, **settings)
+        return Case(backbone, edits, made, lambda: made, scoped=name not in UNSCOPED)
     if architecture not in _PACKS:
         _PACKS[architecture] = train_pack(backbone, edits, CONFIG)
     pack = _PACKS[architecture]
@@ -121,7 +126,9 @@ def test_untriggered_prompts_are_bit_identical(case: Case) -> None:
     with editor("unedited").apply(case.backbone, []) as base:
         expected = base.score(UNTRIGGERED), base.generate(["What is it?"], max_new_tokens=6)
     with case.editor.apply(case.backbone, case.edits) as model:
-        assert model.triggered([prompt for prompt, _ in UNTRIGGERED]) == [False, False]
+        assert model.triggered([prompt for prompt, _ in UNTRIGGERED]) == 2 * [not case.scoped]
+        if not case.scoped:
+            return
         assert model.score(UNTRIGGERED) == expected[0]
         assert model.generate(["What is it?"], max_new_tokens=6) == expected[1]
 
@@ -133,7 +140,8 @@ def test_add_then_remove_is_never_added(case: Case) -> None:
         before = model.score(asked)
         model.add([extra])
         during = model.score(asked)
-        assert during[: len(QUESTIONS)] == before[: len(QUESTIONS)]
+        if case.scoped:
+            assert during[: len(QUESTIONS)] == before[: len(QUESTIONS)]
         model.remove(["extra"])
         assert model.score(asked) == before
 
@@ -180,7 +188,7 @@ def test_lks_adds_by_training_the_new_blocks_alone() -> None:
         untouched = model.blocks(edits)
         before = model.score(asked)[0].logprobs
         for refine in (False, True):
-            model.add([new], refine=refine)
+            model.add([new], refine=refine, epochs=40)
             gained[refine] = sum(model.score(asked)[0].logprobs) - sum(before)
             assert torch.equal(model.blocks(edits), untouched)
             model.remove(["ada-job"])
@@ -194,5 +202,5 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 
 
 def test_the_suite_covers_every_editor() -> None:
-    assert sorted(EDITORS) == ["lks", "unedited"]
-    assert len(EDITORS) * len(ARCHITECTURES) == 8
+    assert sorted(EDITORS) == ["ike", "inject", "lks", "rag", "unedited"]
+    assert len(EDITORS) * len(ARCHITECTURES) == 20

@@ -1,0 +1,1 @@
+"""Editors from other papers, behind the same protocol."""

@@ -1,0 +1,247 @@
+"""Editors that write facts into the prompt. Weights and hidden states stay as they are.
+
+`Inject` takes the facts of the edits that a scope fires, `Retrieve` those nearest to the prompt,
+`Demonstrate` the nearest one and other edits as examples of how to use it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lks.backbone import Backbone
+from lks.decoding import Score
+from lks.editor import UneditedModel
+from lks.edits import Edit, EditSet
+from lks.embedder import DEFAULT, Embedder
+from lks.errors import InputError
+from lks.rendering import Prompt, messages
+from lks.scope import Scope
+from lks.scope.scope import ids
+
+FACT = "New fact: {}\n"
+QUESTION = "Prompt: "
+
+
+class PromptedModel(UneditedModel, ABC):
+    """A backbone that reads something before each prompt, or before a chat's last user turn."""
+
+    def __init__(self, backbone: Backbone, edits: Iterable[Edit]) -> None:
+        super().__init__(backbone)
+        self._hold(edits)
+
+    @abstractmethod
+    def contexts(self, texts: Sequence[str]) -> list[str]:
+        """What goes before each text; an empty string leaves it as it is."""
+
+    def changed(self) -> None:
+        """Called when `self.edits` has changed, an `EditSet`."""
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        prompts = self._with_contexts([prompt for prompt, _ in pairs])
+        targets = [target for _, target in pairs]
+        return super().score(list(zip(prompts, targets, strict=True)), **options)
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+        return super().generate(self._with_contexts(prompts), **options)
+
+    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+        return [bool(context) for context in self.contexts([_text(p) for p in prompts])]
+
+    def add(self, edits: Iterable[Edit]) -> None:
+        self._hold([*self.edits, *edits])
+
+    def remove(self, edit_ids: Iterable[str]) -> None:
+        gone = set(edit_ids)
+        for edit_id in gone:
+            self.edits.by_id(edit_id)  # raises before anything is changed
+        self._hold([edit for edit in self.edits if edit.id not in gone])
+
+    def _hold(self, edits: Iterable[Edit]) -> None:
+        self.edits = EditSet(edits)
+        self.changed()
+
+    def _with_contexts(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        contexts = self.contexts([_text(prompt) for prompt in prompts])
+        return [_preceded(*pair) for pair in zip(prompts, contexts, strict=True)]
+
+
+def fact(edit: Edit) -> str:
+    """An edit as a sentence: its prompt and its target."""
+    return f"{edit.prompt.strip()} {edit.target.strip()}"
+
+
+class _Injecting(PromptedModel):
+    def __init__(
+        self,
+        backbone: Backbone,
+        edits: Iterable[Edit],
+        scope: Callable[[Sequence[Edit]], Scope],
+    ) -> None:
+        self._scope_of = scope
+        super().__init__(backbone, edits)
+
+    def changed(self) -> None:
+        self._scope = self._scope_of(self.edits)
+
+    def contexts(self, texts: Sequence[str]) -> list[str]:
+        fired = (dict.fromkeys(ids(mentions)) for mentions in self._scope.fired(texts))
+        return ["".join(FACT.format(fact(self.edits.by_id(i))) for i in own) for own in fired]
+
+
+class Inject:
+    """The facts that the scope fires, as text: LKS without knowledge blocks.
+
+    Args:
+        scope: makes the scope of a set of edits; every mention of an entity if not given.
+    """
+
+    name = "inject"
+
+    def __init__(self, scope: Callable[[Sequence[Edit]], Scope] = Scope) -> None:
+        self._scope = scope
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
+        yield _Injecting(backbone, edits, self._scope)
+
+
+class _Index(Protocol):
+    def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
+        """Numbers of the k nearest documents to each text, [n, k], the nearest first."""
+        ...
+
+
+class _Dense:
+    """Cosine between sentence embeddings."""
+
+    def __init__(self, documents: Sequence[str], embedder: Embedder) -> None:
+        self._embed = embedder
+        self._vectors = embedder(documents)
+
+    def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
+        # Of equals the earlier document, whatever else is in the batch.
+        return np.argsort(-(self._embed(texts) @ self._vectors.T), axis=1, kind="stable")[:, :k]
+
+
+class _BM25:
+    """Words in common, by bm25s (BM25 as in Lucene)."""
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        try:
+            import bm25s
+        except ImportError as error:
+            raise InputError(
+                'BM25 needs bm25s: pip install "latent-knowledge-scalpel[baselines]"'
+            ) from error
+        self._tokens = bm25s.tokenization.Tokenizer(stopwords=None)
+        self._index = bm25s.BM25()
+        corpus = self._tokens.tokenize(list(documents), show_progress=False)
+        self._index.index(corpus, show_progress=False)
+
+    def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
+        asked = self._tokens.tokenize(list(texts), update_vocab=False, show_progress=False)
+        found, _ = self._index.retrieve(asked, k=k, show_progress=False)
+        return np.asarray(found, np.intp)
+
+
+class _Searching(PromptedModel):
+    """Something found among the edits goes before every prompt."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        edits: Iterable[Edit],
+        index: Callable[[Sequence[str]], _Index],
+        k: int,
+    ) -> None:
+        self._index_of, self._k = index, k
+        super().__init__(backbone, edits)
+
+    def changed(self) -> None:
+        self._index = self._index_of([fact(edit) for edit in self.edits]) if self.edits else None
+
+    def contexts(self, texts: Sequence[str]) -> list[str]:
+        if self._index is None or not texts:
+            return [""] * len(texts)
+        numbers = self._index.nearest(texts, min(self._k, len(self.edits)))
+        return [self.written([self.edits[int(i)] for i in row]) for row in numbers]
+
+    def written(self, found: Sequence[Edit]) -> str:
+        """The context for edits, the nearest first."""
+        return "".join(FACT.format(fact(edit)) for edit in reversed(found))
+
+
+class Retrieve:
+    """The k facts nearest to the prompt, the nearest last; one prompt like another.
+
+    Args:
+        by: `dense`, cosine of sentence embeddings, or `bm25`, words in common.
+    """
+
+    name = "rag"
+    _model: type[_Searching] = _Searching
+
+    def __init__(self, k: int = 3, by: str = "dense", embedder: str = DEFAULT) -> None:
+        if by not in ("dense", "bm25") or k < 1:
+            raise InputError(f"retrieval is by dense or bm25, of k >= 1 facts, not {by!r}, {k}")
+        self._k, self._by, self._embedder = k, by, Embedder(embedder)
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
+        yield self._model(backbone, edits, self._index, self._k)
+
+    def _index(self, documents: Sequence[str]) -> _Index:
+        return _BM25(documents) if self._by == "bm25" else _Dense(documents, self._embedder)
+
+
+class _Demonstrating(_Searching):
+    def written(self, found: Sequence[Edit]) -> str:
+        """Edits from afar to near as examples, then the nearest one's fact, and "Prompt: "."""
+        shown = "".join(_demonstration(i, edit) for i, edit in enumerate(reversed(found[1:])))
+        return shown + FACT.format(fact(found[0])) + QUESTION
+
+
+def _demonstration(number: int, edit: Edit) -> str:
+    """In turn of the three kinds: copy the fact, state it in other words, keep another answer."""
+    asked = [(edit.prompt, edit.target)]
+    asked += [(text, edit.target) for text in edit.paraphrases[:1]]
+    asked += [(p.prompt, p.target) for p in edit.locality if p.target and not p.held_out][:1]
+    prompt, answer = asked[number % len(asked)]
+    return f"{FACT.format(fact(edit))}{QUESTION}{prompt.strip()} {answer.strip()}\n\n"
+
+
+class Demonstrate(Retrieve):
+    """IKE: the fact after demonstrations of k - 1 edits (Zheng et al. 2023, section 3).
+
+    The paper is told which fact a prompt is about; here it is the one nearest to the prompt.
+    """
+
+    name = "ike"
+    _model = _Demonstrating
+
+    def __init__(self, k: int = 16, embedder: str = DEFAULT) -> None:
+        super().__init__(k, "dense", embedder)
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in messages(prompt))
+
+
+def _preceded(prompt: Prompt, context: str) -> Prompt:
+    """The prompt with something before it: in a chat before the last user turn."""
+    if not context:
+        return prompt
+    if isinstance(prompt, str):
+        return context + prompt
+    turns = list(messages(prompt))
+    last = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=None)
+    if last is None:
+        raise InputError("a chat without a user's turn has no place for facts")
+    turns[last] = {**turns[last], "content": context + turns[last]["content"]}
+    return turns
