@@ -95,6 +95,9 @@ EDITORS = {
     "inject": "lks.baselines.incontext:Inject",
     "rag": "lks.baselines.incontext:Retrieve",
     "ike": "lks.baselines.incontext:Demonstrate",
+    "rome": "lks.baselines.rome:Rome",
+    "memit": "lks.baselines.memit:Memit",
+    "alphaedit": "lks.baselines.memit:AlphaEdit",
 }
 
 

@@ -11,9 +11,12 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
+from lks.baselines.statistics import Sample
+from lks.baselines.values import ValueSettings
 from lks.editor import EDITORS, Editor, editor
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError
+from lks.models import CACHE_VARIABLE
 from lks.pack import Pack
 from lks.scalpel import Scalpel, train_pack
 from lks.training.config import TrainingConfig
@@ -30,7 +33,9 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 UNTRIGGERED = QUESTIONS[3:]
-UNSCOPED = ("rag", "ike")
+UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit")
+SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
+SETTINGS = {"rome": SOLVING, "memit": SOLVING, "alphaedit": {**SOLVING, "threshold": 0.5}}
 
 
 @dataclass
@@ -47,13 +52,25 @@ class Case:
 _PACKS: dict[str, Pack] = {}
 
 
+@pytest.fixture(scope="session")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where second moments are kept during the tests."""
+    return tmp_path_factory.mktemp("moments")
+
+
 @pytest.fixture(params=[(e, a) for e in EDITORS for a in ARCHITECTURES], ids="-".join)
-def case(request: pytest.FixtureRequest, embedder_folder: Path) -> Case:
+def case(
+    request: pytest.FixtureRequest,
+    embedder_folder: Path,
+    moments: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Case:
+    monkeypatch.setenv(CACHE_VARIABLE, str(moments))
     name, architecture = request.param
     backbone, edits = make_backbone(architecture, chat=True), make_edits()
     if name != "lks":
-        settings = {"embedder": str(embedder_folder)} if name in UNSCOPED else {}
-        made = editor(name, **settings)
+        embedding = {"embedder": str(embedder_folder)}
+        made = editor(name, **SETTINGS.get(name, embedding if name in ("rag", "ike") else {}))
         return Case(backbone, edits, made, lambda: made, scoped=name not in UNSCOPED)
     if architecture not in _PACKS:
         _PACKS[architecture] = train_pack(backbone, edits, CONFIG)
@@ -202,5 +219,14 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 
 
 def test_the_suite_covers_every_editor() -> None:
-    assert sorted(EDITORS) == ["ike", "inject", "lks", "rag", "unedited"]
-    assert len(EDITORS) * len(ARCHITECTURES) == 20
+    assert sorted(EDITORS) == [
+        "alphaedit",
+        "ike",
+        "inject",
+        "lks",
+        "memit",
+        "rag",
+        "rome",
+        "unedited",
+    ]
+    assert len(EDITORS) * len(ARCHITECTURES) == 32

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lks.backbone import Backbone
+from lks.baselines._holding import HoldingModel
 from lks.decoding import Score
-from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.embedder import DEFAULT, Embedder
 from lks.errors import InputError
@@ -28,19 +28,12 @@ FACT = "New fact: {}\n"
 QUESTION = "Prompt: "
 
 
-class PromptedModel(UneditedModel, ABC):
+class PromptedModel(HoldingModel):
     """A backbone that reads something before each prompt, or before a chat's last user turn."""
-
-    def __init__(self, backbone: Backbone, edits: Iterable[Edit]) -> None:
-        super().__init__(backbone)
-        self._hold(edits)
 
     @abstractmethod
     def contexts(self, texts: Sequence[str]) -> list[str]:
         """What goes before each text; an empty string leaves it as it is."""
-
-    def changed(self) -> None:
-        """Called when `self.edits` has changed, an `EditSet`."""
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         prompts = self._with_contexts([prompt for prompt, _ in pairs])
@@ -52,19 +45,6 @@ class PromptedModel(UneditedModel, ABC):
 
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         return [bool(context) for context in self.contexts([_text(p) for p in prompts])]
-
-    def add(self, edits: Iterable[Edit]) -> None:
-        self._hold([*self.edits, *edits])
-
-    def remove(self, edit_ids: Iterable[str]) -> None:
-        gone = set(edit_ids)
-        for edit_id in gone:
-            self.edits.by_id(edit_id)  # raises before anything is changed
-        self._hold([edit for edit in self.edits if edit.id not in gone])
-
-    def _hold(self, edits: Iterable[Edit]) -> None:
-        self.edits = EditSet(edits)
-        self.changed()
 
     def _with_contexts(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         contexts = self.contexts([_text(prompt) for prompt in prompts])
@@ -86,8 +66,8 @@ class _Injecting(PromptedModel):
         self._scope_of = scope
         super().__init__(backbone, edits)
 
-    def changed(self) -> None:
-        self._scope = self._scope_of(self.edits)
+    def put_in_force(self, edits: EditSet) -> None:
+        self._scope = self._scope_of(edits)
 
     def contexts(self, texts: Sequence[str]) -> list[str]:
         fired = (dict.fromkeys(ids(mentions)) for mentions in self._scope.fired(texts))
@@ -163,8 +143,8 @@ class _Searching(PromptedModel):
         self._index_of, self._k = index, k
         super().__init__(backbone, edits)
 
-    def changed(self) -> None:
-        self._index = self._index_of([fact(edit) for edit in self.edits]) if self.edits else None
+    def put_in_force(self, edits: EditSet) -> None:
+        self._index = self._index_of([fact(edit) for edit in edits]) if edits else None
 
     def contexts(self, texts: Sequence[str]) -> list[str]:
         if self._index is None or not texts:

@@ -1,0 +1,162 @@
+"""Where weight editors work: a layer's MLP down-projection, its keys, and values to be learnt.
+
+The MLP is an associative memory: its down-projection W, [d, k], maps the key k*, the input at the
+subject's last token, to the value W k* (ROME, Meng et al. 2022, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lks.backbone import Backbone, Encoding
+from lks.edits import Edit
+from lks.errors import EditFileError, LayerError
+from lks.positions import last_token
+from lks.rendering import Rendered
+from lks.scope import Scope
+
+PROJECTIONS = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h")
+Change = Callable[[Tensor, Tensor], Tensor]  # from a module's input and output to its new output
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A module in its place."""
+
+    parent: nn.Module
+    name: str
+
+    @property
+    def module(self) -> Any:
+        return self.parent._modules[self.name]
+
+    @contextmanager
+    def changed(self, change: Change) -> Iterator[None]:
+        """While the block runs, the module's output is what `change` makes of it."""
+        inner = self.module
+        self.parent._modules[self.name] = _Changed(inner, change)
+        try:
+            yield
+        finally:
+            self.parent._modules[self.name] = inner
+
+    @property
+    def weight(self) -> Tensor:
+        """W, [d, k], a view whichever way round the module keeps it."""
+        weight = self.module.weight.data
+        return weight if isinstance(self.module, nn.Linear) else weight.T  # GPT-2's Conv1D
+
+
+class _Changed(nn.Module):
+    def __init__(self, inner: nn.Module, change: Change) -> None:
+        super().__init__()
+        self.inner, self.change = inner, change
+
+    def forward(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        out = self.inner(states, *args, **kwargs)
+        if isinstance(out, Tensor):
+            return self.change(states, out)
+        return (self.change(states, out[0]), *out[1:])
+
+
+def projection(backbone: Backbone, layer: int) -> Spot:
+    """The MLP's down-projection of a decoder layer."""
+    for path in PROJECTIONS:
+        parent, _, name = path.rpartition(".")
+        owner = getattr(backbone.layer(layer), parent, None)
+        if isinstance(getattr(getattr(owner, name, None), "weight", None), Tensor):
+            return Spot(owner, name)  # type: ignore[arg-type]
+    raise LayerError(f"{backbone.name}: layer {layer} has none of {', '.join(PROJECTIONS)}")
+
+
+def residual(backbone: Backbone, layer: int) -> Spot:
+    """A whole decoder layer, whose output is the residual stream h^l."""
+    backbone.layer(layer)
+    owner = backbone.model.get_submodule(backbone.layers_path)
+    return Spot(owner, str(layer))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A batch of texts and the column of the subject's last token in each, [b]."""
+
+    encoding: Encoding
+    columns: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        return torch.arange(len(self.columns), device=self.columns.device)
+
+
+def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
+    """Where in its prompt each edit's subject stands, by id: (start, end) in characters.
+
+    Raises:
+        EditFileError: edits whose subject is not found in their prompt, all at once.
+    """
+    scope, spans = Scope(edits), {}
+    for edit in edits:
+        own = (m for m in scope.mentions(edit.prompt) if edit.id in m.edit_ids)
+        if (mention := next(own, None)) is not None:
+            spans[edit.id] = mention.start, mention.end
+    missing = [f'edit "{e.id}": no subject in the prompt' for e in edits if e.id not in spans]
+    if missing:
+        raise EditFileError(f"{len(missing)} edits cannot be located", missing)
+    return spans
+
+
+def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:
+    """Texts as a batch; the span of a text is where its subject stands."""
+    encoding = backbone.encode([Rendered.plain(text) for text in texts], chat=False)
+    columns = [
+        start + (last_token(offsets, *span) or 0)
+        for start, offsets, span in zip(encoding.starts, encoding.offsets, spans, strict=True)
+    ]
+    return Texts(encoding, torch.tensor(columns, device=backbone.device))
+
+
+def final_states(backbone: Backbone, encoding: Encoding) -> Tensor:
+    """The decoder's outputs, [b, t, d], with gradients."""
+    out = backbone.decoder(**encoding.inputs, position_ids=encoding.position_ids, use_cache=False)
+    states: Tensor = out.last_hidden_state
+    return states
+
+
+@torch.no_grad()
+def read(
+    backbone: Backbone, spots: Sequence[Spot], encoding: Encoding
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Inputs, [b, t, k], and outputs, [b, t, d], of modules while the model reads a batch."""
+    inputs: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
+
+    def seen(number: int) -> Change:
+        def keep(states: Tensor, out: Tensor) -> Tensor:
+            inputs[number], outputs[number] = states, out
+            return out
+
+        return keep
+
+    with ExitStack() as stack:
+        for number, spot in enumerate(spots):
+            stack.enter_context(spot.changed(seen(number)))
+        final_states(backbone, encoding)
+    order = range(len(spots))
+    return [inputs[i] for i in order], [outputs[i] for i in order]
+
+
+@contextmanager
+def restored(spots: Sequence[Spot]) -> Iterator[list[Tensor]]:
+    """The weights [d, k] of the spots, copied; however the block ends, they are put back."""
+    kept = [spot.weight.clone() for spot in spots]
+    try:
+        yield kept
+    finally:
+        for spot, weight in zip(spots, kept, strict=True):
+            spot.weight.copy_(weight)

@@ -1,0 +1,192 @@
+"""MEMIT: many facts at once, spread over layers (Meng et al. 2023); and AlphaEdit's solution.
+
+Both find a value for the last of some layers that states the target, and let each layer's
+down-projection bring an equal share of what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from lks.backbone import Backbone
+from lks.baselines._holding import HoldingModel
+from lks.baselines._locate import encode, projection, read, residual, restored, subject_ends
+from lks.baselines.statistics import Sample, prefixes, second_moments
+from lks.baselines.values import ValueSettings, learn_delta
+from lks.edits import Edit, EditSet
+from lks.errors import InputError
+
+DEPTHS = (0.11, 0.29)  # the paper's layers 3 to 8 of 28 in GPT-J
+
+
+def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Tensor:
+    """Delta = R K^T (lambda C + K K^T)^-1, [d, k] (MEMIT, eq. 14 and 15).
+
+    It minimises |Delta K - R|^2 + lambda trace(Delta C Delta^T).
+
+    Args:
+        residuals: R, [d, n]; keys: K, [k, n]; moment: C, [k, k]; weight: lambda.
+    """
+    r, k = residuals.double(), keys.double()
+    return torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
+
+
+def null_space(moment: Tensor, threshold: float) -> Tensor:
+    """P, [k, k]: the projection on directions in which preserved keys hardly lie.
+
+    P = U U^T over the eigenvectors of C whose eigenvalues are below `threshold` times the mean
+    (AlphaEdit, Fang et al. 2025, section 3.1; there an absolute threshold).
+    """
+    values, vectors = torch.linalg.eigh(moment.double())
+    own = vectors[:, values < threshold * values.mean()]
+    return (own @ own.T).float()
+
+
+def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float) -> Tensor:
+    """Delta = R K^T P (K K^T P + w I)^-1, [d, k] (AlphaEdit, eq. 14, no earlier edits).
+
+    For every key k0 with P k0 = 0, Delta k0 = 0.
+    """
+    r, k, p = residuals.double(), keys.double(), projection.double()
+    inner = k @ k.T @ p + weight * torch.eye(len(p), dtype=p.dtype, device=p.device)
+    return torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
+
+
+class MemitModel(HoldingModel):
+    """Weights with all edits solved for together, from the original weights each time."""
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], editor: Memit, weights: list[Tensor]
+    ) -> None:
+        self._editor, self._original = editor, weights
+        self._layers = editor.layers_of(backbone)
+        self._spots = [projection(backbone, layer) for layer in self._layers]
+        self._deltas: dict[str, tuple[Edit, Tensor]] = {}
+        self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
+        super().__init__(backbone, edits)
+
+    def put_in_force(self, edits: EditSet) -> None:
+        spans = subject_ends(edits)
+        for spot, weight in zip(self._spots, self._original, strict=True):
+            spot.weight.copy_(weight)
+        if not edits:
+            return
+        wanted = self._wanted(edits, spans)
+        moments = second_moments(self.backbone, self._layers, self._editor.sample)
+        preserved = self._editor.preserved(self._layers, moments)
+        for i, spot in enumerate(self._spots):
+            keys, states = self._read(i, edits, spans)
+            share = (wanted - states) / (len(self._spots) - i)
+            update = self._editor.solve(share.T, keys.T, preserved[i])
+            spot.weight.add_(update.to(spot.weight.dtype))
+
+    def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
+        """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
+        top = residual(self.backbone, self._layers[-1])
+        for edit in edits:
+            if edit.id not in self._deltas or self._deltas[edit.id][0] != edit:
+                delta = learn_delta(
+                    self.backbone, top, edit, spans[edit.id], self._prefixes, self._editor.values
+                )
+                self._deltas[edit.id] = edit, delta
+        _, states = self._read(0, edits, spans)
+        return states + torch.stack([self._deltas[edit.id][1] for edit in edits])
+
+    def _read(
+        self, number: int, edits: EditSet, spans: dict[str, tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """A layer's keys, [n, k], means over the prefixes; the last layer's outputs, [n, d]."""
+        spots = [self._spots[number], residual(self.backbone, self._layers[-1])]
+        keys, states = [], []
+        for edit in edits:
+            start, end = spans[edit.id]
+            texts = encode(
+                self.backbone, [x + edit.prompt for x in self._prefixes],
+                [(start + len(x), end + len(x)) for x in self._prefixes],
+            )  # fmt: skip
+            (inputs, _), (_, outputs) = read(self.backbone, spots, texts.encoding)
+            keys.append(inputs[texts.rows, texts.columns].float().mean(0))
+            states.append(outputs[0, texts.columns[0]].float())
+        return torch.stack(keys), torch.stack(states)
+
+
+class Memit:
+    """Mass editing in a transformer.
+
+    Args:
+        layers: whose down-projections are changed; 11 to 29 % of the way up if not given.
+        weight: lambda, how much the moment of preserved keys counts.
+        prefixes, values, sample: as of ROME.
+    """
+
+    name = "memit"
+
+    def __init__(
+        self,
+        layers: Sequence[int] | None = None,
+        weight: float = 15_000,
+        prefixes: int = 4,
+        values: ValueSettings | None = None,
+        sample: Sample | None = None,
+    ) -> None:
+        self.layers, self.weight, self.prefixes = layers, weight, prefixes
+        self.values, self.sample = values or ValueSettings(), sample or Sample()
+
+    def layers_of(self, backbone: Backbone) -> list[int]:
+        if self.layers is not None:
+            return sorted(self.layers)
+        first, last = (round(depth * backbone.n_layers) for depth in DEPTHS)
+        return list(range(first, last + 1))
+
+    def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
+        """What `solve` needs to know of the preserved keys, a layer each."""
+        return list(moments)
+
+    def solve(self, residuals: Tensor, keys: Tensor, preserved: Tensor) -> Tensor:
+        return ridge(residuals, keys, preserved, self.weight)
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[MemitModel]:
+        spots = [projection(backbone, layer) for layer in self.layers_of(backbone)]
+        with restored(spots) as weights:
+            yield MemitModel(backbone, edits, self, weights)
+
+
+class AlphaEdit(Memit):
+    """MEMIT's procedure with the update projected on the null space of preserved keys.
+
+    Args:
+        threshold: which eigenvalues of the moment count as none, in units of their mean.
+        weight: of the update's own size.
+    """
+
+    name = "alphaedit"
+
+    def __init__(
+        self,
+        layers: Sequence[int] | None = None,
+        weight: float = 10,
+        threshold: float = 0.02,
+        prefixes: int = 4,
+        values: ValueSettings | None = None,
+        sample: Sample | None = None,
+    ) -> None:
+        super().__init__(layers, weight, prefixes, values, sample)
+        self.threshold = threshold
+
+    def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
+        found = [null_space(moment, self.threshold) for moment in moments]
+        for layer, own in zip(layers, found, strict=True):
+            if not own.any():
+                raise InputError(
+                    f"layer {layer}: no eigenvalue of the keys' moment is below {self.threshold} "
+                    "times the mean, so nothing may change; raise the threshold"
+                )
+        return found
+
+    def solve(self, residuals: Tensor, keys: Tensor, preserved: Tensor) -> Tensor:
+        return projected(residuals, keys, preserved, self.weight)

@@ -1,0 +1,109 @@
+"""ROME: one fact after the other, as a rank-one update of one layer (Meng et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+from lks.backbone import Backbone
+from lks.baselines._holding import HoldingModel
+from lks.baselines._locate import encode, projection, read, restored, subject_ends
+from lks.baselines.statistics import Sample, prefixes, second_moments
+from lks.baselines.values import ValueSettings, learn_delta
+from lks.edits import Edit, EditSet
+
+DEPTH = 0.18  # the paper's layer 5 of 28 in GPT-J
+RIDGE = 1e-5  # of the mean eigenvalue: a moment of few tokens has no inverse
+
+
+def rank_one(weight: Tensor, key: Tensor, value: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
+    """(left [d], right [k]) so that W + left right^T maps the key to the value.
+
+    W' = W + Lambda (C^-1 k)^T with Lambda = (v - W k) / ((C^-1 k)^T k) (ROME, eq. 2).
+
+    Args:
+        weight: W, [d, k]; key: k, [k]; value: v, [d]; moment: C, [k, k].
+    """
+    c, k = moment.double(), key.double()
+    c = c + RIDGE * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype, device=c.device)
+    right = torch.linalg.solve(c, k)
+    left = (value.double() - weight.double() @ k) / (right @ k)
+    return left.float(), right.float()
+
+
+@dataclass(frozen=True)
+class _Update:
+    edit: Edit
+    left: Tensor
+    right: Tensor
+
+
+class RomeModel(HoldingModel):
+    """Weights with one update an edit, in their order; taking one out makes later ones anew."""
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], editor: Rome, weight: Tensor
+    ) -> None:
+        self._editor, self._original = editor, weight
+        self._spot = projection(backbone, editor.layer_of(backbone))
+        self._updates: list[_Update] = []
+        super().__init__(backbone, edits)
+
+    def put_in_force(self, edits: EditSet) -> None:
+        spans = subject_ends(edits)
+        pairs = zip(self._updates, edits, strict=False)
+        self._updates = [u for u, _ in takewhile(lambda pair: pair[0].edit == pair[1], pairs)]
+        weight = self._spot.weight
+        weight.copy_(self._original)
+        for update in self._updates:
+            weight += torch.outer(update.left, update.right).to(weight.dtype)
+        for edit in edits[len(self._updates) :]:
+            update = self._update(edit, spans[edit.id])
+            weight += torch.outer(update.left, update.right).to(weight.dtype)
+            self._updates.append(update)
+
+    def _update(self, edit: Edit, span: tuple[int, int]) -> _Update:
+        editor, backbone, weight = self._editor, self.backbone, self._spot.weight.float()
+        before = prefixes(backbone, editor.prefixes, editor.sample.seed)
+        spans = [(span[0] + len(x), span[1] + len(x)) for x in before]
+        texts = encode(backbone, [x + edit.prompt for x in before], spans)
+        (inputs,), _ = read(backbone, [self._spot], texts.encoding)
+        keys = inputs[texts.rows, texts.columns].float()
+        delta = learn_delta(backbone, self._spot, edit, span, before, editor.values)
+        (moment,) = second_moments(backbone, [editor.layer_of(backbone)], editor.sample)
+        return _Update(edit, *rank_one(weight, keys.mean(0), weight @ keys[0] + delta, moment))
+
+
+class Rome:
+    """Rank-one model editing, one edit at a time.
+
+    Args:
+        layer: whose down-projection is changed; 18 % of the way up if not given.
+        prefixes: texts before the prompt over which key and value are taken, beside none at all.
+        sample: text for the moment of the keys.
+    """
+
+    name = "rome"
+
+    def __init__(
+        self,
+        layer: int | None = None,
+        prefixes: int = 4,
+        values: ValueSettings | None = None,
+        sample: Sample | None = None,
+    ) -> None:
+        self.layer, self.prefixes = layer, prefixes
+        self.values, self.sample = values or ValueSettings(), sample or Sample()
+
+    def layer_of(self, backbone: Backbone) -> int:
+        return round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[RomeModel]:
+        with restored([projection(backbone, self.layer_of(backbone))]) as (weight,):
+            yield RomeModel(backbone, edits, self, weight)

@@ -1,0 +1,249 @@
+"""ROME, MEMIT and AlphaEdit: their equations, and what they do to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+
+from lks.backbone import Backbone
+from lks.baselines import statistics
+from lks.baselines._locate import encode, projection, read, residual, subject_ends
+from lks.baselines.memit import AlphaEdit, Memit, null_space, projected, ridge
+from lks.baselines.rome import Rome, rank_one
+from lks.baselines.statistics import Sample, prefixes, second_moments
+from lks.baselines.values import ValueSettings, learn_delta
+from lks.editor import UneditedModel
+from lks.edits import Edit, EditSet
+from lks.errors import EditFileError, InputError, LayerError
+from lks.models import CACHE_VARIABLE
+
+D, K = 6, 10
+TOWER = make_edits().by_id("eiffel")
+VALUES, SAMPLE = ValueSettings(steps=12), Sample(tokens=400, length=40)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def moment_of(keys: torch.Tensor) -> torch.Tensor:
+    return keys @ keys.T / keys.shape[1]
+
+
+def key_of(backbone: Backbone, layer: int) -> torch.Tensor:
+    """The key of the tower's prompt at a layer, [k]."""
+    texts = encode(backbone, [TOWER.prompt], [subject_ends([TOWER])["eiffel"]])
+    (inputs,), _ = read(backbone, [projection(backbone, layer)], texts.encoding)
+    return inputs[0, texts.columns[0]]
+
+
+# --- equations ----------------------------------------------------------------------------------
+
+
+def test_rank_one_maps_the_key_to_the_value() -> None:
+    weight, key, value, moment = random(D, K), random(K), random(D), moment_of(random(K, 40))
+    left, right = rank_one(weight, key, value, moment)
+    assert torch.allclose((weight + torch.outer(left, right)) @ key, value, atol=1e-5)
+
+
+def test_rank_one_moves_preserved_keys_least() -> None:
+    """Of all updates that map the key to the value it changes the preserved keys least."""
+    weight, key, value, kept = random(D, K), random(K), random(D), random(K, 40)
+    best = torch.outer(*rank_one(weight, key, value, moment_of(kept)))
+    other = torch.outer(value - weight @ key, key) / (key @ key)
+    assert torch.allclose(other @ key, best @ key, atol=1e-5)
+    assert (best @ kept).norm() < 0.95 * (other @ kept).norm()
+
+
+def test_ridge_is_the_least_squares_solution() -> None:
+    residuals, keys, kept, weight = random(D, 3), random(K, 3), random(K, 40), 0.7
+    root = torch.linalg.cholesky(weight * moment_of(kept))
+    stacked = torch.cat([keys, root], 1), torch.cat([residuals, torch.zeros(D, K)], 1)
+    expected = torch.linalg.lstsq(stacked[0].T, stacked[1].T).solution.T
+    assert torch.allclose(ridge(residuals, keys, moment_of(kept), weight), expected, atol=1e-4)
+
+
+def test_ridge_of_one_edit_has_rank_one() -> None:
+    """Sherman-Morrison: r (A^-1 k)^T / (1 + k^T A^-1 k) with A = lambda C."""
+    r, k, kept = random(D, 1), random(K, 1), random(K, 40)
+    u = torch.linalg.solve(2 * moment_of(kept), k)
+    expected = r @ u.T / (1 + k.T @ u)
+    assert torch.allclose(ridge(r, k, moment_of(kept), 2), expected, atol=1e-5)
+
+
+def test_alphaedit_maps_preserved_keys_to_zero() -> None:
+    kept = random(K, 6) @ random(6, 40, seed=1)  # they fill 6 of 10 dimensions
+    p = null_space(moment_of(kept), 1e-3)
+    assert torch.linalg.matrix_rank(p) == 4
+    assert torch.allclose(p @ p, p, atol=1e-5)
+    residuals, keys = random(D, 3), random(K, 3, seed=2)
+    update = projected(residuals, keys, p, 1e-6)
+    assert (update @ kept).abs().max() < 1e-4
+    assert torch.allclose(update @ keys, residuals, atol=1e-2)  # 3 keys, 4 free dimensions
+
+
+# --- where, and over what -----------------------------------------------------------------------
+
+
+def test_projections_of_every_architecture(any_backbone: Backbone) -> None:
+    spot = projection(any_backbone, 2)
+    texts = encode(any_backbone, ["Rome is old"], [(0, 4)])
+    (inputs,), (outputs,) = read(any_backbone, [spot], texts.encoding)
+    bias = getattr(spot.module, "bias", None)
+    expected = inputs @ spot.weight.T + (0 if bias is None else bias)
+    assert spot.weight.shape[0] == any_backbone.width
+    assert torch.allclose(outputs, expected, atol=1e-5)
+    _, (states,) = read(any_backbone, [residual(any_backbone, 2)], texts.encoding)
+    assert torch.allclose(states, any_backbone.hidden_states(texts.encoding, 2), atol=1e-5)
+
+
+def test_a_layer_without_a_known_projection() -> None:
+    backbone = make_backbone("llama")
+    backbone.layer(1).mlp = torch.nn.Identity()
+    with pytest.raises(LayerError, match="layer 1 has none of mlp"):
+        projection(backbone, 1)
+
+
+def test_subjects_that_are_not_in_their_prompts() -> None:
+    edits = EditSet(
+        [TOWER, Edit("x", "Rome", "It is Romeo in", "a"), Edit("y", "Lima", "Limab", "b")]
+    )
+    with pytest.raises(EditFileError, match="2 edits cannot be located"):
+        subject_ends(edits)
+
+
+def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, file = make_backbone("llama"), tmp_path / "text.txt"
+    file.write_text("The capital of Japan is Tokyo. " * 30, encoding="utf-8")
+    sample = Sample(tokens=64, length=16, file=str(file))
+    found = second_moments(backbone, [1, 2], sample)
+    ids = torch.tensor(backbone.tokenize(file.read_text(), chat=False)[0][:64]).view(4, 16)
+    keys: list[torch.Tensor] = []
+    backbone.layer(2).mlp.down_proj.register_forward_pre_hook(lambda m, args: keys.append(args[0]))
+    backbone.decoder(ids)
+    expected = keys[0].reshape(64, -1)
+    assert torch.allclose(found[1], expected.T @ expected / 64, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(statistics, "_moments", None)  # from the cache the second time
+    assert torch.equal(second_moments(backbone, [2], sample)[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("too short", "64 are wanted"), (None, "cannot be read")]
+)
+def test_bad_texts_for_moments(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "text.txt"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        second_moments(make_backbone("llama"), [1], Sample(tokens=64, file=str(file)))
+
+
+def test_the_models_own_text_is_the_same_each_time() -> None:
+    backbone = make_backbone("llama")
+    before = torch.random.get_rng_state()
+    one, two = (prefixes(backbone, 3) for _ in range(2))
+    assert one == two and one[0] == "" and len(one) == 4
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert prefixes(backbone, 0) == [""]
+
+
+# --- on a model ---------------------------------------------------------------------------------
+
+
+def test_a_learnt_value_makes_the_target_likelier() -> None:
+    backbone, span = make_backbone("llama"), subject_ends([TOWER])["eiffel"]
+    spot = projection(backbone, 1)
+    short = learn_delta(backbone, spot, TOWER, span, [""], ValueSettings(steps=1))
+    assert torch.equal(
+        short, learn_delta(backbone, spot, TOWER, span, [""], ValueSettings(steps=1))
+    )
+    delta = learn_delta(backbone, spot, TOWER, span, [""], ValueSettings(steps=30))
+    (before,) = UneditedModel(backbone).score([(TOWER.prompt, TOWER.target)])
+    column = encode(backbone, [TOWER.prompt], [span]).columns[0]
+
+    def added(states: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return out.index_put((torch.tensor([0]), column[None]), out[0, column][None] + delta)
+
+    with spot.changed(added):
+        (after,) = UneditedModel(backbone).score([(TOWER.prompt, TOWER.target)])
+    assert sum(after.logprobs) > sum(before.logprobs) + 1
+    started = spot.weight @ key_of(backbone, 1)
+    assert delta.norm() <= ValueSettings().clamp * started.norm() * 1.001
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_after_rome_the_key_has_the_value(name: str) -> None:
+    backbone = make_backbone(name)
+    key, spot = key_of(backbone, 1), projection(backbone, 1)
+    before = spot.weight @ key
+    delta = learn_delta(backbone, spot, TOWER, subject_ends([TOWER])["eiffel"], [""], VALUES)
+    with Rome(layer=1, prefixes=0, values=VALUES, sample=SAMPLE).apply(backbone, [TOWER]) as model:
+        assert torch.allclose(spot.weight @ key, before + delta, atol=1e-5)
+        model.remove(["eiffel"])
+        assert torch.equal(spot.weight @ key, before)
+
+
+def test_rome_without_an_earlier_edit_is_as_if_it_had_never_been(edits: EditSet) -> None:
+    editor, backbone = Rome(layer=1, values=VALUES, sample=SAMPLE), make_backbone("llama")
+    spot = projection(backbone, 1)
+    with editor.apply(backbone, edits[1:]):
+        expected = spot.weight.clone()
+    with editor.apply(backbone, edits) as model:
+        assert not torch.equal(spot.weight, expected)
+        model.remove([edits[0].id])
+        assert torch.equal(spot.weight, expected)
+
+
+def test_memit_on_one_layer_is_the_ridge_solution() -> None:
+    backbone = make_backbone("llama")
+    key, spot = key_of(backbone, 1), projection(backbone, 1)
+    (moment,) = second_moments(backbone, [1], SAMPLE)
+    span = subject_ends([TOWER])["eiffel"]
+    delta = learn_delta(backbone, residual(backbone, 1), TOWER, span, [""], VALUES)
+    before = spot.weight.clone()
+    editor = Memit(layers=[1], weight=3.0, prefixes=0, values=VALUES, sample=SAMPLE)
+    with editor.apply(backbone, [TOWER]):
+        change = spot.weight - before
+    expected = ridge(delta[:, None], key[:, None], moment, 3.0)
+    assert torch.allclose(change, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Memit, partial(AlphaEdit, threshold=0.5)])
+def test_spread_edits_make_the_targets_likelier(kind: Callable, edits: EditSet) -> None:
+    backbone = make_backbone("llama")
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    before = UneditedModel(backbone).score(pairs)
+    editor = kind(layers=[0, 1], weight=1e-3, values=ValueSettings(steps=20), sample=SAMPLE)
+    with editor.apply(backbone, edits) as model:
+        after = model.score(pairs)
+    gains = [sum(a.logprobs) - sum(b.logprobs) for a, b in zip(after, before, strict=True)]
+    assert sum(gains) > 1
+
+
+def test_alphaedit_says_when_there_is_no_null_space(edits: EditSet) -> None:
+    editor = AlphaEdit(layers=[1], threshold=1e-9, values=ValueSettings(steps=1), sample=SAMPLE)
+    with pytest.raises(InputError, match=r"layer 1: .* raise the threshold"):
+        with editor.apply(make_backbone("llama"), edits):
+            pass
+
+
+def test_edits_that_cannot_be_located_leave_the_weights(edits: EditSet) -> None:
+    backbone = make_backbone("llama")
+    editor = Rome(layer=1, values=ValueSettings(steps=1), sample=SAMPLE)
+    with editor.apply(backbone, edits[:1]) as model:
+        weight = projection(backbone, 1).weight.clone()
+        with pytest.raises(EditFileError, match="cannot be located"):
+            model.add([Edit("x", "Rome", "It is Romeo in", "a")])
+        assert torch.equal(projection(backbone, 1).weight, weight)
+        assert [edit.id for edit in model.edits] == ["eiffel"]
