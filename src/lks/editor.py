@@ -97,6 +97,9 @@ EDITORS = {
     "ike": "lks.baselines.incontext:Demonstrate",
     "rome": "lks.baselines.rome:Rome",
     "memit": "lks.baselines.memit:Memit",
+    "grace": "lks.baselines.grace:Grace",
+    "ft": "lks.baselines.finetune:FineTune",
+    "lora": "lks.baselines.finetune:LoRA",
     "alphaedit": "lks.baselines.memit:AlphaEdit",
 }
 

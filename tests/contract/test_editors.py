@@ -11,6 +11,8 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
+from lks.baselines.finetune import TuneSettings
+from lks.baselines.grace import GraceSettings
 from lks.baselines.statistics import Sample
 from lks.baselines.values import ValueSettings
 from lks.editor import EDITORS, Editor, editor
@@ -33,9 +35,11 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 UNTRIGGERED = QUESTIONS[3:]
-UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit")
+UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
 SETTINGS = {"rome": SOLVING, "memit": SOLVING, "alphaedit": {**SOLVING, "threshold": 0.5}}
+SETTINGS["grace"] = {"settings": GraceSettings(steps=2, radius=0.02)}
+SETTINGS |= {name: {"settings": TuneSettings(epochs=2)} for name in ("ft", "lora")}
 
 
 @dataclass
@@ -219,14 +223,6 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 
 
 def test_the_suite_covers_every_editor() -> None:
-    assert sorted(EDITORS) == [
-        "alphaedit",
-        "ike",
-        "inject",
-        "lks",
-        "memit",
-        "rag",
-        "rome",
-        "unedited",
-    ]
-    assert len(EDITORS) * len(ARCHITECTURES) == 32
+    expected = "alphaedit ft grace ike inject lks lora memit rag rome unedited"
+    assert " ".join(sorted(EDITORS)) == expected
+    assert len(EDITORS) * len(ARCHITECTURES) == 44

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lks.backbone import Backbone, Encoding
+from lks.baselines._targets import final_states
 from lks.edits import Edit
 from lks.errors import EditFileError, LayerError
 from lks.positions import last_token
@@ -89,6 +90,15 @@ class Texts:
     encoding: Encoding
     columns: Tensor
 
+    @classmethod
+    def of(cls, encoding: Encoding, spans: Sequence[tuple[int, int]]) -> Texts:
+        """The span of a text is where its subject stands, in characters."""
+        columns = [
+            start + (last_token(offsets, *span) or 0)
+            for start, offsets, span in zip(encoding.starts, encoding.offsets, spans, strict=True)
+        ]
+        return cls(encoding, torch.tensor(columns, device=encoding.input_ids.device))
+
     @property
     def rows(self) -> Tensor:
         return torch.arange(len(self.columns), device=self.columns.device)
@@ -112,20 +122,8 @@ def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
 
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:
-    """Texts as a batch; the span of a text is where its subject stands."""
-    encoding = backbone.encode([Rendered.plain(text) for text in texts], chat=False)
-    columns = [
-        start + (last_token(offsets, *span) or 0)
-        for start, offsets, span in zip(encoding.starts, encoding.offsets, spans, strict=True)
-    ]
-    return Texts(encoding, torch.tensor(columns, device=backbone.device))
-
-
-def final_states(backbone: Backbone, encoding: Encoding) -> Tensor:
-    """The decoder's outputs, [b, t, d], with gradients."""
-    out = backbone.decoder(**encoding.inputs, position_ids=encoding.position_ids, use_cache=False)
-    states: Tensor = out.last_hidden_state
-    return states
+    """Texts as a batch; the span of a text is where its subject stands, in characters."""
+    return Texts.of(backbone.encode([Rendered.plain(text) for text in texts], chat=False), spans)
 
 
 @torch.no_grad()

@@ -1,0 +1,159 @@
+"""Fine-tuning on all edits at once: of one layer's down-projection, or of LoRA's matrices.
+
+Breadth-first: a pass visits every edit once before any comes again. Targets end the text, so that
+the model learns to stop. At scale this is the strongest simple baseline.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lks.backbone import Backbone
+from lks.baselines._holding import HoldingModel
+from lks.baselines._locate import projection, restored
+from lks.baselines._targets import Targets, final_states
+from lks.edits import Edit, EditSet
+from lks.errors import InputError
+
+DEPTH = 0.6
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How weights are trained.
+
+    Attributes:
+        epochs: passes over the edits, each with the prompt or a paraphrase of an edit in turn.
+        lr: of AdamW; falls linearly to 0.
+        enough: stop after a pass whose mean loss (nats a token) is below this.
+    """
+
+    epochs: int = 20
+    batch_size: int = 8
+    lr: float = 5e-4
+    enough: float = 0.02
+    seed: int = 0
+
+
+class TunedModel(HoldingModel):
+    """Some parameters trained on the edits, from their first values whenever the edits change."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        edits: Iterable[Edit],
+        parameters: Sequence[nn.Parameter],
+        settings: TuneSettings,
+    ) -> None:
+        self._parameters, self._settings = parameters, settings
+        self._first = [parameter.detach().clone() for parameter in parameters]
+        super().__init__(backbone, edits)
+
+    def put_in_force(self, edits: EditSet) -> None:
+        with torch.no_grad():
+            for parameter, first in zip(self._parameters, self._first, strict=True):
+                parameter.copy_(first)
+        if not edits:
+            return
+        for parameter in self._parameters:
+            parameter.requires_grad_()
+        try:
+            with torch.enable_grad():
+                self._train(edits)
+        finally:
+            for parameter in self._parameters:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+
+    def _train(self, edits: EditSet) -> None:
+        settings = self._settings
+        texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
+        optimizer = torch.optim.AdamW(self._parameters, settings.lr, weight_decay=0.0)
+        rng, order = random.Random(settings.seed), list(range(len(edits)))
+        for epoch in range(settings.epochs):
+            rng.shuffle(order)
+            total = 0.0
+            for start in range(0, len(order), settings.batch_size):
+                left = 1 - (epoch + start / len(order)) / settings.epochs
+                optimizer.param_groups[0]["lr"] = settings.lr * left
+                chosen = order[start : start + settings.batch_size]
+                losses = self._losses(
+                    [(texts[i][epoch % len(texts[i])], edits[i].target) for i in chosen]
+                )
+                optimizer.zero_grad()
+                losses.mean().backward()
+                optimizer.step()
+                total += float(losses.detach().sum())
+            if total / len(order) < settings.enough:
+                break
+
+    def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
+        targets = Targets.of(self.backbone, pairs, stop=True)
+        final = final_states(self.backbone, targets.encoding)
+        return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
+
+
+class FineTune:
+    """Fine-tuning of one MLP's down-projection.
+
+    Args:
+        layer: whose; 60 % of the way up if not given.
+    """
+
+    name = "ft"
+
+    def __init__(self, layer: int | None = None, settings: TuneSettings | None = None) -> None:
+        self.layer, self.settings = layer, settings or TuneSettings()
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
+        layer = round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
+        spot = projection(backbone, layer)
+        with restored([spot]):
+            yield TunedModel(backbone, edits, [spot.module.weight], self.settings)
+
+
+class LoRA:
+    """Low-rank matrices beside all linear layers, by peft (Hu et al. 2021).
+
+    Args:
+        rank, alpha: r and alpha of the paper.
+    """
+
+    name = "lora"
+
+    def __init__(
+        self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
+    ) -> None:
+        self.rank, self.alpha = rank, alpha
+        self.settings = settings or TuneSettings(lr=1e-3)
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise InputError(
+                'lora needs peft: pip install "latent-knowledge-scalpel[baselines]"'
+            ) from error
+        config = LoraConfig(
+            task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
+            target_modules="all-linear",
+        )  # fmt: skip
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
+            torch.manual_seed(self.settings.seed)
+            tuned = get_peft_model(backbone.model, config)
+        own = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+        try:
+            tuned.eval().requires_grad_(False)
+            yield TunedModel(backbone, edits, own, self.settings)
+        finally:
+            tuned.unload()

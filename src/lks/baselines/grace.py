@@ -1,0 +1,192 @@
+"""GRACE: a codebook of keys and values beside one layer (Hartvigsen et al. 2023).
+
+The key of an edit is what the layer reads at the prompt's last token. A prompt whose own key lies
+within the deferral radius of a stored one gets the stored value as the layer's output there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lks import decoding
+from lks.backbone import Backbone, Encoding
+from lks.baselines._holding import HoldingModel
+from lks.baselines._locate import Change, read, residual
+from lks.baselines._targets import Targets, final_states
+from lks.decoding import Score
+from lks.edits import Edit, EditSet
+from lks.positions import last_token
+from lks.rendering import Prompt
+
+DEPTH = 0.6
+
+
+@dataclass(frozen=True)
+class GraceSettings:
+    """How the codebook is made.
+
+    Attributes:
+        radius: the first deferral radius of a key, in units of the key's length.
+        steps, lr: of Adam on each value, `lr` in units of the output's root mean square.
+        enough: stop when the target's mean loss (nats a token) is below this.
+    """
+
+    radius: float = 0.3
+    steps: int = 50
+    lr: float = 0.3
+    enough: float = 0.05
+
+
+@dataclass
+class Entry:
+    """One of the codebook: key and value are [d]."""
+
+    key: Tensor
+    value: Tensor
+    target: str
+    radius: float
+
+
+class GraceModel(HoldingModel):
+    """A backbone with a codebook, made anew from all edits in order when they change."""
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], layer: int, settings: GraceSettings
+    ) -> None:
+        self._layer, self._settings = layer, settings
+        self._entries: list[Entry] = []
+        self._learnt: dict[str, tuple[Edit, Tensor, Tensor]] = {}
+        super().__init__(backbone, edits)
+
+    def put_in_force(self, edits: EditSet) -> None:
+        for edit in edits:
+            if edit.id not in self._learnt or self._learnt[edit.id][0] != edit:
+                self._learnt[edit.id] = edit, *self._learn(edit)
+        self._entries = []
+        for edit in edits:
+            _, key, value = self._learnt[edit.id]
+            radius = self._settings.radius * float(key.norm())
+            put(self._entries, Entry(key, value, edit.target, radius))
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        return decoding.score(self.backbone, pairs, self._deferring, **options)
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+        return decoding.generate(self.backbone, prompts, self._deferring, **options)
+
+    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+        """Whether a prompt's key lies within a radius; a string is read as a plain prompt."""
+        spot, found = residual(self.backbone, self._layer), []
+        for prompt in prompts:
+            chat = not isinstance(prompt, str)
+            encoding = self.backbone.encode([self.backbone.render(prompt, chat=chat)], chat=chat)
+            (inputs,), _ = read(self.backbone, [spot], encoding)
+            key = inputs[0, _prompt_end(encoding, 0)].float()
+            found.append(self._nearest(key) is not None)
+        return found
+
+    def _nearest(self, key: Tensor) -> Entry | None:
+        """The nearest entry, if the key lies within its radius."""
+        if not self._entries:
+            return None
+        distances = (torch.stack([entry.key for entry in self._entries]) - key).norm(dim=-1)
+        nearest = self._entries[int(distances.argmin())]
+        return nearest if float(distances.min()) <= nearest.radius else None
+
+    def _deferring(self, encoding: Encoding) -> AbstractContextManager[None]:
+        if not self._entries:
+            return nullcontext()
+        columns = [_prompt_end(encoding, row) for row in range(len(encoding.texts))]
+
+        begun = False
+
+        def looked_up(states: Tensor, out: Tensor) -> Tensor:
+            nonlocal begun
+            width = states.shape[1]
+            if width <= max(columns) or (begun and width == 1):  # a later token, behind a cache
+                return out
+            begun = True
+            repeats = len(states) // len(columns)
+            for row, column in enumerate(c for c in columns for _ in range(repeats)):
+                entry = self._nearest(states[row, column].float())
+                if entry is not None:
+                    out = out.clone()
+                    out[row, column] = entry.value.to(out.dtype)
+            return out
+
+        return residual(self.backbone, self._layer).changed(looked_up)
+
+    def _learn(self, edit: Edit) -> tuple[Tensor, Tensor]:
+        """Key and value of an edit, [d] each: the value minimises the target's loss."""
+        backbone, settings = self.backbone, self._settings
+        targets = Targets.of(backbone, [(edit.prompt, edit.target)], stop=True)
+        column, spot = int(targets.columns[0]), residual(backbone, self._layer)
+        (inputs,), (outputs,) = read(backbone, [spot], targets.encoding)
+        key, started = inputs[0, column].float(), outputs[0, column].float()
+        with torch.enable_grad():
+            value = started.clone().requires_grad_()
+            rate = settings.lr * float(started.square().mean().sqrt())
+            optimizer = torch.optim.Adam([value], rate)
+            for _ in range(settings.steps):
+                with spot.changed(_putting(value, column)):
+                    final = final_states(backbone, targets.encoding)
+                loss = targets.losses(backbone.head(final[targets.rows, targets.columns])).mean()
+                if float(loss.detach()) < settings.enough:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return key, value.detach()
+
+
+class Grace:
+    """General retrieval adaptors for continual editing.
+
+    Args:
+        layer: beside which the codebook stands; 60 % of the way up if not given.
+    """
+
+    name = "grace"
+
+    def __init__(self, layer: int | None = None, settings: GraceSettings | None = None) -> None:
+        self.layer, self.settings = layer, settings or GraceSettings()
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[GraceModel]:
+        layer = round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
+        yield GraceModel(backbone, edits, layer, self.settings)
+
+
+def put(entries: list[Entry], new: Entry) -> None:
+    """Add an entry; what happens depends on the nearest one (GRACE, algorithm 1).
+
+    If their radii overlap and they have one target, that one's radius grows to take the new key
+    in; if they have two, both radii shrink to half the distance.
+    """
+    if entries:
+        distances = (torch.stack([entry.key for entry in entries]) - new.key).norm(dim=-1)
+        nearest, distance = entries[int(distances.argmin())], float(distances.min())
+        if distance <= nearest.radius + new.radius:
+            if nearest.target == new.target:
+                nearest.radius = max(nearest.radius, distance)
+                return
+            nearest.radius, new.radius = (min(e.radius, distance / 2) for e in (nearest, new))
+    entries.append(new)
+
+
+def _putting(value: Tensor, column: int) -> Change:
+    place = torch.tensor([0]), torch.tensor([column])
+    return lambda states, out: out.index_put(place, value[None].to(out.dtype))
+
+
+def _prompt_end(encoding: Encoding, row: int) -> int:
+    """Column of the last token that somebody wrote, a target behind it not counted."""
+    pieces = encoding.texts[row].pieces
+    end = pieces[-1].end if pieces else len(encoding.texts[row].text)
+    return encoding.starts[row] + (last_token(encoding.offsets[row], end - 1, end) or 0)

@@ -1,0 +1,82 @@
+"""Fine-tuning and LoRA."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import make_backbone
+
+from lks.baselines._locate import projection
+from lks.baselines._targets import Targets
+from lks.baselines.finetune import FineTune, LoRA, TuneSettings
+from lks.editor import UneditedModel
+from lks.edits import EditSet
+from lks.errors import InputError
+
+LONG = TuneSettings(epochs=60, lr=5e-3, enough=0.1)
+
+
+@pytest.mark.parametrize(("make", "name"), [(FineTune, "llama"), (LoRA, "llama"), (LoRA, "gpt2")])
+def test_edits_are_learnt_and_forgotten(make: Callable, name: str, edits: EditSet) -> None:
+    backbone = make_backbone(name)
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    before = UneditedModel(backbone).score(pairs)
+    kinds = [type(module) for module in backbone.model.modules()]
+    with make(settings=LONG).apply(backbone, edits) as model:
+        after = model.score(pairs)
+        gains = [sum(a.logprobs) - sum(b.logprobs) for a, b in zip(after, before, strict=True)]
+        assert min(gains) > 1
+        model.remove([edit.id for edit in edits])
+        assert model.score(pairs) == before
+    assert [type(module) for module in backbone.model.modules()] == kinds
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def test_only_one_projection_is_tuned(edits: EditSet) -> None:
+    backbone = make_backbone("llama")
+    before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
+    with FineTune(layer=2, settings=TuneSettings(epochs=1)).apply(backbone, edits):
+        changed = [
+            k for k, v in backbone.model.state_dict().items() if not torch.equal(v, before[k])
+        ]
+    assert changed == ["model.layers.2.mlp.down_proj.weight"]
+
+
+def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:
+    backbone, ended = make_backbone("llama"), []
+    for enough in (100.0, 0.0):
+        settings = TuneSettings(epochs=3, enough=enough)
+        with FineTune(settings=settings).apply(backbone, edits):
+            ended.append(projection(backbone, 2).weight.clone())
+    with FineTune(settings=TuneSettings(epochs=3, enough=0.0)).apply(backbone, edits):
+        assert torch.equal(projection(backbone, 2).weight, ended[1])  # the seed decides all
+    assert not torch.equal(*ended)
+
+
+def test_targets_end_the_text() -> None:
+    backbone = make_backbone("llama", bos=True)
+    open_, ended = (
+        Targets.of(backbone, [("Rome is", "old"), ("", "Lima")], stop=stop)
+        for stop in (False, True)
+    )
+    eos = backbone.tokenizer.eos_token_id
+    assert ended.labels.tolist().count(eos) == 2 and eos not in open_.labels.tolist()
+    logits = torch.zeros(len(ended.labels), 360)
+    assert torch.allclose(ended.losses(logits), torch.full((2,), 360.0).log())
+
+
+def test_lora_without_peft_is_told_so(edits: EditSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without(name: str, *args, **kwargs):
+        if name == "peft":
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match=r"lora needs peft: pip install .*\[baselines\]"):
+        with LoRA().apply(make_backbone("llama"), edits):
+            pass

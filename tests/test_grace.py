@@ -1,0 +1,65 @@
+"""GRACE: its codebook, and what it does to a model."""
+
+from __future__ import annotations
+
+import torch
+from conftest import make_backbone
+
+from lks.baselines.grace import Entry, Grace, GraceSettings, put
+from lks.editor import UneditedModel
+from lks.edits import EditSet
+
+
+def entry(place: float, target: str, radius: float = 1.0) -> Entry:
+    return Entry(torch.tensor([place, 0.0]), torch.zeros(2), target, radius)
+
+
+def codebook(*entries: Entry) -> list[tuple[float, str, float]]:
+    book: list[Entry] = []
+    for new in entries:
+        put(book, new)
+    return [(float(own.key[0]), own.target, own.radius) for own in book]
+
+
+def test_keys_far_from_each_other_stand_beside_each_other() -> None:
+    assert codebook(entry(0, "a"), entry(5, "a")) == [(0, "a", 1), (5, "a", 1)]
+
+
+def test_a_near_key_of_the_same_target_widens_the_radius() -> None:
+    assert codebook(entry(0, "a"), entry(1.5, "a")) == [(0, "a", 1.5)]
+    assert codebook(entry(0, "a"), entry(0.5, "a")) == [(0, "a", 1)]
+
+
+def test_a_near_key_of_another_target_splits_the_space() -> None:
+    assert codebook(entry(0, "a"), entry(1, "b")) == [(0, "a", 0.5), (1, "b", 0.5)]
+
+
+def test_edits_hold_where_the_prompt_is_near(edits: EditSet) -> None:
+    backbone = make_backbone("llama", chat=True)
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    before = UneditedModel(backbone).score(pairs)
+    settings = GraceSettings(radius=1e-3, steps=80)
+    with Grace(layer=1, settings=settings).apply(backbone, edits) as model:
+        assert model.triggered([prompt for prompt, _ in pairs]) == [True] * 4
+        assert model.triggered(["Rome is old", [{"role": "user", "content": "Hi"}]]) == [False] * 2
+        after = model.score(pairs)
+        gains = [sum(a.logprobs) - sum(b.logprobs) for a, b in zip(after, before, strict=True)]
+        assert min(gains) > 0 and sum(gains) > 1
+        model.remove(["eiffel"])
+        assert model.triggered([edits[0].prompt]) == [False]
+        assert model.score(pairs[:1]) == UneditedModel(backbone).score(pairs[:1])
+
+
+def test_a_prompt_of_one_token_is_looked_up_once(edits: EditSet) -> None:
+    """With a cache every later token comes alone too."""
+    backbone, settings = make_backbone("llama"), GraceSettings(radius=1e3, steps=60)
+    with Grace(layer=1, settings=settings).apply(backbone, edits[:1]) as model:
+        cached, whole = (
+            model.generate(["a"], max_new_tokens=8, min_new_tokens=8, use_cache=cache)
+            for cache in (True, False)
+        )
+        assert (
+            cached
+            == whole
+            != UneditedModel(backbone).generate(["a"], max_new_tokens=8, min_new_tokens=8)
+        )
