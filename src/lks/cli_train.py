@@ -79,9 +79,7 @@ def edit(
     settings = {key: value for key, value in given.items() if value is not None}
     config = TrainingConfig.from_json(settings, preset=preset)
     chosen = load_edits(edits, limit, aliases, derived)
-    with warnings.catch_warnings():  # conflicts beyond --limit do not matter here
-        warnings.simplefilter("ignore")
-        pool = EditSet.load(edits) if limit else chosen
+    pool = _lenders(edits) if limit else chosen
     check_target(out, overwrite=overwrite)
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
@@ -134,7 +132,7 @@ def layers(
     from lks.edits import EditSet
     from lks.training.config import TrainingConfig
 
-    chosen, pool = EditSet.load(edits, limit=sample), EditSet.load(edits)
+    chosen, pool = EditSet.load(edits, limit=sample), _lenders(edits)
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = _numbers(at) if at is not None else None
@@ -215,3 +213,12 @@ def remove(
 
     manifest = versions.remove(pack, ids)
     print_version(pack, manifest, as_json)
+
+
+def _lenders(edits: Path) -> Any:
+    """All rows of a file, to lend templates; conflicts among them do not matter then."""
+    from lks.edits import EditSet
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return EditSet.load(edits)

@@ -35,9 +35,9 @@ class TuneSettings:
         enough: stop after a pass whose mean loss (nats a token) is below this.
     """
 
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int = 8
-    lr: float = 5e-4
+    lr: float = 5e-3
     enough: float = 0.02
     seed: int = 0
 
@@ -133,7 +133,7 @@ class LoRA:
         self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
     ) -> None:
         self.rank, self.alpha = rank, alpha
-        self.settings = settings or TuneSettings(lr=1e-3)
+        self.settings = settings or TuneSettings(lr=2e-3)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
