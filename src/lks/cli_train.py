@@ -65,7 +65,6 @@ def edit(
     quiet: Quiet = False,
 ) -> None:
     """Train a pack from a file of edits."""
-    from lks.edits import EditSet
     from lks.training.config import TrainingConfig
     from lks.versions import check_target
 
