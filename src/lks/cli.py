@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lks.cli_bench import bench
 from lks.cli_common import (
     ALL_ROLES,
     DEFAULT_MODEL,
@@ -61,7 +62,7 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, add, remove, scope):
+for command in (edit, layers, bench, add, remove, scope):
     app.command()(command)
 
 

@@ -102,6 +102,17 @@ def load_edited(
     return backbone, ScalpelModel(backbone, loaded, roles=scanned)
 
 
+def numbers(option: str, text: str, least: int = 0) -> list[int]:
+    """Numbers as written on the command line, each once, in order."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise InputError(f'{option} "{text}": give numbers with commas, 6,12,18') from None
+    if found[0] < least:
+        raise InputError(f"{option} {text}: {found[0]} is below {least}")
+    return found
+
+
 def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
     """Where a pack stands after a change."""
     if as_json:

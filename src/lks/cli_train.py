@@ -26,10 +26,10 @@ from lks.cli_common import (
     load_backbone,
     load_edited,
     load_edits,
+    numbers,
     print_json,
     print_version,
 )
-from lks.errors import InputError
 
 
 def edit(
@@ -134,7 +134,7 @@ def layers(
     chosen, pool = EditSet.load(edits, limit=sample), _lenders(edits)
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
-    wanted = _numbers(at) if at is not None else None
+    wanted = numbers("--at", at) if at is not None else None
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
 
     from lks import layers as choice
@@ -158,14 +158,6 @@ def layers(
         print_layers(rows, best, title)
         print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
     choice.draw(rows, out / choice.PLOT, title)
-
-
-def _numbers(text: str) -> list[int]:
-    """Layers as written on the command line."""
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise InputError(f'--at "{text}": give layers as numbers with commas, 6,12,18') from None
 
 
 def add(

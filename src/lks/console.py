@@ -158,3 +158,26 @@ def print_scores(summary: dict[str, Any]) -> None:
     if summary["fluency"]:
         before, after = (number(summary["fluency"][name]) for name in ("before", "after"))
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
+
+
+def print_bench(summaries: list[dict[str, Any]]) -> None:
+    """Editors side by side, a table for each data set, number of edits and seed."""
+    tables: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for row in summaries:
+        cell = row["cell"]
+        tables.setdefault((cell["data"], cell["size"], cell["seed"]), []).append(row)
+    names = ("method", "rel.", "gen.", "loc.", "EP", "free r/g/l", "chat EP", "s each", "kB each")
+    for (data, size, seed), rows in tables.items():
+        table = Table(title=f"{data}, {size} edits, seed {seed}")
+        for name in names:
+            table.add_column(name, justify="left" if name == "method" else "right")
+        for row in rows:
+            forced, free = row["plain"]["teacher_forced"], row["plain"]["free_running"]
+            chat = (row["chat"] or {}).get("teacher_forced", {})
+            kinds = ("reliability", "generality", "locality")
+            table.add_row(
+                row["cell"]["method"], *(number(forced[k]) for k in (*kinds, "ep")),
+                "/".join(number(free[k]) for k in kinds), number(chat.get("ep")),
+                f"{row['edit_seconds_each']:.2f}", f"{row['stored_bytes_each'] / 1e3:.1f}",
+            )  # fmt: skip
+        Console().print(table)

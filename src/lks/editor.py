@@ -46,6 +46,10 @@ class EditedModel(Protocol):
         """Take edits out again, as if they had never been added; KeyError for an unknown id."""
         ...
 
+    def stored_bytes(self) -> int:
+        """What has to be kept, beside the backbone, for the edits in force."""
+        ...
+
 
 class Editor(Protocol):
     """Makes edited models. Leaving the block restores the backbone exactly."""
@@ -78,6 +82,9 @@ class UneditedModel:
     def remove(self, edit_ids: Iterable[str]) -> None:
         """Edits have no effect here."""
 
+    def stored_bytes(self) -> int:
+        return 0
+
 
 class Unedited:
     """The editor that changes nothing: what every comparison starts from."""
@@ -92,6 +99,7 @@ class Unedited:
 EDITORS = {
     "unedited": "lks.editor:Unedited",
     "lks": "lks.scalpel:Scalpel",
+    "lks-paper": "lks.scalpel:PaperScalpel",
     "inject": "lks.baselines.incontext:Inject",
     "rag": "lks.baselines.incontext:Retrieve",
     "ike": "lks.baselines.incontext:Demonstrate",
@@ -106,8 +114,13 @@ EDITORS = {
 
 def editor(name: str, **settings: Any) -> Editor:
     """The editor with this name, made with these settings."""
+    module, _, attribute = EDITORS[known_editor(name)].partition(":")
+    return getattr(import_module(module), attribute)(**settings)
+
+
+def known_editor(name: str) -> str:
+    """The name itself; InputError with advice if there is no such editor."""
     if name not in EDITORS:
         near = difflib.get_close_matches(name, EDITORS, n=1) or sorted(EDITORS)
         raise InputError(f"unknown editor '{name}'; did you mean {' or '.join(near)}?")
-    module, _, attribute = EDITORS[name].partition(":")
-    return getattr(import_module(module), attribute)(**settings)
+    return name

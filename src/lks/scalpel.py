@@ -31,7 +31,7 @@ from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
 from lks.scope.clashes import contradictions
 from lks.scope.relation import Learnt, References
-from lks.training.config import TrainingConfig
+from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import KINDS, EditExamples, OnProgress, build_examples, features
 from lks.training.gate import learn
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
@@ -124,6 +124,24 @@ def _learn_gate(
     return Learnt(metric, references, embedder.name, embedder.fingerprint)
 
 
+def scope_of(
+    edits: EditSet, pool: Iterable[Edit] = (), config: TrainingConfig | None = None
+) -> Scope:
+    """The scope that a pack of these edits would have; no block is trained.
+
+    Args:
+        pool: as of `train_pack`.
+    """
+    names = Scope(edits)
+    if not len(edits):
+        return names
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    lent, _ = training_prompts(edits, pool, most=GATE_WORDINGS, seed=config.seed)
+    embedder = Embedder(config.embedder)
+    gate = _learn_gate(embedder, edits, lent, config)
+    return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
+
+
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
     silent = [
@@ -155,6 +173,15 @@ class Scalpel:
         pack = self.pack or train_pack(backbone, EditSet(edits), self.config)
         pack.check(backbone.fingerprint)
         yield ScalpelModel(backbone, pack)  # nothing to undo: hooks live inside single calls
+
+
+class PaperScalpel(Scalpel):
+    """LKS with the paper's own settings (arXiv 2508.03741)."""
+
+    name = "lks-paper"
+
+    def __init__(self, pack: Pack | None = None) -> None:
+        super().__init__(pack, PRESETS["paper"])
 
 
 class ScalpelModel:
@@ -305,6 +332,11 @@ class ScalpelModel:
         self._edits = {edit.id: edit for edit in left}
         self._blocks = {edit.id: self._blocks[edit.id] for edit in left}
         self._scope = self._gated(Scope(left))
+
+    def stored_bytes(self) -> int:
+        """Blocks and the gate's references; the hypernetwork is needed for adding only."""
+        references = self._gate.references.vectors.nbytes if self._gate else 0
+        return references + sum(block.nbytes for block in self._blocks.values())
 
     def references(self, edits: Iterable[Edit]) -> References | None:
         """The relation gate's references of edits in force."""

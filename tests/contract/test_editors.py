@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,13 @@ from lks.errors import EditFileError, InputError
 from lks.models import CACHE_VARIABLE
 from lks.pack import Pack
 from lks.scalpel import Scalpel, train_pack
-from lks.training.config import TrainingConfig
+from lks.training.config import PRESETS, TrainingConfig
 
 ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
 CONFIG = TrainingConfig(
     layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity"
 )
+PAPER = replace(PRESETS["paper"], layer=1, epochs=1, precision="float32")
 QUESTIONS = [
     ("The Eiffel Tower is located in the city of", "Rome"),
     ("Where is Mount Fuji?", "Peru"),
@@ -53,7 +54,7 @@ class Case:
     scoped: bool = True  # whether it leaves other prompts alone
 
 
-_PACKS: dict[str, Pack] = {}
+_PACKS: dict[tuple[str, str], Pack] = {}
 
 
 @pytest.fixture(scope="session")
@@ -72,15 +73,15 @@ def case(
     monkeypatch.setenv(CACHE_VARIABLE, str(moments))
     name, architecture = request.param
     backbone, edits = make_backbone(architecture, chat=True), make_edits()
-    if name != "lks":
+    if not name.startswith("lks"):
         embedding = {"embedder": str(embedder_folder)}
         made = editor(name, **SETTINGS.get(name, embedding if name in ("rag", "ike") else {}))
         return Case(backbone, edits, made, lambda: made, scoped=name not in UNSCOPED)
-    if architecture not in _PACKS:
-        _PACKS[architecture] = train_pack(backbone, edits, CONFIG)
-    pack = _PACKS[architecture]
+    if request.param not in _PACKS:
+        _PACKS[request.param] = train_pack(backbone, edits, CONFIG if name == "lks" else PAPER)
+    pack = _PACKS[request.param]
     empty = Pack(**{**vars(pack), "edits": EditSet(), "blocks": pack.blocks[:0]})
-    return Case(backbone, edits, Scalpel(pack), lambda: Scalpel(empty))
+    return Case(backbone, edits, editor(name, pack=pack), lambda: editor(name, pack=empty))
 
 
 def base_scores(case: Case, **options) -> list:
@@ -154,6 +155,13 @@ def test_untriggered_prompts_are_bit_identical(case: Case) -> None:
         assert model.generate(["What is it?"], max_new_tokens=6) == expected[1]
 
 
+def test_stored_bytes_follow_the_edits(case: Case) -> None:
+    with case.editor.apply(case.backbone, case.edits) as model:
+        assert (model.stored_bytes() > 0) == (case.editor.name != "unedited")
+        model.remove([edit.id for edit in case.edits])
+        assert model.stored_bytes() == 0
+
+
 def test_add_then_remove_is_never_added(case: Case) -> None:
     extra = Edit("extra", "Big Ben", "Big Ben is in", "Lima")
     asked = [*QUESTIONS, ("Big Ben is in", "Lima")]
@@ -223,6 +231,6 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 
 
 def test_the_suite_covers_every_editor() -> None:
-    expected = "alphaedit ft grace ike inject lks lora memit rag rome unedited"
+    expected = "alphaedit ft grace ike inject lks lks-paper lora memit rag rome unedited"
     assert " ".join(sorted(EDITORS)) == expected
-    assert len(EDITORS) * len(ARCHITECTURES) == 44
+    assert len(EDITORS) * len(ARCHITECTURES) == 48

@@ -91,6 +91,9 @@ class GraceModel(HoldingModel):
             found.append(self._nearest(key) is not None)
         return found
 
+    def stored_bytes(self) -> int:
+        return sum(entry.key.nbytes + entry.value.nbytes for entry in self._entries)
+
     def _nearest(self, key: Tensor) -> Entry | None:
         """The nearest entry, if the key lies within its radius."""
         if not self._entries:

@@ -35,6 +35,9 @@ class PromptedModel(HoldingModel):
     def contexts(self, texts: Sequence[str]) -> list[str]:
         """What goes before each text; an empty string leaves it as it is."""
 
+    def stored_bytes(self) -> int:
+        return sum(len(fact(edit).encode()) for edit in self.edits)
+
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         prompts = self._with_contexts([prompt for prompt, _ in pairs])
         targets = [target for _, target in pairs]

@@ -84,6 +84,9 @@ class MemitModel(HoldingModel):
             update = self._editor.solve(share.T, keys.T, preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
+    def stored_bytes(self) -> int:
+        return sum(weight.nbytes for weight in self._original) if self.edits else 0
+
     def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
         """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
         top = residual(self.backbone, self._layers[-1])

@@ -67,6 +67,9 @@ class RomeModel(HoldingModel):
             weight += torch.outer(update.left, update.right).to(weight.dtype)
             self._updates.append(update)
 
+    def stored_bytes(self) -> int:
+        return sum(update.left.nbytes + update.right.nbytes for update in self._updates)
+
     def _update(self, edit: Edit, span: tuple[int, int]) -> _Update:
         editor, backbone, weight = self._editor, self.backbone, self._spot.weight.float()
         before = prefixes(backbone, editor.prefixes, editor.sample.seed)

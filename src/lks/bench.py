@@ -1,0 +1,233 @@
+"""A table of editors on data sets, one cell after the other, by one protocol.
+
+A cell is (method, data, number of edits, seed). It runs in a process of its own, so that its peak
+memory is its own, and leaves two files: a JSON line a scored prompt, and a summary, which is
+written last. A table that was stopped goes on with the cells that have no summary.
+
+Every method gets the same edits with the same training wordings, lent by the whole file.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lks import scalpel
+from lks.backbone import Backbone, default_threads
+from lks.editor import EditedModel, Editor, UneditedModel, editor
+from lks.edits import Edit, EditSet
+from lks.errors import OutputError
+from lks.evaluation.runner import Evaluation, evaluate
+from lks.pack import Pack
+from lks.scalpel import Scalpel
+from lks.session import peak_memory, train_to
+from lks.training.config import TrainingConfig
+from lks.training.prompts import training_prompts
+
+PROMPTS_TIMED, TOKENS_TIMED = 4, 16
+PRESETS = {"lks": "default", "lks-paper": "paper"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of the table.
+
+    Attributes:
+        data: file of edits; `size` of its rows are taken, chosen and ordered by the seed.
+        rows: so many of the edits are scored at most.
+        trials: with fewer edits than `rows`, so many sets of edits at most, one after the other.
+        chat_rows: of these rows so many are scored in a chat too.
+    """
+
+    method: str
+    data: str
+    size: int
+    seed: int = 0
+    model: str = "smollm2-135m"
+    rows: int = 100
+    trials: int = 10
+    chat_rows: int = 32
+    max_new_tokens: int = 16
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.data).stem}-{self.size}-{self.method}-{self.seed}"
+
+
+def run(
+    cells: Sequence[Cell], out: Path, on_cell: Callable[[str, int, int, float], None]
+) -> list[dict[str, Any]]:
+    """Summaries of all cells; `on_cell` is told (name, done, of, seconds left) after each.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+    summaries: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells, start=1):
+        file = out / f"{cell.name}.json"
+        if not file.exists():
+            spawn = multiprocessing.get_context("spawn")  # a process that has nothing yet
+            with ProcessPoolExecutor(1, mp_context=spawn) as alone:
+                alone.submit(run_cell, cell, out).result()
+        summaries.append(json.loads(file.read_text(encoding="utf-8")))
+        on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
+    return summaries
+
+
+def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float:
+    """What the cells to come will take: by method as the largest done, else as the mean, scaled."""
+
+    def expected(cell: Cell) -> float:
+        own = [row for row in done if row["cell"]["method"] == cell.method]
+        known = max(own, key=lambda row: row["cell"]["size"]) if own else None
+        if known is None:
+            return statistics.fmean(row["seconds"] for row in done)
+        fixed = known["seconds"] - known["edit_seconds"]
+        return fixed + known["edit_seconds"] * cell.size / known["cell"]["size"]
+
+    return sum(map(expected, cells)) if done else 0.0
+
+
+def run_cell(cell: Cell, out: Path) -> None:
+    """Make one cell and write its files."""
+    started = time.monotonic()
+    torch.set_num_threads(cell.threads or default_threads())
+    backbone = Backbone.load(cell.model)
+    plain, chat = (Evaluation(style, 0, []) for style in (False, True))
+    edit_seconds, stored, costs = 0.0, 0, (1.0, 1.0)
+    groups = list(_groups(cell))
+    for number, (edits, pool) in enumerate(groups):
+        begun = time.monotonic()
+        with _editor(cell, edits, pool, out, number).apply(backbone, edits) as model:
+            edit_seconds += _trained_seconds(model) or time.monotonic() - begun
+            stored += model.stored_bytes()
+            for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
+                rows = -(-rows // len(groups))
+                _score(cell, backbone, model, edits[:rows], evaluation)
+            if not number:
+                costs = _costs(backbone, model, edits)
+    count = cell.size * len(groups)
+    summary = {
+        "cell": asdict(cell) | {"data": Path(cell.data).name},
+        "groups": len(groups),
+        "plain": plain.summary(),
+        "chat": chat.summary() if chat.probes else None,
+        "edit_seconds": round(edit_seconds / len(groups), 3),
+        "edit_seconds_each": round(edit_seconds / count, 4),
+        "stored_bytes_each": round(stored / count),
+        "peak_memory_bytes": peak_memory(),
+        "first_token_ratio": costs[0],
+        "next_token_ratio": costs[1],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    with (out / f"{cell.name}.jsonl").open("w", encoding="utf-8") as stream:
+        for evaluation in (plain, chat):
+            for probe in evaluation.probes:
+                row = {"chat": evaluation.chat, **asdict(probe)}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    temporary = out / f"{cell.name}.json.tmp"
+    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(out / f"{cell.name}.json")
+
+
+def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
+    """Sets of edits to be in force together, and the rows that lend templates."""
+    pool = EditSet.load(cell.data)
+    order = list(pool)
+    random.Random(cell.seed).shuffle(order)
+    for number in range(min(cell.trials, max(1, cell.rows // cell.size))):
+        chosen = order[number * cell.size : (number + 1) * cell.size]
+        if chosen:
+            wordings = TrainingConfig().for_edits(len(chosen)).wordings
+            lent, _ = training_prompts(chosen, pool, most=wordings, seed=cell.seed)
+            pairs = zip(chosen, lent, strict=True)
+            yield EditSet(replace(e, paraphrases=own.paraphrases) for e, own in pairs), pool
+
+
+def _editor(cell: Cell, edits: EditSet, pool: EditSet, out: Path, number: int) -> Editor:
+    if cell.method in PRESETS:
+        return _Trained(cell, edits, pool, out / "packs" / f"{cell.name}-{number}.pack")
+    if cell.method == "inject":
+        return editor("inject", scope=lambda held: scalpel.scope_of(EditSet(held), pool))
+    return editor(cell.method)
+
+
+class _Trained:
+    """LKS, with a pack that is kept, and a training that goes on where it was stopped."""
+
+    def __init__(self, cell: Cell, edits: EditSet, pool: Sequence[Edit], path: Path) -> None:
+        self.name, self._cell, self._edits, self._pool, self._path = (
+            cell.method, cell, edits, pool, path,
+        )  # fmt: skip
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
+        if not self._path.exists():
+            self._path.parent.mkdir(exist_ok=True)
+            settings = {"seed": self._cell.seed}
+            config = TrainingConfig.from_json(settings, preset=PRESETS[self.name])
+            checkpoint = self._path.with_name(self._path.name + ".checkpoint")
+            train_to(
+                self._path, backbone, self._edits, config, pool=self._pool, quiet=True,
+                resume=checkpoint.exists(),
+            )  # fmt: skip
+        with Scalpel(Pack.load(self._path)).apply(backbone) as model:
+            yield model
+
+
+def _trained_seconds(model: EditedModel) -> float | None:
+    """What training took, if the model has a pack: it may have been made earlier."""
+    pack = getattr(model, "pack", None)
+    return pack.training["seconds"] if isinstance(pack, Pack) else None
+
+
+def _score(
+    cell: Cell, backbone: Backbone, model: EditedModel, edits: EditSet, into: Evaluation
+) -> None:
+    if into.chat and not backbone.has_chat:
+        return
+    part = evaluate(
+        UneditedModel(backbone), model, edits, chat=into.chat,
+        max_new_tokens=cell.max_new_tokens, fluency_edits=0,
+    )  # fmt: skip
+    into.probes += part.probes
+    into.edits += part.edits
+
+
+def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[float, float]:
+    """Time to the first token and for each further one, edited over unedited, in one run."""
+    prompts = [edit.prompt for edit in edits[:PROMPTS_TIMED]]
+
+    def seconds(which: Any, tokens: int) -> float:
+        times = []
+        for prompt in prompts:
+            started = time.perf_counter()
+            which.generate([prompt], max_new_tokens=tokens, min_new_tokens=tokens)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+    base, one, more = UneditedModel(backbone), [], []
+    for which in (base, model):
+        seconds(which, 1)  # the first call pays for set-up
+    for _ in range(3):
+        a, b = seconds(base, 1), seconds(model, 1)
+        c, d = seconds(base, TOKENS_TIMED), seconds(model, TOKENS_TIMED)
+        one.append(b / a)
+        more.append((d - b) / (c - a))
+    return round(statistics.median(one), 3), round(statistics.median(more), 3)

@@ -1,0 +1,58 @@
+"""`lks bench`: editors side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lks.cli_common import DEFAULT_MODEL, AsJson, Model, Quiet, Threads, numbers, print_json
+
+
+def bench(
+    data: Annotated[list[Path], typer.Argument(help="JSONL files of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    methods: Annotated[
+        str, typer.Option(help="Editors, with commas; all if not given.", show_default=False)
+    ] = "",
+    sizes: Annotated[str, typer.Option(help="Numbers of edits.")] = "1,10,100",
+    seeds: Annotated[str, typer.Option(help="Seeds: each draws other rows.")] = "0",
+    rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
+    trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
+    chat_rows: Annotated[int, typer.Option(help="Of them scored in a chat too.", min=0)] = 32,
+    max_new_tokens: Annotated[int, typer.Option(help="Answers are cut there.", min=1)] = 16,
+    model: Model = DEFAULT_MODEL,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare editors on the same edits and prompts. Run again, it goes on."""
+    from lks import bench as table
+    from lks.console import print_bench, say
+    from lks.editor import EDITORS, known_editor
+    from lks.edits import EditSet
+
+    named = [name.strip() for name in methods.split(",") if name.strip()]
+    chosen = [known_editor(name) for name in named or EDITORS]
+    for file in data:
+        EditSet.load(file)  # a bad file is told before anything runs
+    cells = [
+        table.Cell(
+            method, str(file), size, seed, model=model, rows=rows, trials=trials,
+            chat_rows=chat_rows, max_new_tokens=max_new_tokens, threads=threads,
+        )
+        for file in data
+        for size in numbers("--sizes", sizes, 1)
+        for seed in numbers("--seeds", seeds)
+        for method in chosen
+    ]  # fmt: skip
+
+    def on_cell(name: str, done: int, of: int, left: float) -> None:
+        say(f"{name}: {done} of {of}; about {left / 60:.0f} min left", quiet or as_json)
+
+    summaries = table.run(cells, out, on_cell)
+    if as_json:
+        print_json(summaries)
+    else:
+        print_bench(summaries)

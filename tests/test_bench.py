@@ -1,0 +1,123 @@
+"""`lks bench` on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import make_edits
+from typer.testing import CliRunner
+
+from lks import bench
+from lks.bench import Cell
+from lks.cli import app
+from lks.edits import EditSet
+from lks.models import CACHE_VARIABLE
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    file = tmp_path / "facts.jsonl"
+    make_edits().save(file)
+    return file
+
+
+def test_cells_are_made_once_and_hold_every_case(
+    data: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 3, "threads": 1}
+    cells = [Cell("unedited", size=4, **common), Cell("ft", size=2, **common, chat_rows=0)]
+
+    def on_cell(name: str, done: int, of: int, left: float) -> None:
+        told.append((name, done, of))
+
+    out = tmp_path / "table"
+    rows = bench.run(cells, out, on_cell)
+    assert told == [("facts-4-unedited-0", 1, 2), ("facts-2-ft-0", 2, 2)]
+    unedited, tuned = rows
+    assert unedited["plain"]["n"] == unedited["chat"]["n"] == 4
+    assert unedited["plain"]["teacher_forced"]["locality"] == 1.0
+    assert unedited["stored_bytes_each"] == 0 < tuned["stored_bytes_each"]
+    assert tuned["chat"] is None and tuned["groups"] == 2 and tuned["plain"]["n"] == 4
+    gained = tuned["plain"]["teacher_forced"]["reliability"]
+    assert gained > unedited["plain"]["teacher_forced"]["reliability"]
+    cases = [json.loads(line) for line in (out / "facts-2-ft-0.jsonl").read_text().splitlines()]
+    assert {case["edit_id"] for case in cases} == {edit.id for edit in make_edits()}
+    before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
+    assert bench.run(cells, out, on_cell) == rows
+    assert (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns == before
+
+
+def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folder: Path) -> None:
+    cell = Cell(
+        "lks-paper", str(data), 4, model=str(model_folder), max_new_tokens=2, threads=1, rows=4
+    )
+    bench.run_cell(cell, tmp_path)
+    (pack,) = (tmp_path / "packs").iterdir()
+    first = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
+    manifest = (pack / "manifest.json").read_bytes()
+    bench.run_cell(cell, tmp_path)
+    again = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
+    assert (pack / "manifest.json").read_bytes() == manifest
+    assert again["edit_seconds"] == first["edit_seconds"] > 0
+    assert again["plain"] == first["plain"]
+
+
+def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
+    def drawn(**changes) -> list[list[str]]:
+        cell = replace(Cell("ft", str(data), 2), **changes)
+        return [[edit.id for edit in edits] for edits, _ in bench._groups(cell)]
+
+    assert drawn() == drawn()
+    assert drawn(seed=1) != drawn()
+    assert len(drawn()) == 2 and len({name for names in drawn() for name in names}) == 4
+    assert len(drawn(trials=1)) == len(drawn(rows=2)) == len(drawn(size=4)) == 1
+
+
+def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -> None:
+    (edits, pool), *_ = bench._groups(Cell("ft", str(data), 4))
+    held_out = {text for edit in pool for text in edit.generality}
+    assert any(edit.paraphrases for edit in edits)
+    assert not held_out & {text for edit in edits for text in edit.paraphrases}
+
+
+def test_time_left_is_taken_from_the_same_method() -> None:
+    def row(method: str, size: int, seconds: float, edit_seconds: float) -> dict:
+        return {
+            "cell": {"method": method, "size": size}, "seconds": seconds,
+            "edit_seconds": edit_seconds,
+        }  # fmt: skip
+
+    done = [row("ft", 10, 15, 10), row("ft", 1, 6, 1), row("rome", 1, 9, 3)]
+    assert bench.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
+    assert bench.seconds_left(done, [Cell("lks", "x", 100)]) == 10
+    assert bench.seconds_left(done, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--methods", "ft,rom"], "unknown editor 'rom'; did you mean rome?"),
+        (["--sizes", "1,ten"], "give numbers with commas"),
+        (["--sizes", "0"], "--sizes 0: 0 is below 1"),
+    ],
+)
+def test_bad_options(data: Path, tmp_path: Path, options: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["bench", str(data), "--out", str(tmp_path / "o"), *options])
+    assert done.exit_code != 0
+    assert said in str(done.exception)
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) -> None:
+    command = ["bench", str(data), "--out", str(tmp_path / "o"), "--model", str(model_folder)]
+    command += ["--methods", "unedited", "--sizes", "4", "--max-new-tokens", "2", "--threads", "1"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "facts.jsonl, 4 edits, seed 0" in done.stdout
+    assert "facts-4-unedited-0: 1 of 1; about 0 min left" in done.stderr
+    assert len(EditSet.load(data)) == 4
