@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from lks import bench
 from lks.bench import Cell
 from lks.cli import app
-from lks.edits import EditSet
+from lks.console import print_bench
+from lks.edits import Edit, EditSet
 from lks.models import CACHE_VARIABLE
 
 
@@ -96,6 +97,21 @@ def test_time_left_is_taken_from_the_same_method() -> None:
     assert bench.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
     assert bench.seconds_left(done, [Cell("lks", "x", 100)]) == 10
     assert bench.seconds_left(done, []) == 0
+
+
+def test_a_cell_that_fails_is_told_and_tried_again(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data, out = tmp_path / "facts.jsonl", tmp_path / "table"
+    EditSet([Edit("x", "Rome", "It is Romeo in", "Lima")]).save(data)
+    common = {"data": str(data), "size": 1, "model": str(model_folder), "max_new_tokens": 2}
+    cells = [Cell(method, **common) for method in ("rome", "unedited")]
+    failed, fine = bench.run(cells, out, lambda *told: None)
+    assert "1 edits cannot be located" in failed["error"]
+    assert fine["plain"]["n"] == 1
+    assert not (out / "facts-1-rome-0.json").exists()
+    print_bench([failed, fine])
+    assert "rome failed: EditFileError: 1 edits cannot be located" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

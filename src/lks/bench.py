@@ -27,7 +27,7 @@ from lks import scalpel
 from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
-from lks.errors import OutputError
+from lks.errors import LKSError, OutputError
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
 from lks.scalpel import Scalpel
@@ -71,6 +71,9 @@ def run(
 ) -> list[dict[str, Any]]:
     """Summaries of all cells; `on_cell` is told (name, done, of, seconds left) after each.
 
+    A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by the
+    next run.
+
     Raises:
         OutputError: the folder cannot be written.
     """
@@ -81,13 +84,26 @@ def run(
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
-        if not file.exists():
-            spawn = multiprocessing.get_context("spawn")  # a process that has nothing yet
-            with ProcessPoolExecutor(1, mp_context=spawn) as alone:
-                alone.submit(run_cell, cell, out).result()
-        summaries.append(json.loads(file.read_text(encoding="utf-8")))
+        error = None if file.exists() else _run_alone(cell, out)
+        if error is None:
+            summaries.append(json.loads(file.read_text(encoding="utf-8")))
+        else:
+            summaries.append(
+                {"cell": asdict(cell) | {"data": Path(cell.data).name}, "error": error}
+            )
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
+
+
+def _run_alone(cell: Cell, out: Path) -> str | None:
+    """Make a cell in a process that has nothing yet; what went wrong, if something did."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as alone:
+        try:
+            alone.submit(run_cell, cell, out).result()
+        except (LKSError, RuntimeError, ValueError, MemoryError) as error:
+            return f"{type(error).__name__}: {error}"
+    return None
 
 
 def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float:
@@ -101,6 +117,7 @@ def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float
         fixed = known["seconds"] - known["edit_seconds"]
         return fixed + known["edit_seconds"] * cell.size / known["cell"]["size"]
 
+    done = [row for row in done if "error" not in row]
     return sum(map(expected, cells)) if done else 0.0
 
 

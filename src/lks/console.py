@@ -172,6 +172,9 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
         for name in names:
             table.add_column(name, justify="left" if name == "method" else "right")
         for row in rows:
+            if "error" in row:
+                table.add_row(row["cell"]["method"], *["failed"] * (len(names) - 1))
+                continue
             forced, free = row["plain"]["teacher_forced"], row["plain"]["free_running"]
             chat = (row["chat"] or {}).get("teacher_forced", {})
             kinds = ("reliability", "generality", "locality")
@@ -181,3 +184,6 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
                 f"{row['edit_seconds_each']:.2f}", f"{row['stored_bytes_each'] / 1e3:.1f}",
             )  # fmt: skip
         Console().print(table)
+    for row in summaries:
+        if "error" in row:
+            Console().print(Text(f"{row['cell']['method']} failed: {row['error']}"))
