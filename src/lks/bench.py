@@ -65,14 +65,17 @@ class Cell:
     def name(self) -> str:
         return f"{Path(self.data).stem}-{self.size}-{self.method}-{self.seed}"
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"data": Path(self.data).name}
+
 
 def run(
     cells: Sequence[Cell], out: Path, on_cell: Callable[[str, int, int, float], None]
 ) -> list[dict[str, Any]]:
     """Summaries of all cells; `on_cell` is told (name, done, of, seconds left) after each.
 
-    A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by the
-    next run.
+    A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by
+    the next run.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -84,13 +87,11 @@ def run(
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
-        error = None if file.exists() else _run_alone(cell, out)
-        if error is None:
+        failure = None if file.exists() else _run_alone(cell, out)
+        if failure is None:
             summaries.append(json.loads(file.read_text(encoding="utf-8")))
         else:
-            summaries.append(
-                {"cell": asdict(cell) | {"data": Path(cell.data).name}, "error": error}
-            )
+            summaries.append({"cell": cell.to_json(), "error": failure})
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
 
@@ -141,7 +142,7 @@ def run_cell(cell: Cell, out: Path) -> None:
                 costs = _costs(backbone, model, edits)
     count = cell.size * len(groups)
     summary = {
-        "cell": asdict(cell) | {"data": Path(cell.data).name},
+        "cell": cell.to_json(),
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
