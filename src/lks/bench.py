@@ -63,7 +63,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{Path(self.data).stem}-{self.size}-{self.method}-{self.seed}"
+        method = self.method.replace(":", ".")
+        return f"{Path(self.data).stem}-{self.size}-{method}-{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"data": Path(self.data).name}

@@ -113,14 +113,22 @@ EDITORS = {
 
 
 def editor(name: str, **settings: Any) -> Editor:
-    """The editor with this name, made with these settings."""
-    module, _, attribute = EDITORS[known_editor(name)].partition(":")
-    return getattr(import_module(module), attribute)(**settings)
+    """The editor with this name, made with these settings.
+
+    Args:
+        name: one of `EDITORS`, or `module:attribute` of another one.
+    """
+    module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
+    try:
+        made = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"editor '{name}' cannot be imported: {error}") from error
+    return made(**settings)
 
 
 def known_editor(name: str) -> str:
-    """The name itself; InputError with advice if there is no such editor."""
-    if name not in EDITORS:
+    """The name itself; InputError with advice if there can be no such editor."""
+    if name not in EDITORS and ":" not in name:
         near = difflib.get_close_matches(name, EDITORS, n=1) or sorted(EDITORS)
         raise InputError(f"unknown editor '{name}'; did you mean {' or '.join(near)}?")
     return name

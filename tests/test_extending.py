@@ -1,0 +1,69 @@
+"""What docs/extending.md shows is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_backbone, make_edits
+from typer.testing import CliRunner
+
+from lks.cli import app
+from lks.editor import editor
+from lks.edits import EditSet
+from lks.errors import InputError
+
+PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def written(folder: Path) -> dict[str, Path]:
+    """The page's Python files, by name."""
+    files = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        name = code.partition("\n")[0].removeprefix("# ")
+        files[name] = folder / name
+        files[name].write_text(code, encoding="utf-8")
+    return files
+
+
+def test_the_editor(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(written(tmp_path)["reminder.py"].read_text().splitlines()) <= 45
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    edits, backbone = make_edits(), make_backbone("llama")
+    with editor("reminder:Reminder").apply(backbone, edits) as model:
+        assert model.triggered(["Mount Fuji is in", "Rome is"]) == [True, False]
+        remembered = model.score([("Mount Fuji is in", "Peru")])
+        model.remove([edit.id for edit in edits])
+        assert model.stored_bytes() == 0
+        assert model.score([("Mount Fuji is in", "Peru")]) != remembered
+    edits.save(tmp_path / "facts.jsonl")
+    (command,) = re.findall(r"lks (bench .*)", PAGE)
+    small = ["--model", str(model_folder), "--max-new-tokens", "2", "--trials", "1"]
+    done = CliRunner().invoke(app, [*command.split(), *small, "--chat-rows", "0"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "table" / "facts-1-reminder.Reminder-0.json").exists()
+
+
+def test_the_data_set(tmp_path: Path) -> None:
+    script = written(tmp_path)["capitals.py"]
+    assert len(script.read_text().splitlines()) <= 20
+    table = "land,new capital\nFrance,Lyon\nJapan,Osaka\n"
+    done = subprocess.run(
+        [sys.executable, script], input=table, capture_output=True, text=True, check=True
+    )
+    (tmp_path / "capitals.jsonl").write_text(done.stdout, encoding="utf-8")
+    edits = EditSet.load(tmp_path / "capitals.jsonl")
+    assert [(edit.prompt, edit.target) for edit in edits] == [
+        ("The capital of France is", "Lyon"), ("The capital of Japan is", "Osaka"),
+    ]  # fmt: skip
+    assert edits[0].heldout_locality and edits[0].generality
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Editor", "lks.editor:Nobody"])
+def test_editors_that_cannot_be_imported(name: str) -> None:
+    with pytest.raises(InputError, match=f"editor '{name}' cannot be imported"):
+        editor(name)
