@@ -31,6 +31,23 @@ def test_shares_and_means() -> None:
     assert metrics.edit_performance(1.0, None, 0.0) is None
 
 
+def test_containment_is_of_whole_words() -> None:
+    assert metrics.contains("It is in Rome, Italy.", "Rome")
+    assert metrics.contains("The United States!", "united states")
+    assert not metrics.contains("A romeo", "Rome")
+    assert not metrics.contains("Rome", "the")
+
+
+def test_intervals_by_bootstrap_over_cases() -> None:
+    assert metrics.interval([[1.0]]) is None
+    assert metrics.interval([[0.5], [0.5], [0.5, 0.5]]) == (0.5, 0.5)
+    values = [[float(i % 4 > 0)] for i in range(400)]
+    low, high = metrics.interval(values)  # by the normal law .75 +- .042
+    assert (low, high) == pytest.approx((0.7075, 0.7925), abs=0.008)
+    # One case of many equal values is one case: the interval is wide.
+    assert metrics.interval([[0.0] * 50, [1.0] * 50], seed=1) == (0.0, 1.0)
+
+
 def test_fluency_by_hand() -> None:
     # a b a b: 2-grams ab twice, ba once; 3-grams aba, bab
     two = -(2 / 3 * math.log2(2 / 3) + 1 / 3 * math.log2(1 / 3))
@@ -58,6 +75,9 @@ def models():
 
 def test_scores_of_an_edited_model(models) -> None:
     summary = evaluate(*models, make_edits(), max_new_tokens=12, fluency_tokens=8).summary()
+    low, high = summary["intervals"]["reliability"]
+    assert low <= summary["teacher_forced"]["reliability"] <= high
+    assert summary["contained"]["reliability"] >= summary["free_running"]["reliability"]
     assert summary["n"] == 4
     pairs = [(edit.prompt, edit.target) for edit in make_edits()]
     for model, scores in zip(models, (summary["base"], summary["teacher_forced"]), strict=True):

@@ -8,6 +8,9 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+DRAWS = 1000  # bootstrap samples
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
 
@@ -45,6 +48,26 @@ def edit_performance(
     """EP, the mean of the three; None if one of them could not be scored."""
     parts = (reliability, generality, locality)
     return None if None in parts else mean(parts)
+
+
+def contains(text: str, target: str) -> bool:
+    """Whether a written text states the target somewhere, as whole words, after normalisation."""
+    sought = normalise_answer(target)
+    return bool(sought) and f" {sought} " in f" {normalise_answer(text)} "
+
+
+def interval(cases: Sequence[Sequence[float]], *, seed: int = 0) -> tuple[float, float] | None:
+    """95 % of the bootstrap means over cases; None for fewer than two.
+
+    Args:
+        cases: the values of each case; a case is drawn with all its values.
+    """
+    if len(cases) < 2:
+        return None
+    sums, counts = np.array([(sum(values), len(values)) for values in cases], float).T
+    drawn = np.random.default_rng(seed).integers(len(cases), size=(DRAWS, len(cases)))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def ngram_entropy(text: str) -> float:

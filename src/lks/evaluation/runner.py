@@ -11,8 +11,10 @@ from lks.editor import EditedModel
 from lks.edits import Edit
 from lks.evaluation.metrics import (
     agreement,
+    contains,
     edit_performance,
     exact_match,
+    interval,
     mean,
     ngram_entropy,
     normalise_answer,
@@ -27,7 +29,8 @@ FLUENCY_PROMPT = "{} is known for"
 @dataclass
 class Probe:
     """One scored prompt. `forced` is token accuracy (locality: agreement) under teacher forcing,
-    `free` whether the written text is right (locality: unchanged); base_* the unedited model's."""
+    `free` whether the written text is right (locality: unchanged), `contained` whether it states
+    the target at all; base_* the unedited model's."""
 
     edit_id: str
     kind: str
@@ -39,6 +42,7 @@ class Probe:
     base_forced: float | None = None
     free: bool | None = None
     base_free: bool | None = None
+    contained: bool | None = None
     before: str = ""
     after: str = ""
 
@@ -64,14 +68,16 @@ class Evaluation:
         def with_ep(scores: dict[str, float | None]) -> dict[str, float | None]:
             return {**scores, "ep": edit_performance(*(scores[kind] for kind in KINDS))}
 
-        base, base_free = means(lambda p: p.base_forced), means(lambda p: p.base_free)
         known = ("reliability", "generality")
+        base, base_free = means(lambda p: p.base_forced), means(lambda p: p.base_free)
         return {
             "n": self.edits,
             "prompts": "chat" if self.chat else "plain",
             "teacher_forced": with_ep(means(lambda p: p.forced)),
             "teacher_forced_exact": means(lambda p: p.exact),
+            "intervals": {kind: self._interval(by_kind[kind]) for kind in KINDS},
             "free_running": with_ep(means(lambda p: p.free)),
+            "contained": {kind: means(lambda p: p.contained)[kind] for kind in known},
             "base": {
                 **{kind: base[kind] for kind in known},
                 "free_running": {kind: base_free[kind] for kind in known},
@@ -79,6 +85,15 @@ class Evaluation:
             "fluency": self.fluency,
             "triggered": means(lambda p: p.triggered),
         }
+
+    @staticmethod
+    def _interval(probes: Sequence[Probe]) -> tuple[float, float] | None:
+        """95 % of the teacher-forced mean, by bootstrap over edits."""
+        cases: dict[str, list[float]] = {}
+        for probe in probes:
+            if probe.forced is not None:
+                cases.setdefault(probe.edit_id, []).append(probe.forced)
+        return interval(list(cases.values()))
 
     def to_json(self) -> dict[str, Any]:
         return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}
@@ -152,6 +167,7 @@ def _compare_texts(probe: Probe, before: str, after: str) -> None:
         probe.base_free = True
     else:
         probe.free = exact_match(after, probe.target)
+        probe.contained = contains(after, probe.target)
         probe.base_free = exact_match(before, probe.target)
 
 
