@@ -52,6 +52,8 @@ class RomeModel(HoldingModel):
         self._editor, self._original = editor, weight
         self._spot = projection(backbone, editor.layer_of(backbone))
         self._updates: list[_Update] = []
+        self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
+        self._moment: Tensor | None = None
         super().__init__(backbone, edits)
 
     def put_in_force(self, edits: EditSet) -> None:
@@ -60,6 +62,9 @@ class RomeModel(HoldingModel):
         self._updates = [u for u, _ in takewhile(lambda pair: pair[0].edit == pair[1], pairs)]
         weight = self._spot.weight
         weight.copy_(self._original)
+        if edits and self._moment is None:  # of the original weights
+            layer = self._editor.layer_of(self.backbone)
+            (self._moment,) = second_moments(self.backbone, [layer], self._editor.sample)
         for update in self._updates:
             weight += torch.outer(update.left, update.right).to(weight.dtype)
         for edit in edits[len(self._updates) :]:
@@ -71,15 +76,15 @@ class RomeModel(HoldingModel):
         return sum(update.left.nbytes + update.right.nbytes for update in self._updates)
 
     def _update(self, edit: Edit, span: tuple[int, int]) -> _Update:
-        editor, backbone, weight = self._editor, self.backbone, self._spot.weight.float()
-        before = prefixes(backbone, editor.prefixes, editor.sample.seed)
+        assert self._moment is not None
+        backbone, weight, before = self.backbone, self._spot.weight.float(), self._prefixes
         spans = [(span[0] + len(x), span[1] + len(x)) for x in before]
         texts = encode(backbone, [x + edit.prompt for x in before], spans)
         (inputs,), _ = read(backbone, [self._spot], texts.encoding)
         keys = inputs[texts.rows, texts.columns].float()
-        delta = learn_delta(backbone, self._spot, edit, span, before, editor.values)
-        (moment,) = second_moments(backbone, [editor.layer_of(backbone)], editor.sample)
-        return _Update(edit, *rank_one(weight, keys.mean(0), weight @ keys[0] + delta, moment))
+        delta = learn_delta(backbone, self._spot, edit, span, before, self._editor.values)
+        value = weight @ keys[0] + delta
+        return _Update(edit, *rank_one(weight, keys.mean(0), value, self._moment))
 
 
 class Rome:
