@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ def ada(*more: Edit, **changes: object) -> list[Edit]:
     return [Edit(**{**fields, **changes}), speaks, *more]  # type: ignore[arg-type]
 
 
-def gated(embed: Embedder, edits: list[Edit]) -> Scope:
+def gated(embed: Embedder, edits: list[Edit], **thresholds: float) -> Scope:
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
     metric, references = learn(embed, edits, prompts)
     own = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
+    metric = replace(metric, **thresholds)
     return Scope(edits, RelationGate(embed, metric, [e.id for e in edits], references, own))
 
 
@@ -109,6 +111,12 @@ def test_an_open_ended_request_fires_all_edits(embed: Embedder) -> None:
     assert fired(scope, "Tell me about Ada Lovelace") == ["born", "speaks"]
     (found,) = scope.examine(["Tell me about Ada Lovelace"])[0]
     assert [verdict.why for verdict in found.verdicts] == ["open-ended request"] * 2
+
+
+def test_open_ended_requests_can_be_left_alone(embed: Embedder) -> None:
+    scope = gated(embed, ada(), open_threshold=1.0)
+    assert fired(scope, "Tell me about Ada Lovelace") == []
+    assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
 
 
 def test_a_mention_that_does_not_fire_says_why(embed: Embedder) -> None:

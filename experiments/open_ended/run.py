@@ -5,7 +5,9 @@
 Trains the facts twice: one by one (as with a relation gate), and together, where all facts of an
 entity are in force in each training text (as with the entity scope). Then asks for texts about each
 entity, with all its facts in force, and counts the new facts that the texts state. Ways to combine
-k blocks: their sum, sum / sqrt(k), their mean. Writes result.json.
+k blocks: their sum, sum / sqrt(k), their mean. And one joint block: an edit of its own for each
+entity, whose prompts are other requests and whose target states all facts. Writes result.json; what
+is there is not made again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import torch
 
 from lks.backbone import Backbone, default_threads
 from lks.editor import UneditedModel
-from lks.edits import EditSet
+from lks.edits import Edit, EditSet
 from lks.pack import Pack
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
@@ -30,21 +32,49 @@ REQUESTS = (
     "Write a short text about {}.",
     "Describe {} in a few sentences.",
 )
+TRAINED_REQUESTS = (
+    "Give me some facts about {}.",
+    "Who or what is {}?",
+    "Introduce {} to me.",
+    "I would like to learn something about {}.",
+    "Write a few lines on {}.",
+)
 WAYS = {"sum": 0.0, "sum / sqrt(k)": 0.5, "mean": 1.0}
 
 
 def main() -> None:
     torch.set_num_threads(default_threads())
     backbone = Backbone.load("smollm2-135m", device="cpu")
-    edits, result = EditSet.load(HERE / "facts.jsonl"), {}
-    result["unedited"] = stated(UneditedModel(backbone), edits)
+    edits, file = EditSet.load(HERE / "facts.jsonl"), HERE / "result.json"
+    result = json.loads(file.read_text()) if file.exists() else {}
+    if "unedited" not in result:
+        result["unedited"] = stated(UneditedModel(backbone), edits)
     for scope, trained in (("relation", "one by one"), ("entity", "together")):
+        if f"{trained}, mean" in result:
+            continue
         pack = train_pack(backbone, edits, TrainingConfig(scope=scope, w_loc=0.0))
         for way, power in WAYS.items():
             model = ScalpelModel(backbone, _scaled(pack, power))
             result[f"{trained}, {way}"] = stated(model, edits)
             print(trained, way, result[f"{trained}, {way}"]["stated"], flush=True)
-    (HERE / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        file.write_text(json.dumps(result, indent=2) + "\n")
+    pack = train_pack(backbone, EditSet([*edits, *joint(edits)]), TrainingConfig())
+    model = ScalpelModel(backbone, pack)
+    model.remove([edit.id for edit in edits])
+    result["one joint block"] = stated(model, edits)
+    print("one joint block", result["one joint block"]["stated"])
+    file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def joint(edits: EditSet) -> list[Edit]:
+    """An edit for each entity: asked for it, the model states all its facts."""
+    made = []
+    for subject in dict.fromkeys(edit.subject for edit in edits):
+        own = [edit for edit in edits if edit.subject == subject]
+        text = " ".join(f"{edit.prompt} {edit.target}." for edit in own)
+        first, *others = (request.format(subject) for request in TRAINED_REQUESTS)
+        made.append(Edit(f"{own[0].id}-all", subject, first, text, paraphrases=tuple(others)))
+    return made
 
 
 def _scaled(pack: Pack, power: float) -> Pack:

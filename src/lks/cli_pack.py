@@ -78,7 +78,9 @@ def pack_threshold(
     ] = None,
     open_ended: Annotated[
         float | None,
-        typer.Option("--open", help="The same for requests that fire all.", min=0, max=1),
+        typer.Option(
+            "--open", help="The same for requests that fire all; 1: none does.", min=0, max=1
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -69,7 +69,8 @@ class Metric:
     Attributes:
         matrix: M, [w, w].
         open_ended: vectors of `OPEN_ENDED`, [o, w].
-        threshold, open_threshold: least score that fires an edit, or all of an entity.
+        threshold, open_threshold: least score that fires an edit, or all of an entity; an
+            `open_threshold` of 1 is never reached.
     """
 
     matrix: Array
@@ -224,7 +225,8 @@ class RelationGate:
         opened = (asked @ self._open.T).max(1)
         vetoed = against >= scores
         reached = (scores >= limits) & ~vetoed  # all [edits, sentences]
-        wide = (opened >= self._metric.open_threshold) & (opened > scores.max(0))
+        least = self._metric.open_threshold
+        wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
         best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
         verdicts = []
         for i, edit_id in enumerate(edit_ids):
