@@ -15,6 +15,7 @@ from lks.bench import Cell
 from lks.cli import app
 from lks.console import print_bench
 from lks.edits import Edit, EditSet
+from lks.errors import InputError
 from lks.models import CACHE_VARIABLE
 
 
@@ -51,6 +52,8 @@ def test_cells_are_made_once_and_hold_every_case(
     before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
     assert bench.run(cells, out, on_cell) == rows
     assert (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="made with other settings"):
+        bench.run([replace(cells[0], rows=7)], out, on_cell)
 
 
 def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folder: Path) -> None:
@@ -79,6 +82,11 @@ def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
     assert len(drawn(trials=1)) == len(drawn(rows=2)) == len(drawn(size=4)) == 1
 
 
+def test_more_edits_than_there_are(data: Path) -> None:
+    with pytest.raises(InputError, match="5 edits are wanted, 4 are there"):
+        list(bench._groups(Cell("ft", str(data), 5)))
+
+
 def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -> None:
     (edits, pool), *_ = bench._groups(Cell("ft", str(data), 4))
     held_out = {text for edit in pool for text in edit.generality}
@@ -89,7 +97,7 @@ def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -
 def test_time_left_is_taken_from_the_same_method() -> None:
     def row(method: str, size: int, seconds: float, edit_seconds: float) -> dict:
         return {
-            "cell": {"method": method, "size": size}, "seconds": seconds,
+            "cell": {"method": method, "size": size}, "seconds": seconds, "groups": 1,
             "edit_seconds": edit_seconds,
         }  # fmt: skip
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import platform
 import random
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from lks import scalpel
 from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
-from lks.errors import LKSError, OutputError
+from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
 from lks.scalpel import Scalpel
@@ -36,6 +39,7 @@ from lks.training.config import TrainingConfig
 from lks.training.prompts import training_prompts
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
+PACKAGES = ("latent-knowledge-scalpel", "torch", "transformers")
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
@@ -80,6 +84,7 @@ def run(
 
     Raises:
         OutputError: the folder cannot be written.
+        InputError: it holds a cell that was made with other settings.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -89,10 +94,12 @@ def run(
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         failure = None if file.exists() else _run_alone(cell, out)
+        summary = {"cell": cell.to_json(), "error": failure}
         if failure is None:
-            summaries.append(json.loads(file.read_text(encoding="utf-8")))
-        else:
-            summaries.append({"cell": cell.to_json(), "error": failure})
+            summary = json.loads(file.read_text(encoding="utf-8"))
+        if summary["cell"] != cell.to_json():
+            raise InputError(f"{file}: made with other settings; choose another --out")
+        summaries.append(summary)
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
 
@@ -116,8 +123,8 @@ def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float
         known = max(own, key=lambda row: row["cell"]["size"]) if own else None
         if known is None:
             return statistics.fmean(row["seconds"] for row in done)
-        fixed = known["seconds"] - known["edit_seconds"]
-        return fixed + known["edit_seconds"] * cell.size / known["cell"]["size"]
+        training = known["edit_seconds"] * known["groups"]
+        return known["seconds"] - training + training * cell.size / known["cell"]["size"]
 
     done = [row for row in done if "error" not in row]
     return sum(map(expected, cells)) if done else 0.0
@@ -154,6 +161,8 @@ def run_cell(cell: Cell, out: Path) -> None:
         "first_token_ratio": costs[0],
         "next_token_ratio": costs[1],
         "seconds": round(time.monotonic() - started, 1),
+        "machine": f"{platform.machine()}, {backbone.device}, {torch.get_num_threads()} threads",
+        "versions": {name: version(name) for name in PACKAGES},
     }
     with (out / f"{cell.name}.jsonl").open("w", encoding="utf-8") as stream:
         for evaluation in (plain, chat):
@@ -167,12 +176,16 @@ def run_cell(cell: Cell, out: Path) -> None:
 
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     """Sets of edits to be in force together, and the rows that lend templates."""
-    pool = EditSet.load(cell.data)
+    with warnings.catch_warnings():  # of conflicts the user was told when the table began
+        warnings.simplefilter("ignore")
+        pool = EditSet.load(cell.data)
     order = list(pool)
+    if cell.size > len(order):
+        raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")
     random.Random(cell.seed).shuffle(order)
     for number in range(min(cell.trials, max(1, cell.rows // cell.size))):
         chosen = order[number * cell.size : (number + 1) * cell.size]
-        if chosen:
+        if len(chosen) == cell.size:
             wordings = TrainingConfig().for_edits(len(chosen)).wordings
             lent, _ = training_prompts(chosen, pool, most=wordings, seed=cell.seed)
             pairs = zip(chosen, lent, strict=True)

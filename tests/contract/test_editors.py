@@ -35,6 +35,8 @@ QUESTIONS = [
     ("What is it?", "A tower"),
     ("Rome", "is old"),
 ]
+FULLY = ("unedited", "lks")  # the others' own tests cover where they reach into a model
+CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else ("llama", "gpt2"))]
 UNTRIGGERED = QUESTIONS[3:]
 UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
@@ -63,7 +65,7 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("moments")
 
 
-@pytest.fixture(params=[(e, a) for e in EDITORS for a in ARCHITECTURES], ids="-".join)
+@pytest.fixture(params=CASES, ids="-".join)
 def case(
     request: pytest.FixtureRequest,
     embedder_folder: Path,
@@ -233,4 +235,4 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 def test_the_suite_covers_every_editor() -> None:
     expected = "alphaedit ft grace ike inject lks lks-paper lora memit rag rome unedited"
     assert " ".join(sorted(EDITORS)) == expected
-    assert len(EDITORS) * len(ARCHITECTURES) == 48
+    assert len(CASES) == 2 * 4 + 10 * 2
