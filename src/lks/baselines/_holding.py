@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.rendering import Prompt
+
+Learnt = TypeVar("Learnt")
 
 
 class HoldingModel(UneditedModel, ABC):
@@ -16,6 +19,7 @@ class HoldingModel(UneditedModel, ABC):
 
     def __init__(self, backbone: Backbone, edits: Iterable[Edit]) -> None:
         super().__init__(backbone)
+        self._known: dict[str, tuple[Edit, Any]] = {}
         self.edits = EditSet()
         self.add(edits)
 
@@ -34,6 +38,13 @@ class HoldingModel(UneditedModel, ABC):
         for edit_id in gone:
             self.edits.by_id(edit_id)  # raises before anything is changed
         self._hold(EditSet(edit for edit in self.edits if edit.id not in gone))
+
+    def remembered(self, edit: Edit, learn: Callable[[Edit], Learnt]) -> Learnt:
+        """What was learnt for an edit; it is learnt once."""
+        if edit.id not in self._known or self._known[edit.id][0] != edit:
+            self._known[edit.id] = edit, learn(edit)
+        learnt: Learnt = self._known[edit.id][1]
+        return learnt
 
     def _hold(self, edits: EditSet) -> None:
         self.put_in_force(edits)

@@ -66,6 +66,11 @@ class _Changed(nn.Module):
         return (self.change(states, out[0]), *out[1:])
 
 
+def layer_at(backbone: Backbone, layer: int | None, depth: float) -> int:
+    """The layer, or the one at this depth (0 to 1) where none is given."""
+    return round(depth * backbone.n_layers) if layer is None else layer
+
+
 def projection(backbone: Backbone, layer: int) -> Spot:
     """The MLP's down-projection of a decoder layer."""
     for path in PROJECTIONS:
@@ -147,6 +152,28 @@ def read(
         final_states(backbone, encoding)
     order = range(len(spots))
     return [inputs[i] for i in order], [outputs[i] for i in order]
+
+
+def prefixed(
+    edit: Edit, span: tuple[int, int], prefixes: Sequence[str]
+) -> tuple[list[str], list[tuple[int, int]]]:
+    """An edit's prompt behind each prefix, and where the subject stands there."""
+    spans = [(span[0] + len(x), span[1] + len(x)) for x in prefixes]
+    return [x + edit.prompt for x in prefixes], spans
+
+
+def read_subject(
+    backbone: Backbone,
+    spots: Sequence[Spot],
+    edit: Edit,
+    span: tuple[int, int],
+    prefixes: Sequence[str],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of each module its inputs, [p, k], and outputs, [p, d], at the subject's last token."""
+    texts = encode(backbone, *prefixed(edit, span, prefixes))
+    inputs, outputs = read(backbone, spots, texts.encoding)
+    at = texts.rows, texts.columns
+    return [states[at].float() for states in inputs], [states[at].float() for states in outputs]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lks.backbone import Backbone
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import projection, restored
+from lks.baselines._locate import layer_at, projection, restored
 from lks.baselines._targets import Targets, final_states
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
@@ -117,8 +117,7 @@ class FineTune:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
-        layer = round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
-        spot = projection(backbone, layer)
+        spot = projection(backbone, layer_at(backbone, self.layer, DEPTH))
         with restored([spot]):
             yield TunedModel(backbone, edits, [spot.module.weight], self.settings)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lks import decoding
 from lks.backbone import Backbone, Encoding
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import Change, read, residual
+from lks.baselines._locate import Change, layer_at, read, residual
 from lks.baselines._targets import Targets, final_states
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
@@ -61,18 +61,14 @@ class GraceModel(HoldingModel):
     ) -> None:
         self._layer, self._settings = layer, settings
         self._entries: list[Entry] = []
-        self._learnt: dict[str, tuple[Edit, Tensor, Tensor]] = {}
         super().__init__(backbone, edits)
 
     def put_in_force(self, edits: EditSet) -> None:
-        for edit in edits:
-            if edit.id not in self._learnt or self._learnt[edit.id][0] != edit:
-                self._learnt[edit.id] = edit, *self._learn(edit)
+        found = [(self.remembered(edit, self._learn), edit.target) for edit in edits]
         self._entries = []
-        for edit in edits:
-            _, key, value = self._learnt[edit.id]
+        for (key, value), target in found:
             radius = self._settings.radius * float(key.norm())
-            put(self._entries, Entry(key, value, edit.target, radius))
+            put(self._entries, Entry(key, value, target, radius))
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._deferring, **options)
@@ -162,8 +158,7 @@ class Grace:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[GraceModel]:
-        layer = round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
-        yield GraceModel(backbone, edits, layer, self.settings)
+        yield GraceModel(backbone, edits, layer_at(backbone, self.layer, DEPTH), self.settings)
 
 
 def put(entries: list[Entry], new: Entry) -> None:

@@ -73,7 +73,7 @@ class _Injecting(PromptedModel):
         self._scope = self._scope_of(edits)
 
     def contexts(self, texts: Sequence[str]) -> list[str]:
-        fired = (dict.fromkeys(ids(mentions)) for mentions in self._scope.fired(texts))
+        fired = (ids(mentions) for mentions in self._scope.fired(texts))
         return ["".join(FACT.format(fact(self.edits.by_id(i))) for i in own) for own in fired]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import encode, projection, read, residual, restored, subject_ends
+from lks.baselines._locate import projection, read_subject, residual, restored, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, learn_delta
 from lks.edits import Edit, EditSet
@@ -65,7 +65,7 @@ class MemitModel(HoldingModel):
         self._editor, self._original = editor, weights
         self._layers = editor.layers_of(backbone)
         self._spots = [projection(backbone, layer) for layer in self._layers]
-        self._deltas: dict[str, tuple[Edit, Tensor]] = {}
+        self._preserved: list[Tensor] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         super().__init__(backbone, edits)
 
@@ -76,12 +76,13 @@ class MemitModel(HoldingModel):
         if not edits:
             return
         wanted = self._wanted(edits, spans)
-        moments = second_moments(self.backbone, self._layers, self._editor.sample)
-        preserved = self._editor.preserved(self._layers, moments)
+        if not self._preserved:  # of the original weights
+            moments = second_moments(self.backbone, self._layers, self._editor.sample)
+            self._preserved = self._editor.preserved(self._layers, moments)
         for i, spot in enumerate(self._spots):
             keys, states = self._read(i, edits, spans)
             share = (wanted - states) / (len(self._spots) - i)
-            update = self._editor.solve(share.T, keys.T, preserved[i])
+            update = self._editor.solve(share.T, keys.T, self._preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
     def stored_bytes(self) -> int:
@@ -90,14 +91,15 @@ class MemitModel(HoldingModel):
     def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
         """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
         top = residual(self.backbone, self._layers[-1])
-        for edit in edits:
-            if edit.id not in self._deltas or self._deltas[edit.id][0] != edit:
-                delta = learn_delta(
-                    self.backbone, top, edit, spans[edit.id], self._prefixes, self._editor.values
-                )
-                self._deltas[edit.id] = edit, delta
+
+        def learn(edit: Edit) -> Tensor:
+            return learn_delta(
+                self.backbone, top, edit, spans[edit.id], self._prefixes, self._editor.values
+            )
+
+        deltas = torch.stack([self.remembered(edit, learn) for edit in edits])
         _, states = self._read(0, edits, spans)
-        return states + torch.stack([self._deltas[edit.id][1] for edit in edits])
+        return states + deltas
 
     def _read(
         self, number: int, edits: EditSet, spans: dict[str, tuple[int, int]]
@@ -106,14 +108,11 @@ class MemitModel(HoldingModel):
         spots = [self._spots[number], residual(self.backbone, self._layers[-1])]
         keys, states = [], []
         for edit in edits:
-            start, end = spans[edit.id]
-            texts = encode(
-                self.backbone, [x + edit.prompt for x in self._prefixes],
-                [(start + len(x), end + len(x)) for x in self._prefixes],
-            )  # fmt: skip
-            (inputs, _), (_, outputs) = read(self.backbone, spots, texts.encoding)
-            keys.append(inputs[texts.rows, texts.columns].float().mean(0))
-            states.append(outputs[0, texts.columns[0]].float())
+            (inputs, _), (_, outputs) = read_subject(
+                self.backbone, spots, edit, spans[edit.id], self._prefixes
+            )
+            keys.append(inputs.mean(0))
+            states.append(outputs[0])
         return torch.stack(keys), torch.stack(states)
 
 

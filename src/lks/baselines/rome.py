@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import encode, projection, read, restored, subject_ends
+from lks.baselines._locate import layer_at, projection, read_subject, restored, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, learn_delta
 from lks.edits import Edit, EditSet
@@ -78,10 +78,7 @@ class RomeModel(HoldingModel):
     def _update(self, edit: Edit, span: tuple[int, int]) -> _Update:
         assert self._moment is not None
         backbone, weight, before = self.backbone, self._spot.weight.float(), self._prefixes
-        spans = [(span[0] + len(x), span[1] + len(x)) for x in before]
-        texts = encode(backbone, [x + edit.prompt for x in before], spans)
-        (inputs,), _ = read(backbone, [self._spot], texts.encoding)
-        keys = inputs[texts.rows, texts.columns].float()
+        (keys,), _ = read_subject(backbone, [self._spot], edit, span, before)
         delta = learn_delta(backbone, self._spot, edit, span, before, self._editor.values)
         value = weight @ keys[0] + delta
         return _Update(edit, *rank_one(weight, keys.mean(0), value, self._moment))
@@ -109,7 +106,7 @@ class Rome:
         self.values, self.sample = values or ValueSettings(), sample or Sample()
 
     def layer_of(self, backbone: Backbone) -> int:
-        return round(DEPTH * backbone.n_layers) if self.layer is None else self.layer
+        return layer_at(backbone, self.layer, DEPTH)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[RomeModel]:

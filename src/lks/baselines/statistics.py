@@ -44,14 +44,12 @@ class Sample:
 
 def second_moments(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:
     """E[k k^T] of each layer's down-projection, [k, k] float32 (ROME, section 3.1: C / n)."""
-    paths = [_path(backbone, layer, sample) for layer in layers]
-    missing = [layer for layer, path in zip(layers, paths, strict=True) if not path.exists()]
+    paths = {layer: _path(backbone, layer, sample) for layer in layers}
+    missing = [layer for layer, path in paths.items() if not path.exists()]
     if missing:
-        made = dict(zip(missing, _moments(backbone, missing, sample), strict=True))
-        for layer, path in zip(layers, paths, strict=True):
-            if layer in made:
-                _save(made[layer], path)
-    return [load_file(path)["moment"].to(backbone.device) for path in paths]
+        for layer, moment in zip(missing, _moments(backbone, missing, sample), strict=True):
+            _save(moment, paths[layer])
+    return [load_file(paths[layer])["moment"].to(backbone.device) for layer in layers]
 
 
 def prefixes(backbone: Backbone, count: int, seed: int = 0) -> list[str]:
@@ -87,22 +85,21 @@ def _moments(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[
     spots = [projection(backbone, layer) for layer in layers]
     sums = [torch.zeros(()) for _ in spots]
     count = 0
-    for encoding in _batches(backbone, sample):
-        counted = encoding.attention_mask.bool()
-        keys, _ = read(backbone, spots, encoding)
-        own = [key[counted].float() for key in keys]
-        sums = [total + k.T.double() @ k.double() for total, k in zip(sums, own, strict=True)]
-        count += int(counted.sum())
+    for ids in _batches(backbone, sample):
+        keys, _ = read(backbone, spots, Encoding([], [], [], ids, torch.ones_like(ids)))
+        own = [key.flatten(0, 1).double() for key in keys]
+        sums = [total + k.T @ k for total, k in zip(sums, own, strict=True)]
+        count += ids.numel()
     return [(total / count).float() for total in sums]
 
 
-def _batches(backbone: Backbone, sample: Sample) -> Iterator[Encoding]:
+def _batches(backbone: Backbone, sample: Sample) -> Iterator[Tensor]:
+    """The sample as token ids, [b, length] at a time."""
     pieces = -(-sample.tokens // sample.length)
     if sample.file is None:
         for number, start in enumerate(range(0, pieces, AT_ONCE)):
             count = min(AT_ONCE, pieces - start)
-            ids = written(backbone, count, sample.length, sample.seed + 1000 * number)
-            yield Encoding([], [], [], ids, torch.ones_like(ids))
+            yield written(backbone, count, sample.length, sample.seed + 1000 * number)
         return
     try:
         text = Path(sample.file).read_text(encoding="utf-8")
@@ -115,10 +112,8 @@ def _batches(backbone: Backbone, sample: Sample) -> Iterator[Encoding]:
             "give more text or a smaller sample"
         )
     ids = torch.tensor(tokens[: pieces * sample.length], device=backbone.device)
-    for rows in (
-        ids[: len(ids) // sample.length * sample.length].view(-1, sample.length).split(AT_ONCE)
-    ):
-        yield Encoding([], [], [], rows, torch.ones_like(rows))
+    whole = len(ids) // sample.length * sample.length
+    yield from ids[:whole].view(-1, sample.length).split(AT_ONCE)
 
 
 def _path(backbone: Backbone, layer: int, sample: Sample) -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lks.backbone import Backbone
-from lks.baselines._locate import Spot, Texts
+from lks.baselines._locate import Spot, Texts, prefixed
 from lks.baselines._targets import Targets, final_states
 from lks.edits import Edit
 
@@ -52,10 +52,9 @@ def learn_delta(
         span: where the subject stands in the prompt, in characters.
     """
     essence = ESSENCE.format(edit.subject)
-    pairs = [(x + edit.prompt, edit.target) for x in prefixes]
-    targets = Targets.of(backbone, pairs, [essence])
-    spans = [*((span[0] + len(x), span[1] + len(x)) for x in prefixes), (0, len(edit.subject))]
-    texts = Texts.of(targets.encoding, spans)
+    prompts, spans = prefixed(edit, span, prefixes)
+    targets = Targets.of(backbone, [(prompt, edit.target) for prompt in prompts], [essence])
+    texts = Texts.of(targets.encoding, [*spans, (0, len(edit.subject))])
     rows, columns = texts.rows, texts.columns
     last = targets.encoding.starts[-1] + len(targets.encoding.offsets[-1]) - 1
     delta = torch.zeros(backbone.width, device=backbone.device)
