@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 
@@ -19,9 +18,10 @@ from lks.errors import InputError, PackDamaged
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
+from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
-ELSE = "How high is Ada Lovelace?"
+ELSE, OPEN = "How high is Ada Lovelace?", "Tell me about Ada Lovelace"
 NEW = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London")
 
 
@@ -140,11 +140,55 @@ def test_the_command_line(
     assert "unknown embedder 'nowhere'" in one_line(err)
 
 
-def test_blocks_of_several_facts_are_put_in_together(model: ScalpelModel) -> None:
-    assert len(model.examine("Tell me about Ada Lovelace")[0].mention.edit_ids) == 2
-    (text,) = model.generate(["Tell me about Ada Lovelace"], max_new_tokens=4)
-    assert isinstance(text, str)
-    assert torch.isfinite(model.blocks(make_edits())).all()
+def test_a_profile_rests_while_the_facts_are_others(model: ScalpelModel) -> None:
+    asked = [(OPEN, "Oslo"), (BORN, "Oslo"), (SPEAKS, "Spanish")]
+    unedited, before = UneditedModel(model.backbone).score(asked), model.score(asked)
+    assert (before[0], model.triggered([OPEN])) == (unedited[0], [False])
+    (profile,) = model.add_profiles(["Ada Lovelace"], epochs=1)
+    assert model.examine(OPEN)[0].mention.edit_ids == (profile.id,)
+    profiled = model.score(asked)
+    assert profiled[1:] == before[1:]
+    assert profiled[0] != before[0]
+    model.add([NEW], refine=False)
+    assert model.score(asked) == before
+    model.remove(["ada-job"])
+    assert model.score(asked) == profiled
+    assert len(model.add_profiles(["ada lovelace"])) == 0
+    with pytest.raises(InputError, match='no edit is about "Ada"'):
+        model.add_profiles(["Ada"])
+
+
+def test_a_profile_learns_to_state_the_facts(model: ScalpelModel) -> None:
+    seen: list[Epoch] = []
+    (profile,) = model.add_profiles(["Ada Lovelace"], epochs=8, on_epoch=seen.append)
+    assert seen[-1].reliability < seen[0].reliability
+    unedited = UneditedModel(model.backbone)
+    stated = [(OPEN, profile.target)]
+    assert sum(model.score(stated)[0].logprobs) > sum(unedited.score(stated)[0].logprobs)
+
+
+def test_profiles_on_the_command_line(
+    trained: tuple[Backbone, Pack], model_folder: Path, embedder_folder: Path, tmp_path: Path
+) -> None:
+    make_edits().save(tmp_path / "facts.jsonl")
+    pack, model = tmp_path / "p", ["--model", model_folder]
+    quick = ["--layer", 1, "--epochs", 1, "--threads", 1, "--quiet"]
+    for kind in ("entity", "relation"):
+        out = ["--out", pack, "--overwrite", "--scope", kind, "--embedder", embedder_folder]
+        assert run("edit", tmp_path / "facts.jsonl", *out, *model, *quick)[0] == 0
+        code, out, err = run("profiles", pack, "--entity", "Ada Lovelace", "--epochs", 1, "--quiet")
+        if kind == "entity":
+            assert (code, "profiles need a relation gate" in one_line(err)) == (2, True)
+    assert code == 0, err
+    assert "1 profiles made" in out
+    (found,) = json.loads(run("scope", pack, OPEN, "--json")[1])["mentions"]
+    assert [edit_id.split("-")[0] for edit_id in found["edit_ids"]] == ["profile"]
+    assert "is there already" in run("profiles", pack, "--entity", "Ada Lovelace")[1]
+    assert "no edit is about" in one_line(run("profiles", pack, "--entity", "Nobody")[2])
+    run("remove", pack, "ada-born")
+    assert "open-ended request, and no profile in force" in run("scope", pack, OPEN)[1]
+    run("pack", "rollback", pack)
+    assert run("scope", pack, OPEN, "--json")[1].count("profile-") == 2
 
 
 def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) -> None:

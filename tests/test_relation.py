@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lks import profiles
 from lks.edits import Edit, EditSet
 from lks.embedder import Embedder
 from lks.errors import ModelError, PackMismatch
-from lks.scope import RelationGate, Scope
-from lks.scope.relation import Metric, References
+from lks.scope import RelationGate, Scope, relation
+from lks.scope.relation import Learnt, Metric, References
 from lks.scope.sentences import MASK, REACH, asking
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
@@ -33,9 +34,8 @@ def ada(*more: Edit, **changes: object) -> list[Edit]:
 def gated(embed: Embedder, edits: list[Edit], **thresholds: float) -> Scope:
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
     metric, references = learn(embed, edits, prompts)
-    own = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
-    metric = replace(metric, **thresholds)
-    return Scope(edits, RelationGate(embed, metric, [e.id for e in edits], references, own))
+    learnt = Learnt(replace(metric, **thresholds), references)
+    return Scope(edits, RelationGate.of(learnt, embed, edits))
 
 
 def fired(scope: Scope, text: str) -> list[str]:
@@ -106,15 +106,44 @@ def test_the_edit_whose_relation_is_asked_fires(embed: Embedder) -> None:
     assert fired(scope, both) == ["born", "speaks"] * 2
 
 
-def test_an_open_ended_request_fires_all_edits(embed: Embedder) -> None:
-    scope = gated(embed, ada())
-    assert fired(scope, "Tell me about Ada Lovelace") == ["born", "speaks"]
-    (found,) = scope.examine(["Tell me about Ada Lovelace"])[0]
-    assert [verdict.why for verdict in found.verdicts] == ["open-ended request"] * 2
+def verdicts(scope: Scope, text: str) -> dict[str, str]:
+    return {v.edit_id: v.why for found in scope.examine([text])[0] for v in found.verdicts}
+
+
+def test_an_open_ended_request_fires_the_profile_alone(embed: Embedder) -> None:
+    edits = ada()
+    scope = gated(embed, [*edits, *profiles.missing(edits)])
+    (profile,) = fired(scope, "Tell me about Ada Lovelace")
+    assert profile.startswith("profile-")
+    assert verdicts(scope, "Tell me about Ada Lovelace") == {
+        "born": relation.PROFILED, "speaks": relation.PROFILED, profile: relation.OPENED,
+    }  # fmt: skip
+    assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
+    assert verdicts(scope, "Where was Ada Lovelace born?")[profile] == relation.NOT_OPENED
+
+
+def test_of_a_request_and_a_question_the_later_decides(embed: Embedder) -> None:
+    edits = ada()
+    scope = gated(embed, [*edits, *profiles.missing(edits)])
+    request, question = "Tell me about Ada Lovelace.", "Where was Ada Lovelace born?"
+    assert fired(scope, f"{request} {question}") == ["born"] * 2
+    assert [e[:8] for e in fired(scope, f"{question} {request}")] == ["profile-"] * 2
+
+
+def test_without_a_profile_an_open_ended_request_is_left_alone(embed: Embedder) -> None:
+    edits = ada()
+    resting = replace(profiles.missing(edits[:1])[0], id="old")  # it states one fact of two
+    scope = gated(embed, [*edits, resting])
+    assert fired(scope, "Tell me about Ada Lovelace") == []
+    assert set(verdicts(scope, "Tell me about Ada Lovelace").items()) == {
+        ("born", relation.UNPROFILED), ("speaks", relation.UNPROFILED),
+    }  # fmt: skip
+    assert fired(scope, "Where was Ada Lovelace born? Tell me about Ada Lovelace") == ["born"] * 2
 
 
 def test_open_ended_requests_can_be_left_alone(embed: Embedder) -> None:
-    scope = gated(embed, ada(), open_threshold=1.0)
+    edits = ada()
+    scope = gated(embed, [*edits, *profiles.missing(edits)], open_threshold=1.0)
     assert fired(scope, "Tell me about Ada Lovelace") == []
     assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
 

@@ -29,7 +29,7 @@ from lks.cli_common import (
 )
 from lks.cli_pack import pack_app
 from lks.cli_scope import scope
-from lks.cli_train import add, edit, layers, remove
+from lks.cli_train import add, edit, layers, profiles, remove
 from lks.errors import InputError, LKSError
 
 app = typer.Typer(
@@ -62,7 +62,7 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, bench, add, remove, scope):
+for command in (edit, layers, bench, add, profiles, remove, scope):
     app.command()(command)
 
 

@@ -79,7 +79,7 @@ def pack_threshold(
     open_ended: Annotated[
         float | None,
         typer.Option(
-            "--open", help="The same for requests that fire all; 1: none does.", min=0, max=1
+            "--open", help="The same for open-ended requests; 1: none fires.", min=0, max=1
         ),
     ] = None,
     as_json: AsJson = False,

@@ -194,6 +194,37 @@ def add(
         )
 
 
+def profiles(
+    pack: PackPath,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Of this subject only; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts."""
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.session import add_profiles_to
+
+    result = add_profiles_to(pack, edited, entity, epochs=epochs, quiet=quiet or as_json)
+    if as_json:
+        print_json(result)
+    elif result["added"]:
+        print(
+            f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
+            f"version {result['version']}"
+        )
+    else:
+        print(f"{pack}: every profile is there already")
+
+
 def remove(
     pack: PackPath,
     ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],

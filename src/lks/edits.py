@@ -43,7 +43,9 @@ class Edit:
     `paraphrases` and the locality probes that are not held out may be trained on; `generality`
     (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
     nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
-    score of the relation gate. `extra` keeps the unknown keys of the record.
+    score of the relation gate. `statement` is the fact as a whole sentence; an edit with
+    `profile_of`, ids or keys of other edits, is their entity's profile (see `lks.profiles`).
+    `extra` keeps the unknown keys of the record.
     """
 
     id: str
@@ -57,6 +59,8 @@ class Edit:
     portability: tuple[Probe, ...] = ()
     negative: tuple[str, ...] = ()
     threshold: float | None = None
+    statement: str | None = None
+    profile_of: tuple[str, ...] = ()
     ground_truth: str | None = None
     source: str | None = None
     note: str | None = None
@@ -66,6 +70,11 @@ class Edit:
     def names(self) -> tuple[str, ...]:
         """The subject and its aliases."""
         return (self.subject, *self.aliases)
+
+    @property
+    def key(self) -> str:
+        """Names the content: an id made of subject, prompt and target."""
+        return _content_id(self.subject, self.prompt, self.target)
 
     @property
     def training_locality(self) -> tuple[str, ...]:
@@ -89,13 +98,13 @@ class Edit:
             "prompt": self.prompt,
             "target": self.target,
         }
-        for name in ("aliases", "paraphrases", "generality", "negative"):
+        for name in ("aliases", "paraphrases", "generality", "negative", "profile_of"):
             if getattr(self, name):
                 record[name] = list(getattr(self, name))
         for name in ("locality", "portability"):
             if getattr(self, name):
                 record[name] = [_probe_record(probe) for probe in getattr(self, name)]
-        for name in ("threshold", "ground_truth", "source", "note"):
+        for name in ("threshold", "statement", "ground_truth", "source", "note"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
         return record | self.extra
@@ -126,7 +135,8 @@ def _probe_record(probe: Probe) -> dict[str, Any]:
 
 _KNOWN = {
     "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
-    "portability", "negative", "threshold", "ground_truth", "source", "note",
+    "portability", "negative", "threshold", "statement", "profile_of", "ground_truth", "source",
+    "note",
 }  # fmt: skip
 
 
@@ -211,13 +221,12 @@ def _read_record(record: Any) -> Edit:
         read.problems.append(
             f'subject "{subject}" is not in the prompt, and there is no {{}} in it'
         )
-    fields: dict[str, Any] = {name: read.texts(name) for name in ("aliases", "paraphrases")}
-    fields["generality"] = read.texts("generality")
-    fields["negative"] = read.texts("negative")
+    lists = ("aliases", "paraphrases", "generality", "negative", "profile_of")
+    fields: dict[str, Any] = {name: read.texts(name) for name in lists}
     fields["threshold"] = read.share("threshold")
     fields["locality"] = read.probes("locality")
     fields["portability"] = read.probes("portability", target_required=True)
-    for name in ("id", "ground_truth", "source", "note"):
+    for name in ("id", "statement", "ground_truth", "source", "note"):
         fields[name] = read.text(name)
     if read.problems or not (subject and prompt and target):
         raise EditFileError("; ".join(read.problems), read.problems)
@@ -229,6 +238,7 @@ def _read_record(record: Any) -> Edit:
         fields[name] = tuple(fill(text) for text in fields[name])
     for name in ("locality", "portability"):
         fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])
+    fields["statement"] = fields["statement"] and fill(fields["statement"])
     fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
     extra = {key: value for key, value in record.items() if key not in _KNOWN}
     return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
@@ -258,14 +268,14 @@ class EditSet(Sequence[Edit]):
     """
 
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
-        by_question: dict[tuple[str, str], Edit] = {}
+        by_question: dict[tuple[str, ...], Edit] = {}
         ids: set[str] = set()
         doubles, conflicts = [], []
         for edit in edits:
             if edit.id in ids:
                 doubles.append(f'duplicate id "{edit.id}"')
             ids.add(edit.id)
-            question = (same_text(edit.subject), same_text(edit.prompt))
+            question = (same_text(edit.subject), same_text(edit.prompt), *edit.profile_of)
             earlier = by_question.pop(question, None)
             if earlier and earlier.target != edit.target:
                 conflicts.append(

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lks import decoding
+from lks import decoding, profiles
 from lks import rescan as rescanning
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet, warn_of_pairs
 from lks.embedder import Embedder
-from lks.errors import EditFileError
+from lks.errors import EditFileError, InputError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
 from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
@@ -39,7 +39,7 @@ from lks.training.team import Team
 from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
-ADD_EPOCHS = 20
+ADD_EPOCHS, PROFILE_EPOCHS = 20, 40  # a profile's target is several sentences long
 GATE_WORDINGS = 8  # lent to each edit for the gate
 CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
 # A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
@@ -296,6 +296,33 @@ class ScalpelModel:
         self._scope = self._gated(names)
         found = contradictions(list(new), self._edits.values(), self._scope)
         warn_of_pairs(CONTRADICTING, found, NEARER_DECIDES)
+
+    def add_profiles(
+        self,
+        subjects: Iterable[str] | None = None,
+        *,
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> EditSet:
+        """Train profiles that state all facts of an entity when a request is open-ended.
+
+        Args:
+            subjects: of these entities; else of all that have no profile in force.
+
+        Returns:
+            The new profiles, which may be none.
+
+        Raises:
+            InputError: no edit is about one of the subjects, or there is no relation gate.
+        """
+        if self._gate is None:
+            raise InputError(
+                "profiles need a relation gate: without one every mention fires all edits; train "
+                "the pack with scope=relation"
+            )
+        made = EditSet(profiles.missing(self._edits.values(), subjects))
+        self.add(made, epochs=epochs or PROFILE_EPOCHS, on_epoch=on_epoch)
+        return made
 
     def _adding(self, epochs: int) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""

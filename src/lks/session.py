@@ -6,13 +6,13 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lks import scalpel
+from lks import scalpel, versions
 from lks.backbone import Backbone
 from lks.console import say, training_progress
 from lks.edits import Edit, EditSet
@@ -22,6 +22,7 @@ from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
 from lks.training.prompts import PromptReport
 from lks.training.team import Team
+from lks.training.trainer import Epoch
 
 
 def train_to(
@@ -63,13 +64,48 @@ def add_to(
     quiet: bool,
 ) -> dict[str, Any]:
     """Add edits to a loaded pack and to its folder; what `lks add --json` prints."""
+
+    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
+        model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
+        return new
+
+    return _extended(path, model, add, epochs or scalpel.ADD_EPOCHS, quiet or not refine)
+
+
+def add_profiles_to(
+    path: Path,
+    model: ScalpelModel,
+    subjects: Iterable[str] | None,
+    *,
+    epochs: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Make profiles in a loaded pack and in its folder; what `lks profiles --json` prints."""
+
+    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
+        return model.add_profiles(subjects, epochs=epochs, on_epoch=on_epoch)
+
+    return _extended(path, model, add, epochs or scalpel.PROFILE_EPOCHS, quiet)
+
+
+def _extended(
+    path: Path,
+    model: ScalpelModel,
+    add: Callable[[Callable[[Epoch], None]], EditSet],
+    epochs: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Let `add` bring edits into the model, and write them to the pack's folder."""
     started = time.monotonic()
     try:
-        with training_progress(epochs or scalpel.ADD_EPOCHS, quiet or not refine) as (_, on_epoch):
-            model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
+        with training_progress(epochs, quiet) as (_, on_epoch):
+            new = add(on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    manifest = append(path, new, model.blocks(new), model.references(new))
+    if len(new):
+        manifest = append(path, new, model.blocks(new), model.references(new))
+    else:
+        manifest = versions.read(path)
     return {
         "pack": str(path),
         "added": len(new),

@@ -7,12 +7,13 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
 and locality prompts (the identity before). In each sentence the best edit fires, if it reaches its
-threshold; a request such as "Tell me about it" fires all edits of the entity together.
+threshold. A request such as "Tell me about it" is open-ended: it asks for no edit, and fires the
+entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,9 +25,12 @@ from lks.edits import Edit
 Array = NDArray[np.float32]
 
 # Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
-THRESHOLD, OPEN_THRESHOLD = 0.58, 0.85
+THRESHOLD, OPEN_THRESHOLD = 0.58, 0.78
 
 OPENED = "open-ended request"
+NOT_OPENED = "no open-ended request"
+UNPROFILED = "open-ended request, and no profile in force"
+PROFILED = "open-ended request: the profile answers"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
 OPEN_ENDED = (
@@ -40,6 +44,8 @@ OPEN_ENDED = (
     "Who was it?",
     "What is it?",
     "Describe it.",
+    "Describe it in a few sentences.",
+    "Please tell me a bit about it.",
     "Give me a description of it.",
     "Write a short biography of it.",
     "Write a biography of it.",
@@ -51,7 +57,11 @@ OPEN_ENDED = (
     "Summarize what is known about it.",
     "Give me an overview of it.",
     "Introduce it to me.",
+    "Give me a summary of it.",
+    "Give me a short profile of it.",
     "Explain who it is.",
+    "Explain what it is.",
+    "What should I know about it?",
     "I would like to learn about it.",
 )
 
@@ -69,8 +79,8 @@ class Metric:
     Attributes:
         matrix: M, [w, w].
         open_ended: vectors of `OPEN_ENDED`, [o, w].
-        threshold, open_threshold: least score that fires an edit, or all of an entity; an
-            `open_threshold` of 1 is never reached.
+        threshold, open_threshold: least score that fires an edit, or makes a request open-ended;
+            an `open_threshold` of 1 is never reached.
     """
 
     matrix: Array
@@ -174,6 +184,7 @@ class RelationGate:
     Args:
         edit_ids: of the edits that `references` number.
         thresholds: of edits that have one of their own.
+        profiles: ids of the edits that are profiles.
     """
 
     def __init__(
@@ -183,8 +194,10 @@ class RelationGate:
         edit_ids: Sequence[str],
         references: References,
         thresholds: Mapping[str, float] | None = None,
+        profiles: Collection[str] = (),
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
+        self._profiles = frozenset(profiles)
         self._vectors = metric(references.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
@@ -197,9 +210,11 @@ class RelationGate:
     @classmethod
     def of(cls, learnt: Learnt, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
         """The gate of these edits, which the references number in their order."""
-        own = {edit.id: edit.threshold for edit in edits}
-        thresholds = {edit_id: least for edit_id, least in own.items() if least is not None}
-        return cls(embed, learnt.metric, list(own), learnt.references, thresholds)
+        edits = list(edits)
+        thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
+        profiles = [edit.id for edit in edits if edit.profile_of]
+        ids = [edit.id for edit in edits]
+        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles)
 
     def judge(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -228,19 +243,25 @@ class RelationGate:
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
         best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
+        chosen = reached & best & ~wide
+        general = bool(self._profiles & {*edit_ids}) and _last(wide) > _last(chosen.any(0))
         verdicts = []
         for i, edit_id in enumerate(edit_ids):
             limit = float(limits[i, 0])
-            if wide.any():
-                at = int(np.where(wide, opened, -1).argmax())
-                found = (opened[at], True, OPENED)
-            elif (reached[i] & best[i]).any():
-                at = int(np.where(reached[i] & best[i], scores[i], -1).argmax())
+            if edit_id in self._profiles:
+                at, limit = int(opened.argmax()), least
+                found = (opened[at], general, OPENED if general else NOT_OPENED)
+            elif chosen[i].any() and not general:
+                at = int(np.where(chosen[i], scores[i], -1).argmax())
                 found = (scores[i, at], True, "its relation is asked")
             else:
                 at = int(scores[i].argmax())
                 why = "below the threshold"
-                if vetoed[i, at]:
+                if general:
+                    why = PROFILED
+                elif wide[at]:
+                    why = UNPROFILED
+                elif vetoed[i, at]:
                     why = "nearer to a negative"
                 elif reached[i, at]:
                     why = NEARER
@@ -254,3 +275,8 @@ class RelationGate:
         if not rows:
             return np.full(len(asked), -1.0, np.float32)
         return (asked @ self._vectors[rows].T).max(1)
+
+
+def _last(chosen: NDArray[np.bool_]) -> int:
+    """The last index that holds, [m]; -1 if none does."""
+    return int(chosen.nonzero()[0].max(initial=-1))

@@ -13,6 +13,7 @@ from typing import Any
 
 from lks.edits import Edit
 from lks.positions import Offsets, last_token
+from lks.profiles import in_force
 from lks.scope.matcher import Matcher, Mention
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
@@ -36,10 +37,13 @@ class Finding:
 
 
 class Scope:
-    """Texts in, mentions out. Never changed: make a new one for other edits."""
+    """Texts in, mentions out. Never changed: make a new one for other edits.
+
+    Profiles that are not in force take no part.
+    """
 
     def __init__(self, edits: Iterable[Edit], gate: RelationGate | None = None) -> None:
-        edits = list(edits)
+        edits = in_force(edits)
         self._matcher, self._gate = Matcher(edits), gate
         self._refused = {
             edit.id: [normalise(text).text for text in edit.negative]

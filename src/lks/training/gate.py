@@ -48,11 +48,15 @@ def learn(
         return [scope.question(text, edit.id) for text in texts]
 
     pairs = list(zip(edits, prompts, strict=True))
-    wordings = [questions(edit, (edit.prompt, *more.paraphrases)) for edit, more in pairs]
+    # A profile is fired by open-ended requests, whatever its own prompts are.
+    asked = [() if edit.profile_of else (edit.prompt, *more.paraphrases) for edit, more in pairs]
+    wordings = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
         metric = train_metric(embed, wordings, others, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
+    if not any((*wordings, *negatives)):
+        return metric, References.none(len(metric.matrix))
     return metric, References.of(embed, wordings, negatives)
 
 
