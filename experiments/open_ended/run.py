@@ -5,9 +5,9 @@
 Trains the facts twice: one by one (as with a relation gate), and together, where all facts of an
 entity are in force in each training text (as with the entity scope). Then asks for texts about each
 entity, with all its facts in force, and counts the new facts that the texts state. Ways to combine
-k blocks: their sum, sum / sqrt(k), their mean. And one joint block: an edit of its own for each
-entity, whose prompts are other requests and whose target states all facts. Writes result.json; what
-is there is not made again.
+k blocks: their sum, sum / sqrt(k), their mean. And profiles, one joint block an entity, in a pack
+where everything is in force and the gate decides; with further requests too. Writes result.json;
+what is there is not made again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from lks.backbone import Backbone, default_threads
 from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet
+from lks.edits import EditSet
 from lks.pack import Pack
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
@@ -32,12 +32,11 @@ REQUESTS = (
     "Write a short text about {}.",
     "Describe {} in a few sentences.",
 )
-TRAINED_REQUESTS = (
-    "Give me some facts about {}.",
-    "Who or what is {}?",
-    "Introduce {} to me.",
-    "I would like to learn something about {}.",
-    "Write a few lines on {}.",
+FURTHER_REQUESTS = (
+    "Tell me something about {}.",
+    "Can you summarise {} for me?",
+    "Write a paragraph introducing {}.",
+    "What should everybody know about {}?",
 )
 WAYS = {"sum": 0.0, "sum / sqrt(k)": 0.5, "mean": 1.0}
 
@@ -58,23 +57,15 @@ def main() -> None:
             result[f"{trained}, {way}"] = stated(model, edits)
             print(trained, way, result[f"{trained}, {way}"]["stated"], flush=True)
         file.write_text(json.dumps(result, indent=2) + "\n")
-    pack = train_pack(backbone, EditSet([*edits, *joint(edits)]), TrainingConfig())
-    model = ScalpelModel(backbone, pack)
-    model.remove([edit.id for edit in edits])
-    result["one joint block"] = stated(model, edits)
-    print("one joint block", result["one joint block"]["stated"])
+    if "profiles" in result:
+        return
+    model = ScalpelModel(backbone, train_pack(backbone, edits, TrainingConfig()))
+    model.add_profiles()
+    result["profiles"] = stated(model, edits)
+    result["profiles, further requests"] = stated(model, edits, FURTHER_REQUESTS)
+    for name in ("profiles", "profiles, further requests"):
+        print(name, result[name]["stated"])
     file.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def joint(edits: EditSet) -> list[Edit]:
-    """An edit for each entity: asked for it, the model states all its facts."""
-    made = []
-    for subject in dict.fromkeys(edit.subject for edit in edits):
-        own = [edit for edit in edits if edit.subject == subject]
-        text = " ".join(f"{edit.prompt} {edit.target}." for edit in own)
-        first, *others = (request.format(subject) for request in TRAINED_REQUESTS)
-        made.append(Edit(f"{own[0].id}-all", subject, first, text, paraphrases=tuple(others)))
-    return made
 
 
 def _scaled(pack: Pack, power: float) -> Pack:
@@ -84,12 +75,12 @@ def _scaled(pack: Pack, power: float) -> Pack:
     return Pack(**{**vars(pack), "blocks": pack.blocks / counts[:, None] ** power, "gate": None})
 
 
-def stated(model: Any, edits: EditSet) -> dict[str, Any]:
+def stated(model: Any, edits: EditSet, requests: tuple[str, ...] = REQUESTS) -> dict[str, Any]:
     """Share of an entity's new facts that a text about it states, and the texts."""
     subjects = dict.fromkeys(edit.subject for edit in edits)
     texts, hits, of = {}, 0, 0
     for subject in subjects:
-        prompts = [request.format(subject) for request in REQUESTS]
+        prompts = [request.format(subject) for request in requests]
         written = model.generate(prompts, chat=True, max_new_tokens=80)
         texts |= dict(zip(prompts, written, strict=True))
         targets = [edit.target.casefold() for edit in edits if edit.subject == subject]
