@@ -52,6 +52,12 @@ def test_cells_are_made_once_and_hold_every_case(
     before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
     assert bench.run(cells, out, on_cell) == rows
     assert (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns == before
+    written = bench.report(cells, rows, out)
+    assert [file.name for file in written] == ["ep-facts.svg", "report.md", "report.html"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count('"edit_id"') == len(
+        [*(out / "facts-4-unedited-0.jsonl").open(), *(out / "facts-2-ft-0.jsonl").open()]
+    )
     with pytest.raises(InputError, match="made with other settings"):
         bench.run([replace(cells[0], rows=7)], out, on_cell)
 

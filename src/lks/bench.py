@@ -31,6 +31,7 @@ from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, LKSError, OutputError
+from lks.evaluation import comparison
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
 from lks.scalpel import Scalpel
@@ -39,6 +40,7 @@ from lks.training.config import TrainingConfig
 from lks.training.prompts import training_prompts
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
+CASES_SHOWN = 90  # of a cell and a style, in the report
 PACKAGES = ("latent-knowledge-scalpel", "torch", "transformers")
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
@@ -102,6 +104,32 @@ def run(
         summaries.append(summary)
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
+
+
+def report(cells: Sequence[Cell], summaries: Sequence[dict[str, Any]], out: Path) -> list[Path]:
+    """Write report.html, report.md and a plot a data set into the table's folder."""
+    drawn = comparison.plots(summaries)
+    cases = [
+        {"data": Path(cell.data).name, "size": cell.size, "method": cell.method, **case}
+        for cell in cells
+        for case in _cases(out / f"{cell.name}.jsonl")
+    ]
+    files = {f"ep-{Path(data).stem}.svg": svg for data, svg in drawn.items()}
+    files["report.md"] = comparison.to_markdown(summaries)
+    files["report.html"] = comparison.to_html(summaries, cases, drawn.values())
+    for name, text in files.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return [out / name for name in files]
+
+
+def _cases(file: Path) -> list[dict[str, Any]]:
+    """The cases of a cell that the page shows: the first ones, plain and in a chat."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    styles = ([row for row in rows if row["chat"] == chat] for chat in (False, True))
+    return [row for own in styles for row in own[:CASES_SHOWN]]
 
 
 def _run_alone(cell: Cell, out: Path) -> str | None:

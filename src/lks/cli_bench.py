@@ -23,6 +23,9 @@ def bench(
     trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
     chat_rows: Annotated[int, typer.Option(help="Of them scored in a chat too.", min=0)] = 32,
     max_new_tokens: Annotated[int, typer.Option(help="Answers are cut there.", min=1)] = 16,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")
+    ] = False,
     model: Model = DEFAULT_MODEL,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -54,6 +57,9 @@ def bench(
         say(f"{name}: {done} of {of}; about {left / 60:.0f} min left", quiet or as_json)
 
     summaries = table.run(cells, out, on_cell)
+    if report:
+        for file in table.report(cells, summaries, out):
+            say(f"wrote {file}", quiet or as_json)
     if as_json:
         print_json(summaries)
     else:

@@ -75,7 +75,7 @@ class Evaluation:
             "prompts": "chat" if self.chat else "plain",
             "teacher_forced": with_ep(means(lambda p: p.forced)),
             "teacher_forced_exact": means(lambda p: p.exact),
-            "intervals": {kind: self._interval(by_kind[kind]) for kind in KINDS},
+            "intervals": self._intervals(),
             "free_running": with_ep(means(lambda p: p.free)),
             "contained": {kind: means(lambda p: p.contained)[kind] for kind in known},
             "base": {
@@ -86,14 +86,19 @@ class Evaluation:
             "triggered": means(lambda p: p.triggered),
         }
 
-    @staticmethod
-    def _interval(probes: Sequence[Probe]) -> tuple[float, float] | None:
-        """95 % of the teacher-forced mean, by bootstrap over edits."""
-        cases: dict[str, list[float]] = {}
-        for probe in probes:
+    def _intervals(self) -> dict[str, tuple[float, float] | None]:
+        """95 % of each teacher-forced mean, by bootstrap over edits; of EP too."""
+        cases: dict[str, dict[str, list[float]]] = {}
+        for probe in self.probes:
             if probe.forced is not None:
-                cases.setdefault(probe.edit_id, []).append(probe.forced)
-        return interval(list(cases.values()))
+                cases.setdefault(probe.edit_id, {}).setdefault(probe.kind, []).append(probe.forced)
+        whole = [
+            [sum(sum(own[kind]) / len(own[kind]) for kind in KINDS) / len(KINDS)]
+            for own in cases.values()
+            if len(own) == len(KINDS)
+        ]
+        found = {k: interval([own[k] for own in cases.values() if k in own]) for k in KINDS}
+        return {**found, "ep": interval(whole)}
 
     def to_json(self) -> dict[str, Any]:
         return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}

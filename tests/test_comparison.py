@@ -1,0 +1,96 @@
+"""The report of a table of editors."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lks.evaluation import comparison
+
+KINDS = ("reliability", "generality", "locality")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    scores = {**dict.fromkeys(KINDS, score), "ep": score}
+    style = {"teacher_forced": scores, "free_running": scores, "contained": scores,
+             "triggered": scores, "intervals": {"ep": (score - 0.1, score)}}  # fmt: skip
+    cell = {"method": method, "data": "facts.jsonl", "size": size, "seed": seed, "model": "tiny"}
+    made = {"cell": cell, "plain": style, "chat": None, "edit_seconds_each": 1.5,
+            "stored_bytes_each": 2304, "peak_memory_bytes": 2e9, "first_token_ratio": 1.02,
+            "next_token_ratio": 1.0, "machine": "x", "versions": {"torch": "2"}}  # fmt: skip
+    return made | changes
+
+
+def failed(method: str) -> dict[str, Any]:
+    return {"cell": summary(method, 10, 0)["cell"], "error": "RuntimeError: <no> good"}
+
+
+SUMMARIES = [summary("ft", 10, 0.5), summary("lks", 10, 0.9), summary("lks", 100, 0.8), failed("x")]
+
+
+def test_rows_are_means_over_seeds_the_best_first() -> None:
+    rows = comparison.rows_of([*SUMMARIES, summary("ft", 10, 0.98, seed=1)])
+    assert [(r["size"], r["method"], r.get("ep")) for r in rows] == [
+        (10, "lks", 0.9), (10, "ft", pytest.approx(0.74)), (10, "x", None), (100, "lks", 0.8),
+    ]  # fmt: skip
+    assert (rows[0]["interval"], rows[1]["interval"], rows[1]["seeds"]) == ((0.8, 0.9), None, 2)
+    assert rows[0]["chat_ep"] is None
+    assert rows[2]["error"] == "RuntimeError: <no> good"
+
+
+def test_markdown_tables() -> None:
+    text = comparison.to_markdown(SUMMARIES)
+    assert "### facts.jsonl, 10 edits: scores" in text
+    assert "| lks | 0.900 (0.80–0.90) | 0.900 |" in text
+    assert "| ft | 1.5 | 2.3 | 2 | 1.02 | 1 |" in text
+    assert "x failed: RuntimeError: <no> good" in text
+
+
+def test_plots_can_be_read_on_light_and_on_dark() -> None:
+    drawn = comparison.plots(SUMMARIES)["facts.jsonl"]
+    assert drawn.startswith("<svg")
+    assert comparison.GREY in drawn and "lks" in drawn
+    assert "#000000" not in drawn and "fill: #ffffff" not in drawn
+    assert drawn == comparison.plots(SUMMARIES)["facts.jsonl"]
+
+
+CASES = [
+    {"data": "facts.jsonl", "size": 10, "method": method, "kind": "reliability", "chat": False,
+     "prompt": "Where </script><b>is</b> it?", "target": "Rome", "before": "Paris", "after": after,
+     "free": after == "Rome", "triggered": True, "forced": 1.0}
+    for method, after in (("lks", "Rome"), ("ft", "Paris & more"))
+]  # fmt: skip
+
+
+def test_the_page_needs_no_network_and_escapes_what_models_write() -> None:
+    page = comparison.to_html(SUMMARIES, CASES, comparison.plots(SUMMARIES).values())
+    assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)|url\(\s*["']?http|@import""", page)
+    assert "</script><b>" not in page
+    assert "&lt;no&gt; good" in page
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
+    page = tmp_path / "report.html"
+    drawn = comparison.plots(SUMMARIES).values()
+    probe = "<script>document.title = innerWidth + ' ' + document.body.scrollWidth</script></body>"
+    page.write_text(comparison.to_html(SUMMARIES, CASES, drawn).replace("</body>", probe))
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom",
+        page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count('class="case') == 2
+    assert "2 of 2" in done.stdout
+    assert "Where &lt;/script&gt;&lt;b&gt;is&lt;/b&gt; it?" in done.stdout
+    seen, wide = map(int, done.stdout.split("<title>")[1].split("</title>")[0].split())
+    assert wide <= seen  # only tables scroll sideways, the page does not
