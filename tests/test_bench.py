@@ -31,7 +31,15 @@ def test_cells_are_made_once_and_hold_every_case(
     data: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
-    common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 3, "threads": 1}
+    task = tmp_path / "cola.jsonl"
+    task.write_text('{"sentence": "It is.", "label": 1}\n' * 10)
+    common = {
+        "data": str(data),
+        "abilities": (str(task),),
+        "model": str(model_folder),
+        "max_new_tokens": 3,
+        "threads": 1,
+    }
     cells = [Cell("unedited", size=4, **common), Cell("ft", size=2, **common, chat_rows=0)]
 
     def on_cell(name: str, done: int, of: int, left: float) -> None:
@@ -41,6 +49,8 @@ def test_cells_are_made_once_and_hold_every_case(
     rows = bench.run(cells, out, on_cell)
     assert told == [("facts-4-unedited-0", 1, 2), ("facts-2-ft-0", 2, 2)]
     unedited, tuned = rows
+    assert [row["abilities"][0]["task"] for row in rows] == ["cola", "cola"]
+    assert unedited["abilities"][0]["changed_unfired"] == 0
     assert unedited["plain"]["n"] == unedited["chat"]["n"] == 4
     assert unedited["plain"]["teacher_forced"]["locality"] == 1.0
     assert unedited["stored_bytes_each"] == 0 < tuned["stored_bytes_each"]

@@ -27,6 +27,13 @@ def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any)
     return made | changes
 
 
+def test_abilities_stand_beside_the_unedited_model() -> None:
+    tasks = [{"task": "cola", "before": 0.5, "after": 0.25, "fired": 0.1}]
+    text = comparison.to_markdown([summary("ft", 10, 0.5, abilities=tasks), SUMMARIES[1]])
+    assert "| method | cola (fired) |" in text
+    assert "| no edits | 0.500 |\n| ft | 0.250 (10 %) |\n" in text
+
+
 def failed(method: str) -> dict[str, Any]:
     return {"cell": summary(method, 10, 0)["cell"], "error": "RuntimeError: <no> good"}
 

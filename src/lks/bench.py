@@ -31,7 +31,7 @@ from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, LKSError, OutputError
-from lks.evaluation import comparison
+from lks.evaluation import ability, comparison
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
 from lks.scalpel import Scalpel
@@ -54,6 +54,7 @@ class Cell:
         rows: so many of the edits are scored at most.
         trials: with fewer edits than `rows`, so many sets of edits at most, one after the other.
         chat_rows: of these rows so many are scored in a chat too.
+        abilities: files of tasks (`evaluation.ability`), `ability_rows` items of each.
     """
 
     method: str
@@ -64,6 +65,8 @@ class Cell:
     rows: int = 100
     trials: int = 10
     chat_rows: int = 32
+    abilities: tuple[str, ...] = ()
+    ability_rows: int = 100
     max_new_tokens: int = 16
     threads: int | None = None
 
@@ -73,7 +76,8 @@ class Cell:
         return f"{Path(self.data).stem}-{self.size}-{method}-{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"data": Path(self.data).name}
+        names = [Path(file).name for file in self.abilities]
+        return asdict(self) | {"data": Path(self.data).name, "abilities": names}
 
 
 def run(
@@ -164,7 +168,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     torch.set_num_threads(cell.threads or default_threads())
     backbone = Backbone.load(cell.model)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
-    edit_seconds, stored, costs = 0.0, 0, (1.0, 1.0)
+    edit_seconds, stored, costs, abilities = 0.0, 0, (1.0, 1.0), []
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
         begun = time.monotonic()
@@ -176,12 +180,14 @@ def run_cell(cell: Cell, out: Path) -> None:
                 _score(cell, backbone, model, edits[:rows], evaluation)
             if not number:
                 costs = _costs(backbone, model, edits)
+                abilities = _abilities(cell, backbone, model)
     count = cell.size * len(groups)
     summary = {
         "cell": cell.to_json(),
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
+        "abilities": abilities,
         "edit_seconds": round(edit_seconds / len(groups), 3),
         "edit_seconds_each": round(edit_seconds / count, 4),
         "stored_bytes_each": round(stored / count),
@@ -268,6 +274,11 @@ def _score(
     )  # fmt: skip
     into.probes += part.probes
     into.edits += part.edits
+
+
+def _abilities(cell: Cell, backbone: Backbone, model: EditedModel) -> list[dict[str, Any]]:
+    tasks = (ability.load(file, limit=cell.ability_rows) for file in cell.abilities)
+    return [ability.compare(UneditedModel(backbone), model, task) for task in tasks]
 
 
 def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[float, float]:

@@ -173,6 +173,35 @@ def evaluate_pack(
         print_scores(result.summary())
 
 
+@app.command()
+def ability(
+    pack: PackPath,
+    files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """General abilities before and after the edits, and how many prompts fired one."""
+    from lks.evaluation.ability import compare, load
+
+    tasks = [load(file, limit=limit) for file in files]
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+
+    from lks.console import print_abilities, say
+    from lks.editor import UneditedModel
+
+    found = []
+    for task in tasks:
+        say(f"{task.name} ...", quiet or as_json)
+        found.append(compare(UneditedModel(backbone), edited, task))
+    print_json(found) if as_json else print_abilities(found)
+
+
 def main() -> None:
     """Run the command line; an LKSError becomes one line on standard error."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]

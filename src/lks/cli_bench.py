@@ -22,6 +22,10 @@ def bench(
     rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
     trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
     chat_rows: Annotated[int, typer.Option(help="Of them scored in a chat too.", min=0)] = 32,
+    abilities: Annotated[
+        list[Path] | None, typer.Option(help="A task's file, as of lks ability; may be repeated.")
+    ] = None,
+    ability_rows: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
     max_new_tokens: Annotated[int, typer.Option(help="Answers are cut there.", min=1)] = 16,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")
@@ -36,16 +40,20 @@ def bench(
     from lks.console import print_bench, say
     from lks.editor import EDITORS, known_editor
     from lks.edits import EditSet
+    from lks.evaluation import ability
 
     named = [name.strip() for name in methods.split(",") if name.strip()]
     chosen = [known_editor(name) for name in named or EDITORS]
     sys.path.insert(0, "")  # editors of the user's own lie here
     for file in data:
         EditSet.load(file)  # a bad file is told before anything runs
+    for file in abilities or ():
+        ability.load(file)
     cells = [
         table.Cell(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
-            chat_rows=chat_rows, max_new_tokens=max_new_tokens, threads=threads,
+            chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
+            ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
         )
         for file in data
         for size in numbers("--sizes", sizes, 1)

@@ -160,6 +160,17 @@ def print_scores(summary: dict[str, Any]) -> None:
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
 
 
+def print_abilities(rows: list[dict[str, Any]]) -> None:
+    """Tasks, before and after."""
+    table = Table(title="general abilities, share of right answers")
+    for name in ("task", "items", "before", "after", "fired", "changed though nothing fired"):
+        table.add_column(name, justify="left" if name == "task" else "right")
+    for row in rows:
+        shares = (number(row[name]) for name in ("before", "after", "fired"))
+        table.add_row(row["task"], str(row["n"]), *shares, str(row["changed_unfired"]))
+    Console().print(table)
+
+
 def print_bench(summaries: list[dict[str, Any]]) -> None:
     """Editors side by side, a table for each data set, number of edits and seed."""
     tables: dict[tuple[str, int, int], list[dict[str, Any]]] = {}

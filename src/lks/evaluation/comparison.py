@@ -58,11 +58,22 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
         row[f"fired_{kind}"] = over("plain", "triggered", kind)
     row["contained"] = over("plain", "contained", "reliability")
     row["chat_free"] = over("chat", "free_running", "reliability")
+    row["abilities"] = _abilities(good)
     row["interval"] = good[0]["plain"]["intervals"].get("ep") if len(good) == 1 else None
     for name in ("edit_seconds_each", "stored_bytes_each", "peak_memory_bytes",
                  "first_token_ratio", "next_token_ratio"):  # fmt: skip
         row[name] = over(name)
     return row
+
+
+def _abilities(good: Sequence[Row]) -> dict[str, Row]:
+    """Each task's shares, over the seeds."""
+    found: dict[str, list[Row]] = {}
+    for summary in good:
+        for task in summary.get("abilities", ()):
+            found.setdefault(task["task"], []).append(task)
+    keys = ("before", "after", "fired")
+    return {name: {key: mean(t[key] for t in own) for key in keys} for name, own in found.items()}
 
 
 def _ep(row: Row) -> str:
@@ -113,7 +124,26 @@ def tables(summaries: Iterable[Row]) -> list[dict[str, Any]]:
                     "failed": [(r["method"], r["error"]) for r in rows if r.get("error")],
                 }
             )
+        if tasks := list(dict.fromkeys(task for row in good for task in row["abilities"])):
+            made.append(_ability_table(f"{data}, {size} edits: abilities", tasks, good))
     return made
+
+
+def _ability_table(title: str, tasks: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    """Share of right answers with the edits in force and of prompts that fired, a task a column."""
+    tested = [row for row in rows if row["abilities"]]
+    first = tested[0]["abilities"]
+    unedited = ["no edits", *(number(first[t]["before"]) if t in first else "–" for t in tasks)]
+
+    def cell(row: Row, task: str) -> str:
+        own = row["abilities"].get(task)
+        return f"{number(own['after'])} ({_amount(own['fired'], 0.01)} %)" if own else "–"
+
+    shown = [[row["method"], *(cell(row, task) for task in tasks)] for row in tested]
+    return {
+        "title": title, "columns": ["method", *(f"{t} (fired)" for t in tasks)],
+        "rows": [unedited, *shown], "failed": [],
+    }  # fmt: skip
 
 
 def to_markdown(summaries: Sequence[Row]) -> str:
