@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,10 +25,11 @@ from lks.cli_common import (
     load_edited,
     print_json,
 )
+from lks.cli_eval import ability, evaluate_pack, robustness
 from lks.cli_pack import pack_app
 from lks.cli_scope import scope
 from lks.cli_train import add, edit, layers, profiles, remove
-from lks.errors import InputError, LKSError
+from lks.errors import LKSError
 
 app = typer.Typer(
     name="lks",
@@ -62,8 +61,9 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, bench, add, profiles, remove, scope):
+for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
     app.command()(command)
+app.command("eval")(evaluate_pack)
 
 
 @app.command()
@@ -133,75 +133,6 @@ def chat(
         print(answer)
 
 
-@app.command("eval")
-def evaluate_pack(
-    pack: PackPath,
-    data: Annotated[Path, typer.Option(help="JSONL file of edits with held-out prompts.")],
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
-    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
-    limit: Limit = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
-    out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Reliability, generality, locality: teacher-forced and free-running."""
-    from lks.edits import EditSet
-
-    if out is not None and out.suffix not in (".html", ".json"):
-        raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
-    rows = EditSet.load(data, limit=limit)
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
-
-    from lks.console import print_scores, say
-    from lks.editor import UneditedModel
-    from lks.evaluation.runner import evaluate
-
-    result = evaluate(
-        UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
-        on_stage=lambda stage: say(f"{stage} ...", quiet),
-    )  # fmt: skip
-    if out is not None:
-        _write_report(out, result.to_json())
-    if as_json:
-        print_json(result.summary())
-    else:
-        print_scores(result.summary())
-
-
-@app.command()
-def ability(
-    pack: PackPath,
-    files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
-    limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """General abilities before and after the edits, and how many prompts fired one."""
-    from lks.evaluation.ability import compare, load
-
-    tasks = [load(file, limit=limit) for file in files]
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
-
-    from lks.console import print_abilities, say
-    from lks.editor import UneditedModel
-
-    found = []
-    for task in tasks:
-        say(f"{task.name} ...", quiet or as_json)
-        found.append(compare(UneditedModel(backbone), edited, task))
-    print_json(found) if as_json else print_abilities(found)
-
-
 def main() -> None:
     """Run the command line; an LKSError becomes one line on standard error."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -216,17 +147,3 @@ def main() -> None:
 
 def _show_warning(message: Any, category: Any, *place: Any) -> None:
     print(f"lks: warning: {message}", file=sys.stderr)
-
-
-def _write_report(out: Path, evaluation: dict[str, Any]) -> None:
-    from lks.errors import OutputError
-    from lks.evaluation.report import to_html
-
-    html = out.suffix == ".html"
-    text = to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror}); choose another place"
-        ) from error

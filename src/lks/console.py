@@ -171,6 +171,17 @@ def print_abilities(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def print_robustness(rows: list[dict[str, Any]]) -> None:
+    """Kinds of hard questions, before and after."""
+    table = Table(title="hard questions, share of right answers")
+    for name in ("kind", "questions", "before", "after", "fired"):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for row in rows:
+        shares = (number(row[name]) for name in ("before", "after", "fired"))
+        table.add_row(row["kind"], str(row["n"]), *shares)
+    Console().print(table)
+
+
 def print_bench(summaries: list[dict[str, Any]]) -> None:
     """Editors side by side, a table for each data set, number of edits and seed."""
     tables: dict[tuple[str, int, int], list[dict[str, Any]]] = {}

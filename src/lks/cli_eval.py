@@ -1,0 +1,145 @@
+"""The commands that score: eval, ability, robustness."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lks.cli_common import (
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    Limit,
+    PackPath,
+    Quiet,
+    Threads,
+    load_edited,
+    print_json,
+)
+from lks.errors import InputError
+
+
+def evaluate_pack(
+    pack: PackPath,
+    data: Annotated[Path, typer.Option(help="JSONL file of edits with held-out prompts.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
+    limit: Limit = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reliability, generality, locality: teacher-forced and free-running."""
+    from lks.edits import EditSet
+
+    if out is not None and out.suffix not in (".html", ".json"):
+        raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
+    rows = EditSet.load(data, limit=limit)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+
+    from lks.console import print_scores, say
+    from lks.editor import UneditedModel
+    from lks.evaluation.runner import evaluate
+
+    result = evaluate(
+        UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
+        on_stage=lambda stage: say(f"{stage} ...", quiet),
+    )  # fmt: skip
+    if out is not None:
+        _write(out, _report(out, result.to_json()))
+    if as_json:
+        print_json(result.summary())
+    else:
+        print_scores(result.summary())
+
+
+def ability(
+    pack: PackPath,
+    files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """General abilities before and after the edits, and how many prompts fired one."""
+    from lks.evaluation.ability import compare, load
+
+    tasks = [load(file, limit=limit) for file in files]
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+
+    from lks.console import print_abilities, say
+    from lks.editor import UneditedModel
+
+    found = []
+    for task in tasks:
+        say(f"{task.name} ...", quiet or as_json)
+        found.append(compare(UneditedModel(backbone), edited, task))
+    print_json(found) if as_json else print_abilities(found)
+
+
+def robustness(
+    pack: PackPath,
+    data: Annotated[Path, typer.Option(help="JSONL file of the edits to ask for.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
+    limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    out: Annotated[Path | None, typer.Option(help="JSON with every question and answer.")] = None,
+    seed: int = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hard questions: other text before, second turns, misspellings, negations, two entities."""
+    from lks.edits import EditSet
+    from lks.evaluation import robustness as hard
+
+    asked = hard.cases(EditSet.load(data), limit=limit, seed=seed)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    if not backbone.has_chat:
+        asked = [case for case in asked if len(case.turns) == 1]
+
+    from lks.console import print_robustness
+    from lks.editor import UneditedModel
+
+    rows = hard.compare(
+        UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=max_new_tokens
+    )
+    if out is not None:
+        _write(out, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+    shares = [{key: row[key] for key in row if key != "cases"} for row in rows]
+    print_json(shares) if as_json else print_robustness(shares)
+
+
+def _report(out: Path, evaluation: dict[str, Any]) -> str:
+    from lks.evaluation.report import to_html
+
+    html = out.suffix == ".html"
+    return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+
+
+def _write(out: Path, text: str) -> None:
+    from lks.errors import OutputError
+
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror}); choose another place"
+        ) from error
