@@ -213,9 +213,13 @@ class Backbone:
         return render_chat(template, messages(prompt))
 
     def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
-        """(prompt and target in one text, where the rendered prompt ends)."""
+        """(prompt and target in one text, where the rendered prompt ends).
+
+        Between them is a space, none in a chat, or the white space that the target begins with.
+        """
         asked = self.render(prompt, chat=chat)
-        space = "" if chat else " "
+        own = target[: len(target) - len(target.lstrip())]
+        space = "" if chat else own or " "
         return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
 
     @cached_property
