@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import make_backbone, make_edits
 
 from lks.editor import UneditedModel
@@ -97,6 +98,40 @@ def test_the_unedited_model_against_itself(models) -> None:
     assert summary["teacher_forced"]["reliability"] == summary["base"]["reliability"]
     assert summary["fluency"]["before"] == summary["fluency"]["after"]
     assert summary["triggered"]["reliability"] == 0.0
+    assert summary["locality_kl"] == 0
+    assert summary["portability"] is None
+
+
+def test_how_far_other_answers_moved_in_distribution(models) -> None:
+    base, edited = models
+    edits = [edit for edit in make_edits() if edit.heldout_locality]
+    result = evaluate(base, edited, edits, free_running=False)
+    probe = next(probe for probe in result.probes if probe.kind == "locality")
+    asked = [(probe.prompt, probe.target or probe.before)]
+    was, now = (model.score(asked, full=True)[0].full for model in models)
+    by_hand = torch.nn.functional.kl_div(now, was, log_target=True, reduction="sum") / len(was)
+    assert probe.kl == pytest.approx(float(by_hand), abs=1e-6)
+    assert result.summary()["locality_kl"] > 0
+
+
+def test_answers_that_end_by_themselves_are_counted(models) -> None:
+    base, _ = models
+    options = {"max_new_tokens": 8, "fluency_edits": 0}
+    for count, share in ((lambda text: 7, 1.0), (lambda text: 8, 0.0), (None, None)):
+        summary = evaluate(base, base, make_edits(), count=count, **options).summary()
+        assert set(summary["clean_stops"].values()) == {share}
+
+
+def test_what_follows_from_a_fact_is_scored_apart(models) -> None:
+    base, edited = models
+    follows = Probe("In which country was Ada Lovelace born?", "Norway")
+    edits = [replace(make_edits()[0], portability=(follows,))]
+    result = evaluate(base, edited, edits, max_new_tokens=4, fluency_edits=0)
+    found = result.summary()["portability"]
+    assert (found["n"], found["triggered"]) == (1, 1.0)
+    (score,) = edited.score([(follows.prompt, "Norway")])
+    assert found["teacher_forced"] == metrics.share(score.matches)
+    assert result.summary()["n"] == 1
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -114,7 +149,9 @@ def test_batch_of_one_equals_batch_of_sixteen(models, chat: bool) -> None:
     options = {"chat": chat, "max_new_tokens": 8, "fluency_edits": 0}
     many = evaluate(*models, make_edits(), **options)
     single = evaluate(*(OneByOne(model) for model in models), make_edits(), **options)
-    assert many.probes == single.probes
+    for probe, alone in zip(many.probes, single.probes, strict=True):
+        assert replace(probe, kl=None) == replace(alone, kl=None)
+        assert probe.kl == pytest.approx(alone.kl, abs=1e-5)
 
 
 def test_the_raw_texts_are_kept_and_shown(models) -> None:

@@ -252,6 +252,10 @@ class Backbone:
         encoded = self.tokenizer(text, add_special_tokens=not chat, return_offsets_mapping=True)
         return list(encoded["input_ids"]), list(encoded["offset_mapping"])
 
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, special ones left out."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
         """A padded batch; `side` says where the padding goes."""
         rows = [self.tokenize(rendered.text, chat=chat) for rendered in texts]

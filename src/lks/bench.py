@@ -270,7 +270,7 @@ def _score(
         return
     part = evaluate(
         UneditedModel(backbone), model, edits, chat=into.chat,
-        max_new_tokens=cell.max_new_tokens, fluency_edits=0,
+        max_new_tokens=cell.max_new_tokens, fluency_edits=0, count=backbone.count_tokens,
     )  # fmt: skip
     into.probes += part.probes
     into.edits += part.edits

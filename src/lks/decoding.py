@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lks.backbone import Backbone, Encoding
 from lks.positions import tokens_from
@@ -24,12 +25,14 @@ Within = Callable[[Encoding], AbstractContextManager[Any]]
 class Score:
     """One (prompt, target) pair under teacher forcing, one entry for each target token.
 
-    `tokens` are the target's ids, `predicted` what the model holds most likely in each place.
+    `tokens` are the target's ids, `predicted` what the model holds most likely in each place;
+    `full`, if asked for, are the log-probabilities of all tokens there, [k, vocabulary].
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     predicted: tuple[int, ...]
+    full: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def matches(self) -> tuple[bool, ...]:
@@ -46,6 +49,7 @@ def score(
     chat: bool = False,
     batch_size: int = 16,
     side: str = "right",
+    full: bool = False,
 ) -> list[Score]:
     """Teacher-forced scores of (prompt, target) pairs, in their order.
 
@@ -72,12 +76,14 @@ def score(
         where = torch.tensor(rows), torch.tensor(columns)
         logits = backbone.head(states[where[0], where[1] - 1]).float()
         tokens = encoding.input_ids.cpu()[where]
-        logprobs = logits.log_softmax(-1).cpu().gather(-1, tokens[:, None])[:, 0]
-        parts = [part.split(counts) for part in (tokens, logprobs, logits.argmax(-1).cpu())]
-        for i, own, logprob, predicted in zip(chunk, *parts, strict=True):
+        every = logits.log_softmax(-1).cpu()
+        logprobs = every.gather(-1, tokens[:, None])[:, 0]
+        parts = [part.split(counts) for part in (tokens, logprobs, logits.argmax(-1).cpu(), every)]
+        for i, own, logprob, predicted, shares in zip(chunk, *parts, strict=True):
             scores[i] = Score(
-                tuple(own.tolist()), tuple(logprob.tolist()), tuple(predicted.tolist())
-            )
+                tuple(own.tolist()), tuple(logprob.tolist()), tuple(predicted.tolist()),
+                shares.clone() if full else None,
+            )  # fmt: skip
     return scores  # type: ignore[return-value]
 
 

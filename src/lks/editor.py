@@ -19,13 +19,15 @@ from lks.rendering import Prompt
 class EditedModel(Protocol):
     """A backbone with edits in force. Text in, so every kind of editor fits behind it."""
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False, full: bool = False
+    ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space, but
         white space that it begins with is kept.
 
         An empty prompt is allowed: then the target's first token is scored only if something
         stands before it (a BOS token or a chat template). With `chat`, a prompt is a user's turn,
-        or a list of messages {"role", "content"}.
+        or a list of messages {"role", "content"}. With `full`, scores hold whole distributions.
         """
         ...
 

@@ -22,6 +22,8 @@ from lks.evaluation.metrics import (
 )
 
 KINDS = ("reliability", "generality", "locality")
+PORTABILITY = "portability"
+AT_ONCE = 64  # locality prompts whose distributions are held at once
 ANSWER_TOKENS = 8
 FLUENCY_PROMPT = "{} is known for"
 
@@ -30,7 +32,8 @@ FLUENCY_PROMPT = "{} is known for"
 class Probe:
     """One scored prompt. `forced` is token accuracy (locality: agreement) under teacher forcing,
     `free` whether the written text is right (locality: unchanged), `contained` whether it states
-    the target at all; base_* the unedited model's."""
+    the target at all, `stopped` whether it ended by itself; `kl` (nats a token, locality) how far
+    the edited distribution is from the unedited one; base_* the unedited model's."""
 
     edit_id: str
     kind: str
@@ -43,6 +46,8 @@ class Probe:
     free: bool | None = None
     base_free: bool | None = None
     contained: bool | None = None
+    stopped: bool | None = None
+    kl: float | None = None
     before: str = ""
     after: str = ""
 
@@ -82,9 +87,23 @@ class Evaluation:
                 **{kind: base[kind] for kind in known},
                 "free_running": {kind: base_free[kind] for kind in known},
             },
+            "locality_kl": mean(p.kl for p in self.probes),
+            "clean_stops": means(lambda p: p.stopped),
+            "portability": self._portability(),
             "fluency": self.fluency,
             "triggered": means(lambda p: p.triggered),
         }
+
+    def _portability(self) -> dict[str, float | None] | None:
+        """Scores of what follows from the facts; None where the edits say nothing of it."""
+        own = [probe for probe in self.probes if probe.kind == PORTABILITY]
+        values = {
+            "teacher_forced": mean(p.forced for p in own),
+            "free_running": mean(p.free for p in own),
+            "contained": mean(p.contained for p in own), "base": mean(p.base_forced for p in own),
+            "triggered": mean(p.triggered for p in own),
+        }  # fmt: skip
+        return {"n": len(own), **values} if own else None
 
     def _intervals(self) -> dict[str, tuple[float, float] | None]:
         """95 % of each teacher-forced mean, by bootstrap over edits; of EP too."""
@@ -114,6 +133,7 @@ def evaluate(
     max_new_tokens: int = 32,
     fluency_edits: int = 32,
     fluency_tokens: int = 64,
+    count: Callable[[str], int] | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Evaluation:
     """Reliability on each edit's own prompt, generality and locality on its held-out ones.
@@ -122,6 +142,7 @@ def evaluate(
     target (along the unedited model's own answer if it has none), and the texts they write.
 
     Args:
+        count: tokens in a text; tells which answers ended by themselves, not at the limit.
         fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
     """
     probes = [probe for edit in edits for probe in _probes(edit)]
@@ -135,6 +156,7 @@ def evaluate(
         after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         for probe, old, new in zip(probes, before, after, strict=True):
             _compare_texts(probe, old, new)
+            probe.stopped = count(new) < max_new_tokens if count else None
     else:  # locality probes without a target are scored along the unedited model's own answer
         bare = [probe for probe in probes if not probe.target]
         answers = base.generate([p.prompt for p in bare], chat=chat, max_new_tokens=ANSWER_TOKENS)
@@ -142,11 +164,10 @@ def evaluate(
             probe.before = answer
     on_stage("teacher forcing")
     scored = [probe for probe in probes if probe.target or probe.before]
-    pairs = [(probe.prompt, probe.target or probe.before) for probe in scored]
-    for probe, was, now in zip(
-        scored, base.score(pairs, chat=chat), edited.score(pairs, chat=chat), strict=True
-    ):
-        _compare_scores(probe, was, now)
+    local = [probe for probe in scored if probe.kind == "locality"]
+    _score(base, edited, [p for p in scored if p.kind != "locality"], chat, full=False)
+    for start in range(0, len(local), AT_ONCE):
+        _score(base, edited, local[start : start + AT_ONCE], chat, full=True)
     result = Evaluation(chat, len(edits), probes)
     if fluency_edits and free_running:
         on_stage("fluency")
@@ -162,7 +183,17 @@ def _probes(edit: Edit) -> list[Probe]:
     asked = [("reliability", edit.prompt, edit.target)]
     asked += [("generality", prompt, edit.target) for prompt in edit.generality]
     asked += [("locality", probe.prompt, probe.target or "") for probe in edit.heldout_locality]
+    asked += [(PORTABILITY, probe.prompt, probe.target or "") for probe in edit.portability]
     return [Probe(edit.id, kind, prompt, target) for kind, prompt, target in asked]
+
+
+def _score(
+    base: EditedModel, edited: EditedModel, probes: Sequence[Probe], chat: bool, *, full: bool
+) -> None:
+    pairs = [(probe.prompt, probe.target or probe.before) for probe in probes]
+    was, now = (model.score(pairs, chat=chat, full=full) for model in (base, edited))
+    for probe, old, new in zip(probes, was, now, strict=True):
+        _compare_scores(probe, old, new)
 
 
 def _compare_texts(probe: Probe, before: str, after: str) -> None:
@@ -180,6 +211,9 @@ def _compare_scores(probe: Probe, base: Score, edited: Score) -> None:
     if probe.kind == "locality":
         probe.forced = agreement(base.predicted, edited.predicted)
         probe.base_forced = 1.0
+        if base.full is not None and edited.full is not None and len(base.full):
+            share_of = base.full.exp()
+            probe.kl = float((share_of * (base.full - edited.full)).sum(-1).mean())
     else:
         probe.forced = share(edited.matches)
         probe.base_forced = share(base.matches)
