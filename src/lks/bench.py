@@ -34,7 +34,7 @@ from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability, comparison
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
-from lks.scalpel import Scalpel
+from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
 from lks.training.prompts import training_prompts
@@ -172,7 +172,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
         begun = time.monotonic()
-        with _editor(cell, edits, pool, out, number).apply(backbone, edits) as model:
+        with _editor(cell, pool, out, number).apply(backbone, edits) as model:
             edit_seconds += _trained_seconds(model) or time.monotonic() - begun
             stored += model.stored_bytes()
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
@@ -226,41 +226,41 @@ def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
             yield EditSet(replace(e, paraphrases=own.paraphrases) for e, own in pairs), pool
 
 
-def _editor(cell: Cell, edits: EditSet, pool: EditSet, out: Path, number: int) -> Editor:
+def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
     if cell.method in PRESETS:
-        return _Trained(cell, edits, pool, out / "packs" / f"{cell.name}-{number}.pack")
+        pack = out / "packs" / f"{cell.name}-{number}.pack"
+        return _Trained(cell.method, cell.seed, pool, pack)
     if cell.method == "inject":
         return editor("inject", scope=lambda held: scalpel.scope_of(EditSet(held), pool))
     return editor(cell.method)
 
 
+@dataclass
 class _Trained:
     """LKS, with a pack that is kept, and a training that goes on where it was stopped."""
 
-    def __init__(self, cell: Cell, edits: EditSet, pool: Sequence[Edit], path: Path) -> None:
-        self.name, self._cell, self._edits, self._pool, self._path = (
-            cell.method, cell, edits, pool, path,
-        )  # fmt: skip
+    name: str
+    seed: int
+    pool: EditSet
+    path: Path
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
-        if not self._path.exists():
-            self._path.parent.mkdir(exist_ok=True)
-            settings = {"seed": self._cell.seed}
-            config = TrainingConfig.from_json(settings, preset=PRESETS[self.name])
-            checkpoint = self._path.with_name(self._path.name + ".checkpoint")
+        if not self.path.exists():
+            self.path.parent.mkdir(exist_ok=True)
+            config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
+            checkpoint = self.path.with_name(self.path.name + ".checkpoint")
             train_to(
-                self._path, backbone, self._edits, config, pool=self._pool, quiet=True,
+                self.path, backbone, EditSet(edits), config, pool=self.pool, quiet=True,
                 resume=checkpoint.exists(),
             )  # fmt: skip
-        with Scalpel(Pack.load(self._path)).apply(backbone) as model:
+        with Scalpel(Pack.load(self.path)).apply(backbone) as model:
             yield model
 
 
 def _trained_seconds(model: EditedModel) -> float | None:
     """What training took, if the model has a pack: it may have been made earlier."""
-    pack = getattr(model, "pack", None)
-    return pack.training["seconds"] if isinstance(pack, Pack) else None
+    return model.pack.training["seconds"] if isinstance(model, ScalpelModel) else None
 
 
 def _score(
