@@ -138,6 +138,14 @@ def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(second_moments(backbone, [2], sample)[0], found[1])
 
 
+def test_the_models_own_text_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, sample = make_backbone("llama"), Sample(tokens=40, length=8)
+    (first,) = second_moments(backbone, [1], sample)
+    monkeypatch.setattr(statistics, "written", None)
+    (second,) = second_moments(backbone, [2], sample)
+    assert first.shape == second.shape and not torch.equal(first, second)
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("too short", "64 are wanted"), (None, "cannot be read")]
 )

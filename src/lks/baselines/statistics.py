@@ -24,6 +24,7 @@ from lks.errors import InputError
 from lks.models import cache_dir
 
 AT_ONCE = 32
+WRITTEN_AT_ONCE = 256  # texts: a step of many costs little more than a step of few
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def second_moments(backbone: Backbone, layers: Sequence[int], sample: Sample) ->
     if missing:
         for layer, moment in zip(missing, _moments(backbone, missing, sample), strict=True):
             _save(moment, paths[layer])
-    return [load_file(paths[layer])["moment"].to(backbone.device) for layer in layers]
+    return [load_file(paths[layer])["kept"].to(backbone.device) for layer in layers]
 
 
 def prefixes(backbone: Backbone, count: int, seed: int = 0) -> list[str]:
@@ -97,9 +98,7 @@ def _batches(backbone: Backbone, sample: Sample) -> Iterator[Tensor]:
     """The sample as token ids, [b, length] at a time."""
     pieces = -(-sample.tokens // sample.length)
     if sample.file is None:
-        for number, start in enumerate(range(0, pieces, AT_ONCE)):
-            count = min(AT_ONCE, pieces - start)
-            yield written(backbone, count, sample.length, sample.seed + 1000 * number)
+        yield from _written_once(backbone, pieces, sample).split(AT_ONCE)
         return
     try:
         text = Path(sample.file).read_text(encoding="utf-8")
@@ -116,7 +115,21 @@ def _batches(backbone: Backbone, sample: Sample) -> Iterator[Tensor]:
     yield from ids[:whole].view(-1, sample.length).split(AT_ONCE)
 
 
-def _path(backbone: Backbone, layer: int, sample: Sample) -> Path:
+def _written_once(backbone: Backbone, pieces: int, sample: Sample) -> Tensor:
+    """The model's own text, [pieces, length]; kept, for the moments of further layers."""
+    path = _path(backbone, None, sample)
+    if not path.exists():
+        parts = [
+            written(
+                backbone, min(WRITTEN_AT_ONCE, pieces - start), sample.length, sample.seed + start
+            )
+            for start in range(0, pieces, WRITTEN_AT_ONCE)
+        ]
+        _save(torch.cat(parts), path)
+    return load_file(path)["kept"].to(backbone.device)
+
+
+def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
     own = {"model": backbone.fingerprint, "layer": layer, **asdict(sample)}
     if sample.file is not None and Path(sample.file).is_file():
         own["file"] = hashlib.sha256(Path(sample.file).read_bytes()).hexdigest()
@@ -124,9 +137,9 @@ def _path(backbone: Backbone, layer: int, sample: Sample) -> Path:
     return cache_dir() / "moments" / f"{name}.safetensors"
 
 
-def _save(moment: Tensor, path: Path) -> None:
+def _save(kept: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     os.close(handle)
-    save_file({"moment": moment.cpu().contiguous()}, temporary)
+    save_file({"kept": kept.cpu().contiguous()}, temporary)
     Path(temporary).replace(path)
