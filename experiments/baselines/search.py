@@ -1,0 +1,121 @@
+"""Settings of the baselines, searched on rows that no benchmark scores: the last of each file.
+
+    python experiments/baselines/search.py zsre.jsonl counterfact.jsonl --methods rome,memit
+
+Each trial is scored teacher-forced on the rows' own and held-out prompts, all edits in force (ROME:
+one at a time, as in its paper). Writes search.json; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lks.backbone import Backbone, default_threads
+from lks.baselines.finetune import TuneSettings
+from lks.baselines.grace import GraceSettings
+from lks.baselines.values import ValueSettings
+from lks.editor import UneditedModel, editor
+from lks.edits import Edit, EditSet
+from lks.evaluation.runner import Evaluation, evaluate
+from lks.training.prompts import training_prompts
+
+OUT = Path(__file__).parent / "search.json"
+HELD_BACK, FEW = 100, 20  # values are learnt edit by edit, which takes seconds each
+ONE_BY_ONE = ("rome",)
+
+GRIDS: dict[str, dict[str, dict[str, Any]]] = {
+    "rome": {
+        f"layer {layer}, clamp {clamp}": {"layer": layer, "values": ValueSettings(clamp=clamp)}
+        for layer in (3, 5, 8, 12)
+        for clamp in (4.0, 10.0)
+    },
+    "memit": {
+        f"layers {first} to {last}, weight {weight}": {
+            "layers": list(range(first, last + 1)), "weight": weight,
+        }
+        for first, last in ((3, 8), (6, 11), (10, 15))
+        for weight in (10, 100, 1_000, 15_000)
+    },
+    "alphaedit": {
+        f"layers {first} to {last}, threshold {threshold}": {
+            "layers": list(range(first, last + 1)), "threshold": threshold,
+        }
+        for first, last in ((3, 8), (6, 11), (10, 15))
+        for threshold in (1e-3, 1e-2, 1e-1)
+    },
+    "ft": {
+        f"layer {layer}, lr {lr}": {"layer": layer, "settings": TuneSettings(lr=lr)}
+        for layer in (10, 18, 24)
+        for lr in (2e-3, 5e-3, 1e-2)
+    },
+    "lora": {f"lr {lr}": {"settings": TuneSettings(lr=lr)} for lr in (5e-4, 1e-3, 2e-3, 4e-3)},
+    "grace": {
+        f"layer {layer}, radius {radius}": {
+            "layer": layer, "settings": GraceSettings(radius=radius),
+        }
+        for layer in (10, 18, 24)
+        for radius in (0.1, 0.3, 0.5)
+    },
+    "rag": {f"{by}, k {k}": {"by": by, "k": k} for by in ("dense", "bm25") for k in (1, 3)},
+    "ike": {f"k {k}": {"k": k} for k in (4, 8, 16)},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--methods", default=",".join(GRIDS))
+    options = parser.parse_args()
+    torch.set_num_threads(default_threads())
+    backbone = Backbone.load("smollm2-135m", device="cpu")
+    found = json.loads(OUT.read_text()) if OUT.exists() else {}
+    for method in options.methods.split(","):
+        for data in options.data:
+            edits = _held_back(data, FEW if method in ("rome", "memit", "alphaedit") else HELD_BACK)
+            for name, settings in GRIDS[method].items():
+                key = f"{method} | {data.stem} | {name}"
+                if key in found:
+                    continue
+                started = time.monotonic()
+                scores = _scores(backbone, method, settings, edits)
+                found[key] = {"n": len(edits), **scores}
+                found[key]["seconds"] = round(time.monotonic() - started)
+                OUT.write_text(json.dumps(found, indent=1) + "\n")
+                print(key, found[key], flush=True)
+
+
+def _held_back(data: Path, count: int) -> EditSet:
+    rows = EditSet.load(data)
+    chosen = rows[-HELD_BACK:][:count]
+    lent, _ = training_prompts(chosen, rows, most=8)
+    pairs = zip(chosen, lent, strict=True)
+    return EditSet(replace(edit, paraphrases=own.paraphrases) for edit, own in pairs)
+
+
+def _scores(
+    backbone: Backbone, method: str, settings: dict[str, Any], edits: EditSet
+) -> dict[str, float]:
+    whole, base = Evaluation(False, 0, []), UneditedModel(backbone)
+    for group in _groups(method, edits):
+        with editor(method, **settings).apply(backbone, group) as model:
+            whole.probes += evaluate(base, model, group, free_running=False).probes
+    return {k: round(v, 3) for k, v in whole.summary()["teacher_forced"].items()}
+
+
+def _groups(method: str, edits: EditSet) -> Iterator[list[Edit]]:
+    if method in ONE_BY_ONE:
+        yield from ([edit] for edit in edits)
+    else:
+        yield list(edits)
+
+
+if __name__ == "__main__":
+    main()
