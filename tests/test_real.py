@@ -11,6 +11,7 @@ from lks.demo import UNRELATED, facts
 from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.embedder import Embedder
+from lks.profiles import missing
 from lks.scalpel import ScalpelModel, train_pack
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt
@@ -64,7 +65,8 @@ def test_the_gate_tells_questions_apart() -> None:
     edits, embed = facts()[:40], Embedder()
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
     metric, references = learn(embed, edits, prompts)
-    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+    learnt = Learnt(metric, references)
+    scope = Scope(edits, RelationGate.of(learnt, embed, edits))
 
     def share(texts: list[str]) -> float:
         return sum(map(bool, scope.fired(texts))) / len(texts)
@@ -73,7 +75,11 @@ def test_the_gate_tells_questions_apart() -> None:
     assert share([text for edit in edits for text in edit.generality]) > 0.85
     assert share([probe.prompt for edit in edits for probe in edit.heldout_locality]) < 0.15
     about = ("Tell me about {}.", "Write a short biography of {}.", "What do you know about {}?")
-    assert share([text.format("Jimi Hendrix") for text in about]) == 1
+    requests = [text.format("Jimi Hendrix") for text in about]
+    assert share(requests) == 0
+    profiled = [*edits, *missing(edits, ["Jimi Hendrix"])]
+    fired = Scope(profiled, RelationGate.of(learnt, embed, profiled)).fired(requests)
+    assert [found[0].edit_ids for found in fired] == [(profiled[-1].id,)] * len(requests)
     others = ["I like the Eiffel Tower.", "The Eiffel Tower is tall.", "We met at Google."]
     assert share(others) == 0
     assert scope.fired(["We saw the Eiffel Tower. In which city is it?"])[0]
