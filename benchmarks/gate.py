@@ -4,8 +4,8 @@
 
 For each data set and number of edits: builds the whole scope (matcher and gate, templates mined
 from the whole file as in training), counts which edits' own prompts, held-out paraphrases and
-held-out other questions fire the edit (or any edit; or as an open-ended request), and times one
-text at a time. Then, with all edits loaded, texts of FOLDER/*.jsonl that
+held-out other questions name its entity, fire the edit (or any edit), or are taken for an open-ended
+request, which fires none of these edits; and times one text at a time. Then, with all edits loaded, texts of FOLDER/*.jsonl that
 fire anything at all, by the matcher alone and with the gate. Writes benchmarks/results/gate.json
 after each data set; what is there is not made again.
 """
@@ -27,7 +27,7 @@ from lks.edits import EditSet
 from lks.embedder import Embedder
 from lks.scalpel import GATE_WORDINGS
 from lks.scope import RelationGate, Scope
-from lks.scope.relation import OPENED, Learnt
+from lks.scope.relation import UNPROFILED, Learnt
 from lks.training.gate import learn
 from lks.training.prompts import training_prompts
 
@@ -75,12 +75,15 @@ def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Sc
     }  # fmt: skip
     for kind, pairs in asked.items():
         examined = scope.examine([text for _, text in pairs])
-        verdicts = [
-            {v.edit_id: v for finding in found for v in finding.verdicts if v.fired}
-            for found in examined
-        ]
+        said = [[v for finding in found for v in finding.verdicts] for found in examined]
+        verdicts = [{v.edit_id for v in own if v.fired} for own in said]
         hits = [edit_id in own for (edit_id, _), own in zip(pairs, verdicts, strict=True)]
-        opened = [any(v.why == OPENED for v in own.values()) for own in verdicts]
+        named = [
+            any(v.edit_id == edit_id for v in own)
+            for (edit_id, _), own in zip(pairs, said, strict=True)
+        ]
+        opened = [any(v.why == UNPROFILED for v in own) for own in said]
+        result[f"{kind}_named"] = round(sum(named) / len(hits), 4)
         result[f"{kind}_fired"] = round(sum(hits) / len(hits), 4)
         result[f"{kind}_any_fired"] = round(sum(map(bool, verdicts)) / len(hits), 4)
         result[f"{kind}_open_ended"] = round(sum(opened) / len(hits), 4)
