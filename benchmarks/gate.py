@@ -4,10 +4,10 @@
 
 For each data set and number of edits: builds the whole scope (matcher and gate, templates mined
 from the whole file as in training), counts which edits' own prompts, held-out paraphrases and
-held-out other questions name its entity, fire the edit (or any edit), or are taken for an open-ended
-request, which fires none of these edits; and times one text at a time. Then, with all edits loaded, texts of FOLDER/*.jsonl that
-fire anything at all, by the matcher alone and with the gate. Writes benchmarks/results/gate.json
-after each data set; what is there is not made again.
+held-out other questions name its entity, fire the edit (or any edit), or are taken for an
+open-ended request (which fires none of these edits); and times one text at a time. Then, with all
+edits loaded, texts of FOLDER/*.jsonl that fire anything at all, by the matcher alone and with the
+gate. Writes benchmarks/results/gate.json after each data set; what is there is not made again.
 """
 
 from __future__ import annotations
