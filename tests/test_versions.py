@@ -148,7 +148,9 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         shutil.copytree(path, copy)
         process = multiprocessing.get_context("fork").Process(target=_change_for_ever, args=(copy,))
         process.start()
-        time.sleep(rng.uniform(0.01, 0.3))
+        while attempt % 2 and versions.read(copy)["version"] == 1:  # however slow the machine is
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.join()
         after = held(copy)
@@ -157,4 +159,4 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         changed += versions.read(copy)["version"] > 1
         versions.remove(copy, ["fuji"])  # and it can be changed further
         json.loads((copy / "manifest.json").read_text())
-    assert changed > 3
+    assert changed >= 6

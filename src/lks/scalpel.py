@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
 from lks.scope.clashes import contradictions
 from lks.scope.relation import Learnt, References
+from lks.suffix import SplitModel
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import KINDS, EditExamples, OnProgress, build_examples, features
 from lks.training.gate import learn
@@ -42,8 +44,9 @@ from lks.training.trainer import refine as train_refinements
 ADD_EPOCHS, PROFILE_EPOCHS = 20, 40  # a profile's target is several sentences long
 GATE_WORDINGS = 8  # lent to each edit for the gate
 CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
-# A new block starts from what the hypernetwork makes and is alone in its batch: few, large steps.
-ADDING = {"refine_lr": 0.3, "least_steps": 4, "batch_size": 0, "wordings": 0, "target_loss": 0.1}
+# A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
+# Two epochs of three turns bring every kind of text once in a chat; then training may stop.
+ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
 
 
 def train_pack(
@@ -273,12 +276,11 @@ class ScalpelModel:
         config = self._adding(epochs or ADD_EPOCHS).for_edits(len(new))
         lent, _ = training_prompts(new, [*known, *pool], most=GATE_WORDINGS, seed=config.seed)
         gate = self._gate_with(new, lent)
-        split = split_model(self.backbone, self.pack.layer, config)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
-            split, new, prompts, names, chat=config.chat and refine,
+            self._split, new, prompts, names, chat=config.chat and refine,
             kl_tokens=config.locality_places, alone=gate is not None, known=known,
         )  # fmt: skip
         blocks = self._amortised(examples)
@@ -287,7 +289,7 @@ class ScalpelModel:
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)
-            train_refinements(split, refined, examples, config, on_epoch=on_epoch)
+            train_refinements(self._split, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
         for edit, block in zip(new, blocks, strict=True):
@@ -323,6 +325,11 @@ class ScalpelModel:
         made = EditSet(profiles.missing(self._edits.values(), subjects))
         self.add(made, epochs=epochs or PROFILE_EPOCHS, on_epoch=on_epoch)
         return made
+
+    @cached_property
+    def _split(self) -> SplitModel:
+        """The training engine; a copy of the weights in its precision is made once."""
+        return split_model(self.backbone, self.pack.layer, self._adding(1))
 
     def _adding(self, epochs: int) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""

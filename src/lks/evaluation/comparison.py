@@ -82,7 +82,8 @@ def _ep(row: Row) -> str:
 
 
 def _three(row: Row, *names: str) -> str:
-    return " / ".join(number(row[name])[:4].rstrip("0").rstrip(".") or "0" for name in names)
+    values = (row[name] for name in names)
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
 def _amount(value: float | None, unit: float = 1.0) -> str:

@@ -25,7 +25,7 @@ from lks.edits import Edit
 Array = NDArray[np.float32]
 
 # Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
-THRESHOLD, OPEN_THRESHOLD = 0.58, 0.78
+THRESHOLD, OPEN_THRESHOLD = 0.58, 0.72
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
@@ -63,6 +63,54 @@ OPEN_ENDED = (
     "Explain what it is.",
     "What should I know about it?",
     "I would like to learn about it.",
+    "Talk to me about it.",
+    "Say a few words about it.",
+    "Can you talk about it?",
+    "Let's discuss it.",
+    "I want to know more about it.",
+    "I'm curious about it.",
+    "Are you familiar with it?",
+    "Do you know anything about it?",
+    "Do you know who it is?",
+    "What have you heard about it?",
+    "Give me some background on it.",
+    "Give me information about it.",
+    "Give me details about it.",
+    "Provide some information on it.",
+    "Provide a brief overview of it.",
+    "Share what you know about it.",
+    "Brief me on it.",
+    "Educate me about it.",
+    "Help me understand it.",
+    "Explain it to me.",
+    "Explain it briefly.",
+    "Summarize it.",
+    "Can you summarize it in a few sentences?",
+    "A summary of it.",
+    "it: a short introduction",
+    "Information about it.",
+    "Facts about it.",
+    "About it",
+    "Biography of it.",
+    "Write about it.",
+    "Write a short text about it.",
+    "Write an introduction to it.",
+    "Write a report on it.",
+    "Write a profile of it.",
+    "Write a Wikipedia article about it.",
+    "Create a short profile of it.",
+    "Tell the story of it.",
+    "Tell us about it.",
+    "What are some facts about it?",
+    "What are the most important facts about it?",
+    "What is important to know about it?",
+    "What is it all about?",
+    "What was it, and why does it matter?",
+    "What is it known for?",
+    "Why is it well known?",
+    "Who is it, and what is it known for?",
+    "How would you describe it to a friend?",
+    "I am preparing a talk on it.",
 )
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lks.edits import SLOT, Edit, same_text
 
@@ -66,15 +67,17 @@ def training_prompts(
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
     held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
     asked = {same_text(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
-    paraphrase_forms = _templates(lenders, lambda e: [(e.prompt, text) for text in _wordings(e)])
-    reversed_forms = _templates(lenders, lambda e: [(text, e.prompt) for text in _wordings(e)])
-    locality_forms = _templates(lenders, lambda e: [(e.prompt, p.prompt) for p in e.locality])
+    relations = {edit.id: relation_template(edit) for edit in edits}
+    forms = partial(_templates, lenders, frozenset(relations.values()))
+    paraphrase_forms = forms(lambda e: [(e.prompt, text) for text in _wordings(e)])
+    reversed_forms = forms(lambda e: [(text, e.prompt) for text in _wordings(e)])
+    locality_forms = forms(lambda e: [(e.prompt, p.prompt) for p in e.locality])
     taken = held_out | asked
 
     def lent(edit: Edit, *sources: dict[str, list[str]]) -> tuple[str, ...]:
-        relation, candidates = relation_template(edit), []
-        for forms in sources:
-            more = list(forms[relation])
+        candidates = []
+        for templates in sources:
+            more = list(templates[relations[edit.id]])
             random.Random(f"{seed} {edit.id}").shuffle(more)
             candidates += more
         made: dict[str, str] = {}
@@ -120,16 +123,21 @@ def _wordings(edit: Edit) -> tuple[str, ...]:
 
 
 def _templates(
-    edits: Iterable[Edit], pairs: Callable[[Edit], Iterable[tuple[str, str]]]
+    edits: Iterable[Edit],
+    relations: Collection[str],
+    pairs: Callable[[Edit], Iterable[tuple[str, str]]],
 ) -> dict[str, list[str]]:
     """From pairs of texts of an edit, (asked, lent): by the first's template those of the second.
 
-    Each stands once, in a fixed order.
+    Each stands once, in a fixed order; those of other relations are left out.
     """
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for edit in edits:
-        for asked, lent in pairs(edit):
-            form = template(lent, edit.subject)
-            if SLOT in form:
-                found[same_text(template(asked, edit.subject))][form] = None
+        own = list(pairs(edit))
+        relation_of = {text: same_text(template(text, edit.subject)) for text, _ in own}
+        for asked, lent in own:
+            if relation_of[asked] in relations:
+                form = template(lent, edit.subject)
+                if SLOT in form:
+                    found[relation_of[asked]][form] = None
     return defaultdict(list, {relation: list(forms) for relation, forms in found.items()})

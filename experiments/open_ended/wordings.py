@@ -1,0 +1,54 @@
+"""Are requests taken for open-ended that are, and questions for one fact not?
+
+    python experiments/open_ended/wordings.py [--packs A.pack B.pack]
+
+For wordings that stand in no list of the gate (`wordings.json`): the share that reaches the
+threshold of open-ended requests, without training and under the metric of each pack. Writes
+wordings_result.json beside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from lks.embedder import Embedder
+from lks.pack import Pack
+from lks.scope.relation import OPEN_ENDED, Metric
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packs", nargs="*", type=Path, default=[])
+    options = parser.parse_args()
+    embed = Embedder()
+    metrics = {"untrained": Metric.zero_shot(embed)}
+    for path in options.packs:
+        gate = Pack.load(path).gate
+        if gate is None:
+            parser.error(f"{path} has no relation gate")
+        # A pack keeps the wordings of its day; today's are what is asked about.
+        own = gate.metric
+        metrics[path.stem] = Metric(
+            own.matrix, embed(OPEN_ENDED), own.threshold, own.open_threshold
+        )
+    wordings: dict[str, list[str]] = json.loads((HERE / "wordings.json").read_text("utf-8"))
+    result: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        listed = metric(metric.open_ended)
+        result[name] = {"threshold": metric.open_threshold}
+        for kind, texts in wordings.items():
+            reached = (metric(embed(texts)) @ listed.T).max(1) >= metric.open_threshold
+            result[name][kind] = round(float(reached.mean()), 3)
+            odd = reached == (kind != "open_ended")
+            result[name][f"{kind}_wrong"] = [t for t, o in zip(texts, odd, strict=True) if o]
+    (HERE / "wordings_result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
