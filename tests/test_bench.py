@@ -72,6 +72,22 @@ def test_cells_are_made_once_and_hold_every_case(
         bench.run([replace(cells[0], rows=7)], out, on_cell)
 
 
+def test_the_unedited_model_writes_each_text_once(
+    data: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 3, "threads": 1}
+    bench.run_cell(Cell("unedited", size=4, **common, chat_rows=0), tmp_path)
+    kept = tmp_path / bench.UNEDITED
+    written = json.loads(kept.read_text())
+    assert len(written) > 4
+    kept.write_text(json.dumps(dict.fromkeys(written, "as kept")))
+    bench.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
+    cases = [json.loads(row) for row in (tmp_path / "facts-4-ike-0.jsonl").open()]
+    assert {case["before"] for case in cases if not case["chat"]} == {"as kept"}
+    assert "as kept" not in {case["before"] for case in cases if case["chat"]}
+    assert len(json.loads(kept.read_text())) > len(written)
+
+
 def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folder: Path) -> None:
     cell = Cell(
         "lks-paper", str(data), 4, model=str(model_folder), max_new_tokens=2, threads=1, rows=4

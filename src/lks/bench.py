@@ -34,6 +34,7 @@ from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability, comparison
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
+from lks.rendering import Prompt
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
@@ -42,6 +43,7 @@ from lks.training.prompts import training_prompts
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
 PACKAGES = ("latent-knowledge-scalpel", "torch", "transformers")
+UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
@@ -167,6 +169,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     started = time.monotonic()
     torch.set_num_threads(cell.threads or default_threads())
     backbone = Backbone.load(cell.model)
+    unedited = _Remembering(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
     edit_seconds, stored, costs, abilities = 0.0, 0, (1.0, 1.0), []
     groups = list(_groups(cell))
@@ -177,10 +180,10 @@ def run_cell(cell: Cell, out: Path) -> None:
             stored += model.stored_bytes()
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
                 rows = -(-rows // len(groups))
-                _score(cell, backbone, model, edits[:rows], evaluation)
+                _score(cell, unedited, model, edits[:rows], evaluation)
             if not number:
                 costs = _costs(backbone, model, edits)
-                abilities = _abilities(cell, backbone, model)
+                abilities = _abilities(cell, unedited, model)
     count = cell.size * len(groups)
     summary = {
         "cell": cell.to_json(),
@@ -203,9 +206,7 @@ def run_cell(cell: Cell, out: Path) -> None:
             for probe in evaluation.probes:
                 row = {"chat": evaluation.chat, **asdict(probe)}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    temporary = out / f"{cell.name}.json.tmp"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(out / f"{cell.name}.json")
+    _write(out / f"{cell.name}.json", json.dumps(summary, indent=2) + "\n")
 
 
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
@@ -263,22 +264,48 @@ def _trained_seconds(model: EditedModel) -> float | None:
     return model.pack.training["seconds"] if isinstance(model, ScalpelModel) else None
 
 
+class _Remembering(UneditedModel):
+    """The unedited model; what it writes is kept in a file for all cells."""
+
+    def __init__(self, backbone: Backbone, file: Path) -> None:
+        super().__init__(backbone)
+        self._file, self._weights = file, backbone.fingerprint["weights"]
+        self._known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+        keys = [json.dumps([self._weights, p, options], sort_keys=True) for p in prompts]
+        new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
+        if new:
+            written = super().generate(list(new.values()), **options)
+            self._known.update(zip(new, written, strict=True))
+            _write(self._file, json.dumps(self._known, ensure_ascii=False))
+        return [self._known[key] for key in keys]
+
+
 def _score(
-    cell: Cell, backbone: Backbone, model: EditedModel, edits: EditSet, into: Evaluation
+    cell: Cell, unedited: UneditedModel, model: EditedModel, edits: EditSet, into: Evaluation
 ) -> None:
+    backbone = unedited.backbone
     if into.chat and not backbone.has_chat:
         return
     part = evaluate(
-        UneditedModel(backbone), model, edits, chat=into.chat,
+        unedited, model, edits, chat=into.chat,
         max_new_tokens=cell.max_new_tokens, fluency_edits=0, count=backbone.count_tokens,
     )  # fmt: skip
     into.probes += part.probes
     into.edits += part.edits
 
 
-def _abilities(cell: Cell, backbone: Backbone, model: EditedModel) -> list[dict[str, Any]]:
+def _abilities(cell: Cell, unedited: UneditedModel, model: EditedModel) -> list[dict[str, Any]]:
     tasks = (ability.load(file, limit=cell.ability_rows) for file in cell.abilities)
-    return [ability.compare(UneditedModel(backbone), model, task) for task in tasks]
+    return [ability.compare(unedited, model, task) for task in tasks]
+
+
+def _write(file: Path, text: str) -> None:
+    """The whole file, or nothing of it."""
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
 
 
 def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[float, float]:
