@@ -179,6 +179,23 @@ def test_targets_end_with_end_of_text_in_both_styles(backbone: Backbone, edits: 
     assert backbone.tokenizer.decode(chat.labels[:-1]).strip() == "Rome"
 
 
+def test_training_scores_the_tokens_that_evaluation_does(backbone: Backbone) -> None:
+    """A space that is a token of its own, as before digits, among them."""
+    edit = Edit(
+        "year", "Town", "Town was founded in", "1931", paraphrases=("When was Town founded?",)
+    )
+    (examples,) = examples_of(backbone, EditSet([edit]))
+    for own, prompt in (
+        (examples.reliability, edit.prompt),
+        (examples.generality, *edit.paraphrases),
+    ):
+        for example in own:
+            (score,) = UneditedModel(backbone).score([(prompt, "1931")], chat=example.chat)
+            assert tuple(example.labels[:-1].tolist()) == score.tokens
+    first = examples.reliability[0].labels[0]
+    assert backbone.tokenizer.decode([first]) == " "
+
+
 def test_both_facts_of_an_entity_fire_together(backbone: Backbone, edits: EditSet) -> None:
     example = examples_of(backbone, edits)[1].reliability[0]
     assert example.members.tolist() == [1, 2]

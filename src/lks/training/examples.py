@@ -56,7 +56,7 @@ class _Text:
     kind: str
     asked: Rendered
     chat: bool
-    target: str | None
+    target: int | None  # where in the text what is to be written begins, if anything is
 
 
 def build_examples(
@@ -140,8 +140,8 @@ def _texts(
         wordings = [("reliability", edit.prompt, edit.target)]
         wordings += [("generality", prompt, edit.target) for prompt in more.paraphrases[:most]]
         for kind, prompt, target in wordings:
-            joined, _ = backbone.join(prompt, target, chat=chat)
-            yield _Text(i, kind, joined, chat, target)
+            joined, end = backbone.join(prompt, target, chat=chat)
+            yield _Text(i, kind, joined, chat, end)
         for prompt in more.locality[:most] if locality else ():
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
 
@@ -175,7 +175,7 @@ def _tokenised(
     if text.target is None:
         row = Row(ids, places, [len(ids) - 1], stem, final=True, continued=kl_tokens - 1)
         return _Tokenised(row, edit_ids, None)
-    first = tokens_from(offsets, len(asked.text) - len(text.target.strip()))
+    first = tokens_from(offsets, text.target)  # the space before it too, if that is a token
     stop = backbone.stop_id(chat=text.chat)
     labels = ids[first:] if stop is None else [*ids[first:], stop]
     scored = [first - 1 + i for i in range(len(labels))]
