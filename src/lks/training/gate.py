@@ -23,6 +23,7 @@ from lks.training.prompts import TrainingPrompts
 PAIRS, RATE = 256, 1e-3
 LEAST_STEPS, MOST_STEPS = 30, 300  # a third of the edits: with few, much learning is overfitting
 OPEN_PAIRS = 32
+OPEN_FITTED = 29  # the plainest of `OPEN_ENDED` come first; fitted on all, more questions fired
 FEWEST = 20  # edits that bring two wordings and a locality prompt; with fewer, nothing is learnt
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
@@ -89,12 +90,12 @@ def train_metric(
     if len(usable) < FEWEST:
         return start
     pairs = _Pairs.of(wordings, others)
-    vectors = torch.from_numpy(np.concatenate([embed(pairs.texts), start.open_ended]))
+    texts = embed(pairs.texts)
+    vectors = torch.from_numpy(np.concatenate([texts, start.open_ended[:OPEN_FITTED]]))
     steps = min(max(len(usable) // 3, LEAST_STEPS), MOST_STEPS)
-    matrix = _fit(vectors, pairs, len(start.open_ended), steps, np.random.default_rng(seed))
+    matrix = _fit(vectors, pairs, OPEN_FITTED, steps, np.random.default_rng(seed))
     fitted = Metric(matrix.numpy(), start.open_ended)
-    moved = fitted(vectors.numpy())
-    own, open_ended = moved[: len(pairs.texts)], moved[len(pairs.texts) :]
+    own, open_ended = fitted(texts), fitted(start.open_ended)
     return Metric(
         fitted.matrix,
         fitted.open_ended,
