@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from lks import versions
 from lks.backbone import Backbone, default_threads
 from lks.edits import EditSet
 from lks.embedder import Embedder
+from lks.evaluation.metrics import share
 from lks.pack import Pack, append
 from lks.scalpel import GATE_WORDINGS, ScalpelModel
 from lks.training.gate import learn
@@ -91,13 +93,11 @@ def _add(
     scored = new[:100]
     scores = model.score([(edit.prompt, edit.target) for edit in scored])
     held_out = model.score([(text, edit.target) for edit in scored for text in edit.generality])
-    right = [sum(s.matches) / len(s.matches) for s in scores]
-    general = [sum(s.matches) / len(s.matches) for s in held_out]
     return {
         "edits": len(new),
         "seconds": round(seconds, 2),
-        "reliability": round(sum(right) / len(right), 3),
-        "generality": round(sum(general) / len(general), 3),
+        "reliability": round(fmean(share(s.matches) for s in scores), 3),
+        "generality": round(fmean(share(s.matches) for s in held_out), 3),
     }
 
 

@@ -22,6 +22,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone, default_threads
 from lks.edits import Edit, EditSet
+from lks.evaluation.metrics import share
 from lks.hypernetwork import KnowledgeBlocks
 from lks.pack import Pack
 from lks.replacer import Plan, replacing
@@ -137,8 +139,8 @@ def _score(
         [(edit.prompt, edit.target) for edit in edits],
         [(text, edit.target) for edit in edits for text in edit.generality],
     ]
-    means = [[sum(s.matches) / len(s.matches) for s in model.score(pairs)] for pairs in kinds]
-    return sum(sum(own) / len(own) for own in means) / len(means)
+    scores = (model.score(pairs) for pairs in kinds)
+    return fmean(fmean(share(score.matches) for score in own) for own in scores)
 
 
 def _straightforward(

@@ -12,7 +12,6 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from lks.baselines.values import ValueSettings
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.evaluation.runner import Evaluation, evaluate
-from lks.training.prompts import training_prompts
+from lks.training.prompts import with_lent_paraphrases
 
 OUT = Path(__file__).parent / "search.json"
 HELD_BACK, FEW = 100, 20  # values are learnt edit by edit, which takes seconds each
@@ -94,10 +93,7 @@ def main() -> None:
 
 def _held_back(data: Path, count: int) -> EditSet:
     rows = EditSet.load(data)
-    chosen = rows[-HELD_BACK:][:count]
-    lent, _ = training_prompts(chosen, rows, most=8)
-    pairs = zip(chosen, lent, strict=True)
-    return EditSet(replace(edit, paraphrases=own.paraphrases) for edit, own in pairs)
+    return with_lent_paraphrases(rows[-HELD_BACK:][:count], rows)
 
 
 def _scores(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,7 @@ def main() -> None:
         if gate is None:
             parser.error(f"{path} has no relation gate")
         # A pack keeps the wordings of its day; today's are what is asked about.
-        own = gate.metric
-        metrics[path.stem] = Metric(
-            own.matrix, embed(OPEN_ENDED), own.threshold, own.open_threshold
-        )
+        metrics[path.stem] = replace(gate.metric, open_ended=embed(OPEN_ENDED))
     wordings: dict[str, list[str]] = json.loads((HERE / "wordings.json").read_text("utf-8"))
     result: dict[str, Any] = {}
     for name, metric in metrics.items():

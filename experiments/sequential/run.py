@@ -21,9 +21,9 @@ import torch
 
 from lks import versions
 from lks.backbone import Backbone, default_threads
-from lks.decoding import Score
 from lks.editor import UneditedModel
 from lks.edits import EditSet
+from lks.evaluation.metrics import share
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
 
@@ -72,7 +72,7 @@ def _scores(
     far: list[tuple[str, str]],
 ) -> dict[str, Any]:
     """Accuracy on all edits so far, on the last ones, and the change of untriggered prompts."""
-    right = [_share(score) for score in model.score([(e.prompt, e.target) for e in so_far])]
+    right = [share(score.matches) for score in model.score([(e.prompt, e.target) for e in so_far])]
     quiet = [pair for pair in far if not model.triggered([pair[0]])[0]]
     pairs = zip(base.score(quiet), model.score(quiet), strict=True)
     moved = [abs(a - b) for x, y in pairs for a, b in zip(x.logprobs, y.logprobs, strict=True)]
@@ -83,10 +83,6 @@ def _scores(
         "untriggered": len(quiet),
         "largest_change": max(moved, default=0.0),
     }
-
-
-def _share(score: Score) -> float:
-    return sum(score.matches) / len(score.matches)
 
 
 def _draw(results: Path, file: Path) -> None:

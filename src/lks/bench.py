@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ from lks.rendering import Prompt
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
-from lks.training.prompts import training_prompts
+from lks.training.prompts import with_lent_paraphrases
+from lks.versions import write_whole
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
@@ -206,7 +207,7 @@ def run_cell(cell: Cell, out: Path) -> None:
             for probe in evaluation.probes:
                 row = {"chat": evaluation.chat, **asdict(probe)}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    _write(out / f"{cell.name}.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
@@ -222,9 +223,7 @@ def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
         chosen = order[number * cell.size : (number + 1) * cell.size]
         if len(chosen) == cell.size:
             wordings = TrainingConfig().for_edits(len(chosen)).wordings
-            lent, _ = training_prompts(chosen, pool, most=wordings, seed=cell.seed)
-            pairs = zip(chosen, lent, strict=True)
-            yield EditSet(replace(e, paraphrases=own.paraphrases) for e, own in pairs), pool
+            yield with_lent_paraphrases(chosen, pool, most=wordings, seed=cell.seed), pool
 
 
 def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
@@ -278,7 +277,7 @@ class _Remembering(UneditedModel):
         if new:
             written = super().generate(list(new.values()), **options)
             self._known.update(zip(new, written, strict=True))
-            _write(self._file, json.dumps(self._known, ensure_ascii=False))
+            write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
         return [self._known[key] for key in keys]
 
 
@@ -301,13 +300,6 @@ def _abilities(cell: Cell, unedited: UneditedModel, model: EditedModel) -> list[
     return [ability.compare(unedited, model, task) for task in tasks]
 
 
-def _write(file: Path, text: str) -> None:
-    """The whole file, or nothing of it."""
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
-
-
 def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[float, float]:
     """Time to the first token and for each further one, edited over unedited, in one run."""
     prompts = [edit.prompt for edit in edits[:PROMPTS_TIMED]]
@@ -320,7 +312,7 @@ def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[floa
             times.append(time.perf_counter() - started)
         return statistics.median(times)
 
-    base, one, more = UneditedModel(backbone), [], []
+    base, one, more = UneditedModel(backbone), [], []  # one that writes each time: it is timed
     for which in (base, model):
         seconds(which, 1)  # the first call pays for set-up
     for _ in range(3):

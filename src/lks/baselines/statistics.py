@@ -50,7 +50,7 @@ def second_moments(backbone: Backbone, layers: Sequence[int], sample: Sample) ->
     if missing:
         for layer, moment in zip(missing, _moments(backbone, missing, sample), strict=True):
             _save(moment, paths[layer])
-    return [load_file(paths[layer])["kept"].to(backbone.device) for layer in layers]
+    return [_load(paths[layer], backbone) for layer in layers]
 
 
 def prefixes(backbone: Backbone, count: int, seed: int = 0) -> list[str]:
@@ -126,7 +126,7 @@ def _written_once(backbone: Backbone, pieces: int, sample: Sample) -> Tensor:
             for start in range(0, pieces, WRITTEN_AT_ONCE)
         ]
         _save(torch.cat(parts), path)
-    return load_file(path)["kept"].to(backbone.device)
+    return _load(path, backbone)
 
 
 def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
@@ -135,6 +135,11 @@ def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
         own["file"] = hashlib.sha256(Path(sample.file).read_bytes()).hexdigest()
     name = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "moments" / f"{name}.safetensors"
+
+
+def _load(path: Path, backbone: Backbone) -> Tensor:
+    (kept,) = load_file(path).values()  # whatever its name: moments had another one before
+    return kept.to(backbone.device)
 
 
 def _save(kept: Tensor, path: Path) -> None:

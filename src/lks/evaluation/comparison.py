@@ -82,8 +82,7 @@ def _ep(row: Row) -> str:
 
 
 def _three(row: Row, *names: str) -> str:
-    values = (row[name] for name in names)
-    return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
+    return " / ".join(number(row[name], 2) for name in names)
 
 
 def _amount(value: float | None, unit: float = 1.0) -> str:

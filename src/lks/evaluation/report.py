@@ -66,6 +66,6 @@ def table_rows(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, digits: int = 3) -> str:
     """A score as text; a dash where there is none."""
-    return f"{value:.3f}" if isinstance(value, float | int) else "–"
+    return f"{value:.{digits}f}" if isinstance(value, float | int) else "–"

@@ -33,7 +33,7 @@ UNPROFILED = "open-ended request, and no profile in force"
 PROFILED = "open-ended request: the profile answers"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
-OPEN_ENDED = (
+PLAIN_REQUESTS = (  # the gate's map is fitted on these: on all, more questions fired
     "it",
     "Tell me about it.",
     "Tell me everything you know about it.",
@@ -63,6 +63,9 @@ OPEN_ENDED = (
     "Explain what it is.",
     "What should I know about it?",
     "I would like to learn about it.",
+)
+OPEN_ENDED = (
+    *PLAIN_REQUESTS,
     "Talk to me about it.",
     "Say a few words about it.",
     "Can you talk about it?",

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from lks.edits import Edit
 from lks.scope import Scope
-from lks.scope.relation import Array, Embed, Metric, References
+from lks.scope.relation import PLAIN_REQUESTS, Array, Embed, Metric, References
 from lks.training.prompts import TrainingPrompts
 
 PAIRS, RATE = 256, 1e-3
 LEAST_STEPS, MOST_STEPS = 30, 300  # a third of the edits: with few, much learning is overfitting
 OPEN_PAIRS = 32
-OPEN_FITTED = 29  # the plainest of `OPEN_ENDED` come first; fitted on all, more questions fired
 FEWEST = 20  # edits that bring two wordings and a locality prompt; with fewer, nothing is learnt
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
@@ -90,10 +89,10 @@ def train_metric(
     if len(usable) < FEWEST:
         return start
     pairs = _Pairs.of(wordings, others)
-    texts = embed(pairs.texts)
-    vectors = torch.from_numpy(np.concatenate([texts, start.open_ended[:OPEN_FITTED]]))
+    texts, requests = embed(pairs.texts), start.open_ended[: len(PLAIN_REQUESTS)]
+    vectors = torch.from_numpy(np.concatenate([texts, requests]))
     steps = min(max(len(usable) // 3, LEAST_STEPS), MOST_STEPS)
-    matrix = _fit(vectors, pairs, OPEN_FITTED, steps, np.random.default_rng(seed))
+    matrix = _fit(vectors, pairs, len(requests), steps, np.random.default_rng(seed))
     fitted = Metric(matrix.numpy(), start.open_ended)
     own, open_ended = fitted(texts), fitted(start.open_ended)
     return Metric(

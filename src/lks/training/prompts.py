@@ -12,10 +12,10 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from lks.edits import SLOT, Edit, same_text
+from lks.edits import SLOT, Edit, EditSet, same_text
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,15 @@ def training_prompts(
         made_locality=sum(bool(p.locality) and not e.training_locality for e, p in pairs),
         without_locality=sum(not p.locality for p in prompts),
     )
+
+
+def with_lent_paraphrases(
+    edits: Sequence[Edit], pool: Iterable[Edit], *, most: int = 8, seed: int = 0
+) -> EditSet:
+    """The edits with their training paraphrases as their own, for editors that know no pool."""
+    prompts, _ = training_prompts(edits, pool, most=most, seed=seed)
+    pairs = zip(edits, prompts, strict=True)
+    return EditSet(replace(edit, paraphrases=own.paraphrases) for edit, own in pairs)
 
 
 def template(text: str, subject: str) -> str:
