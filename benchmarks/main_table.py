@@ -5,7 +5,7 @@
 All editors with 1, 10 and 100 edits and three seeds; with 1,000 and 10,000 edits and one seed those
 that take no more than a second or so an edit. At 1,000 edits and more the abilities are tested
 too. Results, one cell after the other, and the report lie in --out; run again, it goes on. With
---done it only reports what is there.
+--sizes, --seeds and --methods it makes some of the cells, and reports all that are there.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from lks.editor import EDITORS
 
 SMALL, SEEDS = (1, 10, 100), (0, 1, 2)
 LARGE = (1_000, 10_000)
+TRIALS = {1: 10, 10: 5, 100: 1}  # sets of edits, one after the other
 ONE_BY_ONE = ("rome", "memit", "alphaedit", "lks-paper")  # values, or small steps, for each edit
 TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu", "gsm8k_test")
 
 
-def cells(data: list[Path], abilities: Path | None, methods: list[str]) -> list[bench.Cell]:
-    """In the order in which they are made: the small ones first."""
+def cells(data: list[Path], abilities: Path | None) -> list[bench.Cell]:
+    """In the order in which they are made: the first seed first, and the small ones."""
     tasks = tuple(str(abilities / f"{task}.jsonl") for task in TASKS) if abilities else ()
     small = [
-        bench.Cell(method, str(file), size, seed)
-        for size in SMALL for seed in SEEDS for file in data for method in methods
+        bench.Cell(method, str(file), size, seed, trials=TRIALS[size])
+        for seed in SEEDS for size in SMALL for file in data for method in EDITORS
     ]  # fmt: skip
     large = [
         bench.Cell(method, str(file), size, abilities=tasks)
-        for size in LARGE for file in data for method in methods if method not in ONE_BY_ONE
+        for size in LARGE for file in data for method in EDITORS if method not in ONE_BY_ONE
     ]  # fmt: skip
     return small + large
 
@@ -42,18 +43,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--ability", type=Path)
-    parser.add_argument("--methods", nargs="+", default=list(EDITORS))
-    parser.add_argument("--done", action="store_true")
+    parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
+    parser.add_argument("--sizes", nargs="*", type=int, default=[*SMALL, *LARGE])
+    parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=RESULTS / "table")
     options = parser.parse_args()
-    chosen = cells(options.data, options.ability, options.methods)
-    if options.done:
-        chosen = [cell for cell in chosen if (options.out / f"{cell.name}.json").exists()]
 
     def on_cell(name: str, done: int, of: int, left: float) -> None:
         print(f"{name}: {done} of {of}; about {left / 3600:.1f} h left", flush=True)
 
-    for file in bench.report(chosen, bench.run(chosen, options.out, on_cell), options.out):
+    every = cells(options.data, options.ability)
+    chosen = [
+        cell for cell in every
+        if cell.method in options.methods and cell.size in options.sizes
+        and cell.seed in options.seeds
+    ]  # fmt: skip
+    failed = [row for row in bench.run(chosen, options.out, on_cell) if "error" in row]
+    done = [cell for cell in every if (options.out / f"{cell.name}.json").exists()]
+    summaries = bench.run(done, options.out, lambda *told: None)
+    for file in bench.report(done, summaries + failed, options.out):
         print(f"wrote {file}")
 
 

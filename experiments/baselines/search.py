@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from lks.backbone import Backbone, default_threads
 from lks.baselines.finetune import TuneSettings
 from lks.baselines.grace import GraceSettings
+from lks.baselines.memit import MemitModel
 from lks.baselines.values import ValueSettings
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
@@ -32,9 +34,9 @@ ONE_BY_ONE = ("rome",)
 
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     "rome": {
-        f"layer {layer}, clamp {clamp}": {"layer": layer, "values": ValueSettings(clamp=clamp)}
-        for layer in (3, 5, 8, 12)
-        for clamp in (4.0, 10.0)
+        f"layer {layer}": {"layer": layer} for layer in (2, 5, 8, 12)
+    } | {
+        "layer 5, clamp 10": {"layer": 5, "values": ValueSettings(clamp=10)},
     },
     "memit": {
         f"layers {first} to {last}, weight {weight}": {
@@ -76,6 +78,7 @@ def main() -> None:
     torch.set_num_threads(default_threads())
     backbone = Backbone.load("smollm2-135m", device="cpu")
     found = json.loads(OUT.read_text()) if OUT.exists() else {}
+    learnt: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
     for method in options.methods.split(","):
         for data in options.data:
             edits = _held_back(data, FEW if method in ("rome", "memit", "alphaedit") else HELD_BACK)
@@ -84,7 +87,8 @@ def main() -> None:
                 if key in found:
                     continue
                 started = time.monotonic()
-                scores = _scores(backbone, method, settings, edits)
+                known = learnt[data.stem, str(settings.get("layers"))]
+                scores = _scores(backbone, method, settings, edits, known)
                 found[key] = {"n": len(edits), **scores}
                 found[key]["seconds"] = round(time.monotonic() - started)
                 OUT.write_text(json.dumps(found, indent=1) + "\n")
@@ -97,11 +101,19 @@ def _held_back(data: Path, count: int) -> EditSet:
 
 
 def _scores(
-    backbone: Backbone, method: str, settings: dict[str, Any], edits: EditSet
+    backbone: Backbone,
+    method: str,
+    settings: dict[str, Any],
+    edits: EditSet,
+    known: dict[str, Any],
 ) -> dict[str, float]:
+    """`known` are values learnt before for the same layers; new ones come to them."""
     whole, base = Evaluation(False, 0, []), UneditedModel(backbone)
     for group in _groups(method, edits):
-        with editor(method, **settings).apply(backbone, group) as model:
+        with editor(method, **settings).apply(backbone, []) as model:
+            if isinstance(model, MemitModel):
+                model.known = known
+            model.add(group)
             whole.probes += evaluate(base, model, group, free_running=False).probes
     return {k: round(v, 3) for k, v in whole.summary()["teacher_forced"].items()}
 

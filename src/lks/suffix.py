@@ -65,13 +65,14 @@ class SplitModel:
     """A backbone cut behind layer l, in a precision of its own.
 
     Args:
-        dtype: of weights and activations; copies are made only where the backbone's differs.
+        dtype: of weights and activations, if not the backbone's; copies are made only then.
     """
 
-    def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype) -> None:
+    def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
         backbone.layer(layer)
-        self.backbone, self.layer, self.dtype = backbone, layer, dtype
         model = backbone.model
+        dtype = dtype or next(model.parameters()).dtype
+        self.backbone, self.layer, self.dtype = backbone, layer, dtype
         if any(parameter.dtype != dtype for parameter in model.parameters()):
             model = _cast(model, dtype)
         split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)

@@ -19,7 +19,7 @@ class HoldingModel(UneditedModel, ABC):
 
     def __init__(self, backbone: Backbone, edits: Iterable[Edit]) -> None:
         super().__init__(backbone)
-        self._known: dict[str, tuple[Edit, Any]] = {}
+        self.known: dict[str, tuple[Edit, Any]] = {}
         self.edits = EditSet()
         self.add(edits)
 
@@ -39,12 +39,14 @@ class HoldingModel(UneditedModel, ABC):
             self.edits.by_id(edit_id)  # raises before anything is changed
         self._hold(EditSet(edit for edit in self.edits if edit.id not in gone))
 
-    def remembered(self, edit: Edit, learn: Callable[[Edit], Learnt]) -> Learnt:
-        """What was learnt for an edit; it is learnt once."""
-        if edit.id not in self._known or self._known[edit.id][0] != edit:
-            self._known[edit.id] = edit, learn(edit)
-        learnt: Learnt = self._known[edit.id][1]
-        return learnt
+    def remembered(
+        self, edits: Sequence[Edit], learn: Callable[[Sequence[Edit]], Iterable[Learnt]]
+    ) -> list[Learnt]:
+        """What was learnt for each edit; it is learnt once, for all that are new together."""
+        new = [edit for edit in edits if self.known.get(edit.id, (None,))[0] != edit]
+        for edit, learnt in zip(new, learn(new) if new else (), strict=True):
+            self.known[edit.id] = edit, learnt
+        return [self.known[edit.id][1] for edit in edits]
 
     def _hold(self, edits: EditSet) -> None:
         self.put_in_force(edits)

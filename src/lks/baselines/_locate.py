@@ -15,21 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from lks.backbone import Backbone, Encoding
-from lks.baselines._targets import final_states
 from lks.edits import Edit
 from lks.errors import EditFileError, LayerError
 from lks.positions import last_token
 from lks.rendering import Rendered
 from lks.scope import Scope
 
+AT_ONCE = 32  # texts in one reading
 PROJECTIONS = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h")
 Change = Callable[[Tensor, Tensor], Tensor]  # from a module's input and output to its new output
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A module in its place."""
+    """A module in its place, which is in layer `layer` or is that layer."""
 
+    layer: int
     parent: nn.Module
     name: str
 
@@ -77,7 +78,7 @@ def projection(backbone: Backbone, layer: int) -> Spot:
         parent, _, name = path.rpartition(".")
         owner = getattr(backbone.layer(layer), parent, None)
         if isinstance(getattr(getattr(owner, name, None), "weight", None), Tensor):
-            return Spot(owner, name)  # type: ignore[arg-type]
+            return Spot(layer, owner, name)  # type: ignore[arg-type]
     raise LayerError(f"{backbone.name}: layer {layer} has none of {', '.join(PROJECTIONS)}")
 
 
@@ -85,7 +86,7 @@ def residual(backbone: Backbone, layer: int) -> Spot:
     """A whole decoder layer, whose output is the residual stream h^l."""
     backbone.layer(layer)
     owner = backbone.model.get_submodule(backbone.layers_path)
-    return Spot(owner, str(layer))
+    return Spot(layer, owner, str(layer))
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,6 @@ class Texts:
 
     encoding: Encoding
     columns: Tensor
-
-    @classmethod
-    def of(cls, encoding: Encoding, spans: Sequence[tuple[int, int]]) -> Texts:
-        """The span of a text is where its subject stands, in characters."""
-        columns = [
-            start + (last_token(offsets, *span) or 0)
-            for start, offsets, span in zip(encoding.starts, encoding.offsets, spans, strict=True)
-        ]
-        return cls(encoding, torch.tensor(columns, device=encoding.input_ids.device))
 
     @property
     def rows(self) -> Tensor:
@@ -128,14 +120,22 @@ def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:
     """Texts as a batch; the span of a text is where its subject stands, in characters."""
-    return Texts.of(backbone.encode([Rendered.plain(text) for text in texts], chat=False), spans)
+    encoding = backbone.encode([Rendered.plain(text) for text in texts], chat=False)
+    columns = [
+        start + (last_token(offsets, *span) or 0)
+        for start, offsets, span in zip(encoding.starts, encoding.offsets, spans, strict=True)
+    ]
+    return Texts(encoding, torch.tensor(columns, device=encoding.input_ids.device))
 
 
 @torch.no_grad()
 def read(
     backbone: Backbone, spots: Sequence[Spot], encoding: Encoding
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs, [b, t, k], and outputs, [b, t, d], of modules while the model reads a batch."""
+    """Inputs, [b, t, k], and outputs, [b, t, d], of modules while the model reads a batch.
+
+    It reads no further than the highest of their layers.
+    """
     inputs: dict[int, Tensor] = {}
     outputs: dict[int, Tensor] = {}
 
@@ -149,7 +149,7 @@ def read(
     with ExitStack() as stack:
         for number, spot in enumerate(spots):
             stack.enter_context(spot.changed(seen(number)))
-        final_states(backbone, encoding)
+        backbone.hidden_states(encoding, max(spot.layer for spot in spots))
     order = range(len(spots))
     return [inputs[i] for i in order], [outputs[i] for i in order]
 
@@ -162,18 +162,24 @@ def prefixed(
     return [x + edit.prompt for x in prefixes], spans
 
 
-def read_subject(
+def read_at(
     backbone: Backbone,
     spots: Sequence[Spot],
-    edit: Edit,
-    span: tuple[int, int],
-    prefixes: Sequence[str],
+    texts: Sequence[str],
+    spans: Sequence[tuple[int, int]],
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Of each module its inputs, [p, k], and outputs, [p, d], at the subject's last token."""
-    texts = encode(backbone, *prefixed(edit, span, prefixes))
-    inputs, outputs = read(backbone, spots, texts.encoding)
-    at = texts.rows, texts.columns
-    return [states[at].float() for states in inputs], [states[at].float() for states in outputs]
+    """Of each module its inputs, [m, k], and outputs, [m, d], at each text's span's last token."""
+    inputs: list[list[Tensor]] = [[] for _ in spots]
+    outputs: list[list[Tensor]] = [[] for _ in spots]
+    for start in range(0, len(texts), AT_ONCE):
+        own = slice(start, start + AT_ONCE)
+        batch = encode(backbone, texts[own], spans[own])
+        at = batch.rows, batch.columns
+        own_inputs, own_outputs = read(backbone, spots, batch.encoding)
+        for number in range(len(spots)):
+            inputs[number].append(own_inputs[number][at].float())
+            outputs[number].append(own_outputs[number][at].float())
+    return [torch.cat(states) for states in inputs], [torch.cat(states) for states in outputs]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from lks.rendering import Rendered
 
 @dataclass(frozen=True)
 class Targets:
-    """A batch of n texts that end in a target, and perhaps further texts behind them.
+    """A batch of n texts that end in a target.
 
     `rows` and `columns`, [K], are the places before each token of a target; `labels`, [K], that
     token.
@@ -32,15 +32,12 @@ class Targets:
         cls,
         backbone: Backbone,
         pairs: Sequence[tuple[str, str]],
-        more: Sequence[str] = (),
-        *,
-        stop: bool = False,
     ) -> Targets:
-        """(prompt, target) pairs, then `more` texts; with `stop` a target ends the text."""
+        """Texts of (prompt, target) pairs, the end of text included."""
         joined = [backbone.join(prompt, target, chat=False) for prompt, target in pairs]
-        end = backbone.tokenizer.eos_token or "" if stop else ""
-        texts = [*(text.text + end for text, _ in joined), *more]
-        encoding = backbone.encode([Rendered.plain(text) for text in texts], chat=False)
+        end = backbone.tokenizer.eos_token or ""
+        texts = [Rendered.plain(text.text + end) for text, _ in joined]
+        encoding = backbone.encode(texts, chat=False)
         rows, columns = [], []
         for row, (_, boundary) in enumerate(joined):
             offsets = encoding.offsets[row]

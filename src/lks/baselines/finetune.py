@@ -98,7 +98,7 @@ class TunedModel(HoldingModel):
                 break
 
     def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        targets = Targets.of(self.backbone, pairs, stop=True)
+        targets = Targets.of(self.backbone, pairs)
         final = final_states(self.backbone, targets.encoding)
         return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
 

@@ -6,6 +6,7 @@ within the deferral radius of a stored one gets the stored value as the layer's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from torch import Tensor
 from lks import decoding
 from lks.backbone import Backbone, Encoding
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import Change, layer_at, read, residual
-from lks.baselines._targets import Targets, final_states
+from lks.baselines._locate import layer_at, read, read_at, residual
+from lks.baselines.values import Lesson, ValueSettings, learn_deltas, stating
 from lks.decoding import Score
 from lks.edits import Edit, EditSet
 from lks.positions import last_token
 from lks.rendering import Prompt
+from lks.suffix import SplitModel
 
 DEPTH = 0.6
 
@@ -64,11 +66,11 @@ class GraceModel(HoldingModel):
         super().__init__(backbone, edits)
 
     def put_in_force(self, edits: EditSet) -> None:
-        found = [(self.remembered(edit, self._learn), edit.target) for edit in edits]
+        found = self.remembered(edits, self._learn)
         self._entries = []
-        for (key, value), target in found:
+        for edit, (key, value) in zip(edits, found, strict=True):
             radius = self._settings.radius * float(key.norm())
-            put(self._entries, Entry(key, value, target, radius))
+            put(self._entries, Entry(key, value, edit.target, radius))
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         return decoding.score(self.backbone, pairs, self._deferring, **options)
@@ -121,27 +123,23 @@ class GraceModel(HoldingModel):
 
         return residual(self.backbone, self._layer).changed(looked_up)
 
-    def _learn(self, edit: Edit) -> tuple[Tensor, Tensor]:
-        """Key and value of an edit, [d] each: the value minimises the target's loss."""
+    def _learn(self, edits: Sequence[Edit]) -> list[tuple[Tensor, Tensor]]:
+        """Key and value of each edit, [d] each: the value minimises the target's loss."""
         backbone, settings = self.backbone, self._settings
-        targets = Targets.of(backbone, [(edit.prompt, edit.target)], stop=True)
-        column, spot = int(targets.columns[0]), residual(backbone, self._layer)
-        (inputs,), (outputs,) = read(backbone, [spot], targets.encoding)
-        key, started = inputs[0, column].float(), outputs[0, column].float()
-        with torch.enable_grad():
-            value = started.clone().requires_grad_()
-            rate = settings.lr * float(started.square().mean().sqrt())
-            optimizer = torch.optim.Adam([value], rate)
-            for _ in range(settings.steps):
-                with spot.changed(_putting(value, column)):
-                    final = final_states(backbone, targets.encoding)
-                loss = targets.losses(backbone.head(final[targets.rows, targets.columns])).mean()
-                if float(loss.detach()) < settings.enough:
-                    break
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        return key, value.detach()
+        spot = residual(backbone, self._layer)
+        prompts = [edit.prompt for edit in edits]
+        ends = [(len(prompt) - 1, len(prompt)) for prompt in prompts]
+        (keys,), (begun,) = read_at(backbone, [spot], prompts, ends)
+        stated = [stating(backbone, edit.prompt, edit.target, stop=True) for edit in edits]
+        values = ValueSettings(
+            settings.steps, settings.lr, kl=0, decay=0, clamp=math.inf, enough=settings.enough
+        )
+        deltas = learn_deltas(
+            SplitModel(backbone, self._layer),
+            [Lesson([row], [labels]) for row, labels in stated],
+            values,
+        )
+        return list(zip(keys, begun + deltas, strict=True))
 
 
 class Grace:
@@ -176,11 +174,6 @@ def put(entries: list[Entry], new: Entry) -> None:
                 return
             nearest.radius, new.radius = (min(e.radius, distance / 2) for e in (nearest, new))
     entries.append(new)
-
-
-def _putting(value: Tensor, column: int) -> Change:
-    place = torch.tensor([0]), torch.tensor([column])
-    return lambda states, out: out.index_put(place, value[None].to(out.dtype))
 
 
 def _prompt_end(encoding: Encoding, row: int) -> int:

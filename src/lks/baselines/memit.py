@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import projection, read_subject, residual, restored, subject_ends
+from lks.baselines._locate import prefixed, projection, read_at, residual, restored, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
-from lks.baselines.values import ValueSettings, learn_delta
+from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
+from lks.suffix import SplitModel
 
 DEPTHS = (0.11, 0.29)  # the paper's layers 3 to 8 of 28 in GPT-J
 
@@ -90,14 +92,13 @@ class MemitModel(HoldingModel):
 
     def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
         """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
-        top = residual(self.backbone, self._layers[-1])
+        editor, last = self._editor, self._layers[-1]
 
-        def learn(edit: Edit) -> Tensor:
-            return learn_delta(
-                self.backbone, top, edit, spans[edit.id], self._prefixes, self._editor.values
-            )
+        def learn(new: Sequence[Edit]) -> Tensor:
+            lessons = [fact(self.backbone, edit, spans[edit.id], self._prefixes) for edit in new]
+            return learn_deltas(SplitModel(self.backbone, last), lessons, editor.values)
 
-        deltas = torch.stack([self.remembered(edit, learn) for edit in edits])
+        deltas = torch.stack(self.remembered(edits, learn))
         _, states = self._read(0, edits, spans)
         return states + deltas
 
@@ -106,14 +107,11 @@ class MemitModel(HoldingModel):
     ) -> tuple[Tensor, Tensor]:
         """A layer's keys, [n, k], means over the prefixes; the last layer's outputs, [n, d]."""
         spots = [self._spots[number], residual(self.backbone, self._layers[-1])]
-        keys, states = [], []
-        for edit in edits:
-            (inputs, _), (_, outputs) = read_subject(
-                self.backbone, spots, edit, spans[edit.id], self._prefixes
-            )
-            keys.append(inputs.mean(0))
-            states.append(outputs[0])
-        return torch.stack(keys), torch.stack(states)
+        both = [prefixed(edit, spans[edit.id], self._prefixes) for edit in edits]
+        texts, places = (list(chain(*part)) for part in zip(*both, strict=True))
+        (inputs, _), (_, outputs) = read_at(self.backbone, spots, texts, places)
+        count = len(self._prefixes)
+        return inputs.unflatten(0, (-1, count)).mean(1), outputs[::count]
 
 
 class Memit:

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lks.backbone import Backbone
 from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import layer_at, projection, read_subject, restored, subject_ends
+from lks.baselines._locate import (
+    layer_at,
+    prefixed,
+    projection,
+    read_at,
+    restored,
+    subject_ends,
+)
 from lks.baselines.statistics import Sample, prefixes, second_moments
-from lks.baselines.values import ValueSettings, learn_delta
+from lks.baselines.values import ESSENCE, Change, ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
+from lks.suffix import SplitModel
 
 DEPTH = 0.18  # the paper's layer 5 of 28 in GPT-J
 RIDGE = 1e-5  # of the mean eigenvalue: a moment of few tokens has no inverse
@@ -77,11 +85,26 @@ class RomeModel(HoldingModel):
 
     def _update(self, edit: Edit, span: tuple[int, int]) -> _Update:
         assert self._moment is not None
-        backbone, weight, before = self.backbone, self._spot.weight.float(), self._prefixes
-        (keys,), _ = read_subject(backbone, [self._spot], edit, span, before)
-        delta = learn_delta(backbone, self._spot, edit, span, before, self._editor.values)
-        value = weight @ keys[0] + delta
-        return _Update(edit, *rank_one(weight, keys.mean(0), value, self._moment))
+        backbone, spot, weight = self.backbone, self._spot, self._spot.weight
+        prompts, spans = prefixed(edit, span, self._prefixes)
+        texts, places = [*prompts, ESSENCE.format(edit.subject)], [*spans, (0, len(edit.subject))]
+        (keys,), (values,) = read_at(backbone, [spot], texts, places)
+        delta = learn_deltas(
+            SplitModel(backbone, spot.layer),
+            [fact(backbone, edit, span, self._prefixes)],
+            self._editor.values,
+            sizes=values[:1].norm(dim=-1),
+            change=_behind(backbone.layer(spot.layer), values),
+        )[0]
+        key = keys[: len(prompts)]
+        value = weight.float() @ key[0] + delta
+        return _Update(edit, *rank_one(weight.float(), key.mean(0), value, self._moment))
+
+
+def _behind(layer: nn.Module, values: Tensor) -> Change:
+    """What deltas of an MLP's outputs, `values`, add to the layer's output."""
+    norm = getattr(layer, "post_feedforward_layernorm", nn.Identity())  # Gemma 2 and 3
+    return lambda rows, delta: norm(values[rows] + delta) - norm(values[rows])
 
 
 class Rome:

@@ -1,19 +1,26 @@
-"""Learning the value that makes the model state an edit's target."""
+"""Learning what to add to one hidden state so that the model states an edit's target.
+
+Many edits are learnt side by side, each from its own texts and with its own optimiser state. What
+stands before the place of the change is read once, as in the training of knowledge blocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lks.backbone import Backbone
-from lks.baselines._locate import Spot, Texts, prefixed
-from lks.baselines._targets import Targets, final_states
+from lks.baselines._locate import prefixed
 from lks.edits import Edit
+from lks.positions import last_token, tokens_from
+from lks.reading import Row, read
+from lks.suffix import SplitModel, collate, grouped
 
 ESSENCE = "{} is a"  # what else the model knows of the subject shall not drift (ROME, eq. 4)
+Change = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,56 +42,161 @@ class ValueSettings:
     enough: float = 0.05
 
 
-def learn_delta(
-    backbone: Backbone,
-    spot: Spot,
-    edit: Edit,
-    span: tuple[int, int],
-    prefixes: Sequence[str],
-    settings: ValueSettings,
-) -> Tensor:
-    """delta, [d]: added to the module's output at the subject's last token, the target follows.
+@dataclass(frozen=True)
+class Lesson:
+    """The texts from which one edit's delta is learnt; the first one's state gives its scale.
 
-    Minimises the mean over prefixes x_j of -log P(target | x_j + prompt), plus the divergence of
-    what follows "{subject} is a" (ROME, Meng et al. 2022, eq. 4; MEMIT, Meng et al. 2023, eq. 16).
+    `labels` are, for each text, the tokens that it shall go on with; none where what follows shall
+    stay as it is.
+    """
+
+    rows: list[Row]
+    labels: list[list[int]]
+
+
+def stating(
+    backbone: Backbone,
+    prompt: str,
+    target: str,
+    span: tuple[int, int] | None = None,
+    *,
+    stop: bool = False,
+) -> tuple[Row, list[int]]:
+    """A text that states a target, and the target's tokens; with `stop` it ends the text.
+
+    Args:
+        span: delta is added at the last token of this, in characters; else at the prompt's.
+    """
+    joined, boundary = backbone.join(prompt, target, chat=False)
+    ids, offsets = backbone.tokenize(joined.text, chat=False)
+    first = max(tokens_from(offsets, boundary), 1)
+    end = backbone.stop_id(chat=False) if stop else None
+    labels = ids[first:] if end is None else [*ids[first:], end]
+    scored = [first - 1 + i for i in range(len(labels))]
+    if span is None:
+        return Row(ids, [first - 1], scored), labels
+    place, stem = last_token(offsets, *span) or 0, tokens_from(offsets, span[0])
+    return Row(ids, [place], scored, stem), labels
+
+
+def fact(backbone: Backbone, edit: Edit, span: tuple[int, int], prefixes: Sequence[str]) -> Lesson:
+    """The target behind the prompt after each prefix; and "{subject} is a", which stays.
 
     Args:
         span: where the subject stands in the prompt, in characters.
     """
-    essence = ESSENCE.format(edit.subject)
-    prompts, spans = prefixed(edit, span, prefixes)
-    targets = Targets.of(backbone, [(prompt, edit.target) for prompt in prompts], [essence])
-    texts = Texts.of(targets.encoding, [*spans, (0, len(edit.subject))])
-    rows, columns = texts.rows, texts.columns
-    last = targets.encoding.starts[-1] + len(targets.encoding.offsets[-1]) - 1
-    delta = torch.zeros(backbone.width, device=backbone.device)
-    begun: list[Tensor] = []
+    pairs = zip(*prefixed(edit, span, prefixes), strict=True)
+    stated = [stating(backbone, prompt, edit.target, own) for prompt, own in pairs]
+    ids, offsets = backbone.tokenize(ESSENCE.format(edit.subject), chat=False)
+    place = last_token(offsets, 0, len(edit.subject)) or 0
+    kept = Row(ids, [place], [len(ids) - 1], final=True), list[int]()
+    rows, labels = zip(*stated, kept, strict=True)
+    return Lesson(list(rows), list(labels))
 
-    def added(states: Tensor, out: Tensor) -> Tensor:
-        if not begun:
-            begun.append(out[0, columns[0]].detach().float())
-        return out.index_put((rows, columns), out[rows, columns] + delta.to(out.dtype))
 
-    with torch.enable_grad():
-        delta.requires_grad_()
-        base: Tensor | None = None
-        optimizer = torch.optim.Adam([delta], settings.lr)
-        for _ in range(settings.steps):
-            with spot.changed(added):
-                final = final_states(backbone, targets.encoding)
-            scored = torch.cat([final[targets.rows, targets.columns], final[-1, last][None]])
-            logits = backbone.head(scored).float()
-            nll, follows = targets.losses(logits[:-1]).mean(), logits[-1].log_softmax(-1)
-            size = begun[0].norm()
-            optimizer.param_groups[0]["lr"] = settings.lr * float(size) / len(delta) ** 0.5
-            base = follows.detach() if base is None else base
-            drift = (follows.exp() * (follows - base)).sum()
-            if float(nll.detach()) < settings.enough:
-                break
-            loss = nll + settings.kl * drift + settings.decay * delta.square().sum() / size**2
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                delta *= (settings.clamp * size / delta.norm()).clamp(max=1)
-    return delta.detach()
+def learn_deltas(
+    split: SplitModel,
+    lessons: Sequence[Lesson],
+    settings: ValueSettings,
+    *,
+    sizes: Tensor | None = None,
+    change: Change = lambda rows, delta: delta,
+) -> Tensor:
+    """delta of each lesson, [n, d]: added behind the split model's layer, the target follows.
+
+    Minimises the mean over texts x_j of -log P(target | x_j + prompt), plus the divergence of
+    what follows "{subject} is a" (ROME, Meng et al. 2022, eq. 4; MEMIT, Meng et al. 2023, eq. 16).
+
+    Args:
+        sizes: length of each value to begin with, [n]; else of the state that delta is added to.
+        change: from text numbers, [m], and deltas, [m, d], to what is added to the states there.
+    """
+    learning = _Learning(split, lessons, settings, sizes, change)
+    unsolved = list(range(len(lessons)))
+    for _ in range(settings.steps):
+        if not unsolved:
+            break
+        unsolved = learning.step(unsolved)
+    return learning.deltas()
+
+
+class _Learning:
+    """Deltas in units of the root mean square of their values; n edits, m texts in all."""
+
+    def __init__(
+        self,
+        split: SplitModel,
+        lessons: Sequence[Lesson],
+        settings: ValueSettings,
+        sizes: Tensor | None,
+        change: Change,
+    ) -> None:
+        self.split, self.settings, self.change = split, settings, change
+        texts = [
+            (edit, row, labels, 1 / sum(map(bool, lesson.labels)) if labels else settings.kl)
+            for edit, lesson in enumerate(lessons)
+            for row, labels in zip(lesson.rows, lesson.labels, strict=True)
+        ]
+        owners, rows, labels, weights = zip(*texts, strict=True)
+        device = split.device
+        self.suffixes = read(split, rows)
+        self.labels = [torch.tensor(own, device=device) for own in labels]
+        self.owner = torch.tensor(owners, device=device)
+        self.weight = torch.tensor(weights, device=device)
+        first = [owners.index(edit) for edit in range(len(lessons))]
+        if sizes is None:
+            states = [self.suffixes[i].states[self.suffixes[i].places[0]] for i in first]
+            sizes = torch.stack(states).float().norm(dim=-1)
+        width = self.suffixes[0].states.shape[-1]
+        self.rms = (sizes / width**0.5)[:, None]
+        self.units = [torch.zeros(width, device=device, requires_grad=True) for _ in lessons]
+        self.optimizer = torch.optim.Adam(self.units, settings.lr)
+
+    @torch.no_grad()
+    def deltas(self) -> Tensor:
+        return torch.stack(self.units) * self.rms
+
+    def step(self, edits: Sequence[int]) -> list[int]:
+        """Better deltas for these edits; those among them whose targets are not yet certain."""
+        chosen = torch.isin(self.owner, torch.tensor(edits, device=self.owner.device))
+        texts = chosen.nonzero()[:, 0]
+        stated = torch.zeros(len(self.units), device=self.owner.device)
+        self.optimizer.zero_grad()
+        for batch in grouped([self.suffixes[i] for i in texts]):
+            own = texts[batch]
+            with torch.enable_grad():
+                losses = self._losses(own) * self.weight[own]
+                losses.sum().backward()
+            targets = torch.tensor([len(self.labels[i]) > 0 for i in own], device=own.device)
+            stated.index_add_(0, self.owner[own], losses.detach() * targets)
+        left = [edit for edit in edits if float(stated[edit]) >= self.settings.enough]
+        for edit in edits:
+            unit = self.units[edit]
+            assert unit.grad is not None
+            # Adam leaves a unit without a gradient as it is.
+            decay = 2 * self.settings.decay / len(unit) * unit.detach()
+            unit.grad = unit.grad + decay if edit in left else None
+        self.optimizer.step()
+        with torch.no_grad():
+            for edit in left:
+                unit = self.units[edit]
+                unit *= (self.settings.clamp * len(unit) ** 0.5 / unit.norm()).clamp(max=1)
+        return left
+
+    def _losses(self, texts: Tensor) -> Tensor:
+        """Of each text the mean loss of its target, or the divergence of what follows, [m]."""
+        own = [self.suffixes[i] for i in texts]
+        batch, owner = collate(own), self.owner[texts]
+        delta = torch.stack([self.units[edit] for edit in owner]) * self.rms[owner]
+        final = self.split.final_states(batch, batch.r + self.change(texts, delta))
+        kept = [suffix.final for suffix in own if suffix.final is not None]
+        logs = self.split.head(torch.cat([final, *kept])).float().log_softmax(-1)
+        places = logs[: len(final)].split([len(suffix.scored) for suffix in own])
+        before, values = iter(logs[len(final) :].detach()), []
+        for text, log in zip(texts, places, strict=True):
+            labels = self.labels[text]
+            if len(labels):
+                values.append(-log.gather(1, labels[:, None]).mean())
+            else:
+                values.append((log.exp() * (log - next(before))).sum())
+        return torch.stack(values)
