@@ -38,7 +38,8 @@ def test_edits_are_learnt_and_forgotten(make: Callable, name: str, edits: EditSe
 def test_only_one_projection_is_tuned(edits: EditSet) -> None:
     backbone = make_backbone("llama")
     before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
-    with FineTune(layer=2, settings=TuneSettings(epochs=1)).apply(backbone, edits):
+    editor = FineTune(layer=2, settings=TuneSettings(epochs=1))
+    with editor.apply(backbone, edits) as model, model.in_place():
         changed = [
             k for k, v in backbone.model.state_dict().items() if not torch.equal(v, before[k])
         ]
@@ -49,9 +50,9 @@ def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:
     backbone, ended = make_backbone("llama"), []
     for enough in (100.0, 0.0):
         settings = TuneSettings(epochs=3, enough=enough)
-        with FineTune(settings=settings).apply(backbone, edits):
+        with FineTune(settings=settings).apply(backbone, edits) as model, model.in_place():
             ended.append(projection(backbone, 2).weight.clone())
-    with FineTune(settings=TuneSettings(epochs=3, enough=0.0)).apply(backbone, edits):
+    with FineTune(settings=settings).apply(backbone, edits) as model, model.in_place():
         assert torch.equal(projection(backbone, 2).weight, ended[1])  # the seed decides all
     assert not torch.equal(*ended)
 

@@ -120,6 +120,16 @@ def test_leaving_restores_the_backbone(case: Case) -> None:
     assert base_scores(case) == scores
 
 
+def test_the_unedited_model_beside_it_stays_unedited(case: Case) -> None:
+    """Else what is compared with it would be compared with itself."""
+    before = base_scores(case)
+    with case.editor.apply(case.backbone, case.edits) as model:
+        edited = model.score(QUESTIONS)
+        assert base_scores(case) == before
+        assert model.score(QUESTIONS) == edited
+        assert (edited != before) == (case.editor.name != "unedited")
+
+
 def test_batch_equals_single(case: Case) -> None:
     with case.editor.apply(case.backbone, case.edits) as model:
         for chat in (False, True):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from torch import Tensor, nn
+
 from lks.backbone import Backbone
+from lks.decoding import Score
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.rendering import Prompt
@@ -51,3 +55,52 @@ class HoldingModel(UneditedModel, ABC):
     def _hold(self, edits: EditSet) -> None:
         self.put_in_force(edits)
         self.edits = edits
+
+
+class WeightModel(HoldingModel):
+    """One whose edits are in some parameters of the backbone, while it works and not longer.
+
+    So the backbone itself stays what it was, for the unedited model beside this one too.
+    """
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], parameters: Sequence[nn.Parameter]
+    ) -> None:
+        self.parameters = list(parameters)
+        self._original = self._edited = [parameter.data for parameter in parameters]
+        super().__init__(backbone, edits)
+
+    @abstractmethod
+    def change(self, edits: EditSet) -> None:
+        """Write edits, one at least, into copies of the original parameters, which are in place."""
+
+    def put_in_force(self, edits: EditSet) -> None:
+        values = [value.clone() for value in self._original]
+        if edits:
+            with self._holding(values):
+                self.change(edits)
+        self._edited = values
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While the block runs, the backbone has the edited parameters."""
+        with self._holding(self._edited):
+            yield
+
+    @contextmanager
+    def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
+        try:
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.data = value
+            yield
+        finally:
+            for parameter, value in zip(self.parameters, self._original, strict=True):
+                parameter.data = value
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        with self.in_place():
+            return super().score(pairs, **options)
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+        with self.in_place():
+            return super().generate(prompts, **options)

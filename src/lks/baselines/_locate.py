@@ -180,14 +180,3 @@ def read_at(
             inputs[number].append(own_inputs[number][at].float())
             outputs[number].append(own_outputs[number][at].float())
     return [torch.cat(states) for states in inputs], [torch.cat(states) for states in outputs]
-
-
-@contextmanager
-def restored(spots: Sequence[Spot]) -> Iterator[list[Tensor]]:
-    """The weights [d, k] of the spots, copied; however the block ends, they are put back."""
-    kept = [spot.weight.clone() for spot in spots]
-    try:
-        yield kept
-    finally:
-        for spot, weight in zip(spots, kept, strict=True):
-            spot.weight.copy_(weight)

@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lks.backbone import Backbone
-from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import layer_at, projection, restored
+from lks.baselines._holding import WeightModel
+from lks.baselines._locate import layer_at, projection
 from lks.baselines._targets import Targets, final_states
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
@@ -42,7 +43,7 @@ class TuneSettings:
     seed: int = 0
 
 
-class TunedModel(HoldingModel):
+class TunedModel(WeightModel):
     """Some parameters trained on the edits, from their first values whenever the edits change."""
 
     def __init__(
@@ -52,33 +53,27 @@ class TunedModel(HoldingModel):
         parameters: Sequence[nn.Parameter],
         settings: TuneSettings,
     ) -> None:
-        self._parameters, self._settings = parameters, settings
-        self._first = [parameter.detach().clone() for parameter in parameters]
-        super().__init__(backbone, edits)
+        self._settings = settings
+        super().__init__(backbone, edits, parameters)
 
-    def put_in_force(self, edits: EditSet) -> None:
-        with torch.no_grad():
-            for parameter, first in zip(self._parameters, self._first, strict=True):
-                parameter.copy_(first)
-        if not edits:
-            return
-        for parameter in self._parameters:
+    def change(self, edits: EditSet) -> None:
+        for parameter in self.parameters:
             parameter.requires_grad_()
         try:
             with torch.enable_grad():
                 self._train(edits)
         finally:
-            for parameter in self._parameters:
+            for parameter in self.parameters:
                 parameter.requires_grad_(False)
                 parameter.grad = None
 
     def stored_bytes(self) -> int:
-        return sum(parameter.nbytes for parameter in self._parameters) if self.edits else 0
+        return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
 
     def _train(self, edits: EditSet) -> None:
         settings = self._settings
         texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
-        optimizer = torch.optim.AdamW(self._parameters, settings.lr, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(self.parameters, settings.lr, weight_decay=0.0)
         rng, order = random.Random(settings.seed), list(range(len(edits)))
         for epoch in range(settings.epochs):
             rng.shuffle(order)
@@ -103,6 +98,27 @@ class TunedModel(HoldingModel):
         return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
 
 
+class LoraModel(TunedModel):
+    """One whose matrices stand beside the backbone's layers, and count only while it works."""
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], tuned: Any, settings: TuneSettings
+    ) -> None:
+        own = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+        self._layers = tuned.base_model
+        self._layers.disable_adapter_layers()
+        super().__init__(backbone, edits, own, settings)
+
+    @contextmanager
+    def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
+        self._layers.enable_adapter_layers()
+        try:
+            with super()._holding(values):
+                yield
+        finally:
+            self._layers.disable_adapter_layers()
+
+
 class FineTune:
     """Fine-tuning of one MLP's down-projection.
 
@@ -118,8 +134,7 @@ class FineTune:
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
         spot = projection(backbone, layer_at(backbone, self.layer, DEPTH))
-        with restored([spot]):
-            yield TunedModel(backbone, edits, [spot.module.weight], self.settings)
+        yield TunedModel(backbone, edits, [spot.module.weight], self.settings)
 
 
 class LoRA:
@@ -153,9 +168,7 @@ class LoRA:
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             torch.manual_seed(self.settings.seed)
             tuned = get_peft_model(backbone.model, config)
-        own = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
         try:
-            tuned.eval().requires_grad_(False)
-            yield TunedModel(backbone, edits, own, self.settings)
+            yield LoraModel(backbone, edits, tuned.eval(), self.settings)
         finally:
             tuned.unload()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lks.backbone import Backbone
-from lks.baselines._holding import HoldingModel
-from lks.baselines._locate import prefixed, projection, read_at, residual, restored, subject_ends
+from lks.baselines._holding import WeightModel
+from lks.baselines._locate import prefixed, projection, read_at, residual, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
@@ -58,27 +58,21 @@ def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float
     return torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
 
 
-class MemitModel(HoldingModel):
+class MemitModel(WeightModel):
     """Weights with all edits solved for together, from the original weights each time."""
 
-    def __init__(
-        self, backbone: Backbone, edits: Iterable[Edit], editor: Memit, weights: list[Tensor]
-    ) -> None:
-        self._editor, self._original = editor, weights
+    def __init__(self, backbone: Backbone, edits: Iterable[Edit], editor: Memit) -> None:
+        self._editor = editor
         self._layers = editor.layers_of(backbone)
         self._spots = [projection(backbone, layer) for layer in self._layers]
         self._preserved: list[Tensor] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
-        super().__init__(backbone, edits)
+        super().__init__(backbone, edits, [spot.module.weight for spot in self._spots])
 
-    def put_in_force(self, edits: EditSet) -> None:
+    def change(self, edits: EditSet) -> None:
         spans = subject_ends(edits)
-        for spot, weight in zip(self._spots, self._original, strict=True):
-            spot.weight.copy_(weight)
-        if not edits:
-            return
         wanted = self._wanted(edits, spans)
-        if not self._preserved:  # of the original weights
+        if not self._preserved:
             moments = second_moments(self.backbone, self._layers, self._editor.sample)
             self._preserved = self._editor.preserved(self._layers, moments)
         for i, spot in enumerate(self._spots):
@@ -88,7 +82,7 @@ class MemitModel(HoldingModel):
             spot.weight.add_(update.to(spot.weight.dtype))
 
     def stored_bytes(self) -> int:
-        return sum(weight.nbytes for weight in self._original) if self.edits else 0
+        return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
 
     def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
         """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
@@ -151,9 +145,7 @@ class Memit:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[MemitModel]:
-        spots = [projection(backbone, layer) for layer in self.layers_of(backbone)]
-        with restored(spots) as weights:
-            yield MemitModel(backbone, edits, self, weights)
+        yield MemitModel(backbone, edits, self)
 
 
 class AlphaEdit(Memit):

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lks.backbone import Backbone
-from lks.baselines._holding import HoldingModel
+from lks.baselines._holding import WeightModel
 from lks.baselines._locate import (
     layer_at,
     prefixed,
     projection,
     read_at,
-    restored,
     subject_ends,
 )
 from lks.baselines.statistics import Sample, prefixes, second_moments
@@ -51,28 +50,28 @@ class _Update:
     right: Tensor
 
 
-class RomeModel(HoldingModel):
+class RomeModel(WeightModel):
     """Weights with one update an edit, in their order; taking one out makes later ones anew."""
 
-    def __init__(
-        self, backbone: Backbone, edits: Iterable[Edit], editor: Rome, weight: Tensor
-    ) -> None:
-        self._editor, self._original = editor, weight
+    def __init__(self, backbone: Backbone, edits: Iterable[Edit], editor: Rome) -> None:
+        self._editor = editor
         self._spot = projection(backbone, editor.layer_of(backbone))
         self._updates: list[_Update] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         self._moment: Tensor | None = None
-        super().__init__(backbone, edits)
+        super().__init__(backbone, edits, [self._spot.module.weight])
 
     def put_in_force(self, edits: EditSet) -> None:
-        spans = subject_ends(edits)
         pairs = zip(self._updates, edits, strict=False)
         self._updates = [u for u, _ in takewhile(lambda pair: pair[0].edit == pair[1], pairs)]
+        super().put_in_force(edits)
+
+    def change(self, edits: EditSet) -> None:
+        spans = subject_ends(edits)
+        if self._moment is None:
+            layers = [self._spot.layer]
+            (self._moment,) = second_moments(self.backbone, layers, self._editor.sample)
         weight = self._spot.weight
-        weight.copy_(self._original)
-        if edits and self._moment is None:  # of the original weights
-            layer = self._editor.layer_of(self.backbone)
-            (self._moment,) = second_moments(self.backbone, [layer], self._editor.sample)
         for update in self._updates:
             weight += torch.outer(update.left, update.right).to(weight.dtype)
         for edit in edits[len(self._updates) :]:
@@ -133,5 +132,4 @@ class Rome:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[RomeModel]:
-        with restored([projection(backbone, self.layer_of(backbone))]) as (weight,):
-            yield RomeModel(backbone, edits, self, weight)
+        yield RomeModel(backbone, edits, self)
