@@ -277,7 +277,7 @@ def test_memit_on_one_layer_is_the_ridge_solution() -> None:
     assert torch.allclose(change, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [Memit, partial(AlphaEdit, threshold=0.5)])
+@pytest.mark.parametrize("kind", [Memit, partial(AlphaEdit, share=0.5)])
 def test_spread_edits_make_the_targets_likelier(kind: Callable, edits: EditSet) -> None:
     backbone = make_backbone("llama")
     pairs = [(edit.prompt, edit.target) for edit in edits]
@@ -290,8 +290,8 @@ def test_spread_edits_make_the_targets_likelier(kind: Callable, edits: EditSet) 
 
 
 def test_alphaedit_says_when_there_is_no_null_space(edits: EditSet) -> None:
-    editor = AlphaEdit(layers=[1], threshold=1e-9, values=ValueSettings(steps=1), sample=SAMPLE)
-    with pytest.raises(InputError, match=r"layer 1: .* raise the threshold"):
+    editor = AlphaEdit(layers=[1], share=1e-9, values=ValueSettings(steps=1), sample=SAMPLE)
+    with pytest.raises(InputError, match=r"layer 1: .* raise the share"):
         with editor.apply(make_backbone("llama"), edits):
             pass
 

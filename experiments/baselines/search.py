@@ -46,24 +46,22 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         for weight in (10, 100, 1_000, 15_000)
     },
     "alphaedit": {
-        f"layers {first} to {last}, threshold {threshold}": {
-            "layers": list(range(first, last + 1)), "threshold": threshold,
+        f"layers {first} to {last}, share {share}": {
+            "layers": list(range(first, last + 1)), "share": share,
         }
         for first, last in ((3, 8), (6, 11), (10, 15))
-        for threshold in (1e-3, 1e-2, 1e-1)
+        for share in (0.03, 0.1, 0.3)
     },
     "ft": {
         f"layer {layer}, lr {lr}": {"layer": layer, "settings": TuneSettings(lr=lr)}
-        for layer in (10, 18, 24)
-        for lr in (2e-3, 5e-3, 1e-2)
+        for layer, lr in ((10, 5e-3), (18, 2e-3), (18, 5e-3), (24, 5e-3))
     },
-    "lora": {f"lr {lr}": {"settings": TuneSettings(lr=lr)} for lr in (5e-4, 1e-3, 2e-3, 4e-3)},
+    "lora": {f"lr {lr}": {"settings": TuneSettings(lr=lr)} for lr in (1e-3, 2e-3, 4e-3)},
     "grace": {
         f"layer {layer}, radius {radius}": {
             "layer": layer, "settings": GraceSettings(radius=radius),
         }
-        for layer in (10, 18, 24)
-        for radius in (0.1, 0.3, 0.5)
+        for layer, radius in ((10, 0.3), (18, 0.1), (18, 0.3), (18, 0.5), (24, 0.3))
     },
     "rag": {f"{by}, k {k}": {"by": by, "k": k} for by in ("dense", "bm25") for k in (1, 3)},
     "ike": {f"k {k}": {"k": k} for k in (4, 8, 16)},

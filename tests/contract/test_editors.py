@@ -40,7 +40,7 @@ CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else ("ll
 UNTRIGGERED = QUESTIONS[3:]
 UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
-SETTINGS = {"rome": SOLVING, "memit": SOLVING, "alphaedit": {**SOLVING, "threshold": 0.5}}
+SETTINGS = {"rome": SOLVING, "memit": SOLVING, "alphaedit": {**SOLVING, "share": 0.5}}
 SETTINGS["grace"] = {"settings": GraceSettings(steps=2, radius=0.02)}
 SETTINGS |= {name: {"settings": TuneSettings(epochs=2)} for name in ("ft", "lora")}
 

@@ -37,14 +37,15 @@ def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Ten
     return torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
 
 
-def null_space(moment: Tensor, threshold: float) -> Tensor:
+def null_space(moment: Tensor, share: float) -> Tensor:
     """P, [k, k]: the projection on directions in which preserved keys hardly lie.
 
-    P = U U^T over the eigenvectors of C whose eigenvalues are below `threshold` times the mean
-    (AlphaEdit, Fang et al. 2025, section 3.1; there an absolute threshold).
+    P = U U^T over the eigenvectors of C with the smallest eigenvalues, which together hold at most
+    `share` of the keys' squared length (AlphaEdit, Fang et al. 2025, section 3.1; there all below
+    an absolute threshold, which depends on the model's scale).
     """
     values, vectors = torch.linalg.eigh(moment.double())
-    own = vectors[:, values < threshold * values.mean()]
+    own = vectors[:, values.cumsum(0) <= share * values.sum()]
     return (own @ own.T).float()
 
 
@@ -152,7 +153,7 @@ class AlphaEdit(Memit):
     """MEMIT's procedure with the update projected on the null space of preserved keys.
 
     Args:
-        threshold: which eigenvalues of the moment count as none, in units of their mean.
+        share: how much of the preserved keys' squared length counts as nothing.
         weight: of the update's own size.
     """
 
@@ -162,21 +163,21 @@ class AlphaEdit(Memit):
         self,
         layers: Sequence[int] | None = None,
         weight: float = 10,
-        threshold: float = 0.02,
+        share: float = 0.1,
         prefixes: int = 4,
         values: ValueSettings | None = None,
         sample: Sample | None = None,
     ) -> None:
         super().__init__(layers, weight, prefixes, values, sample)
-        self.threshold = threshold
+        self.share = share
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
-        found = [null_space(moment, self.threshold) for moment in moments]
+        found = [null_space(moment, self.share) for moment in moments]
         for layer, own in zip(layers, found, strict=True):
             if not own.any():
                 raise InputError(
-                    f"layer {layer}: no eigenvalue of the keys' moment is below {self.threshold} "
-                    "times the mean, so nothing may change; raise the threshold"
+                    f"layer {layer}: no direction holds less than a share of {self.share} of the "
+                    "preserved keys, so nothing may change; raise the share"
                 )
         return found
 

@@ -94,6 +94,7 @@ SCORE_COLUMNS = (
     ("EP", _ep),
     *((kind, lambda r, kind=kind: number(r[kind])) for kind in KINDS),
     ("free-running r / g / l", lambda r: _three(r, *(f"free_{kind}" for kind in KINDS))),
+    ("states the target", lambda r: number(r["contained"], 2)),
     ("in a chat: EP", lambda r: number(r["chat_ep"])),
     ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
 )
