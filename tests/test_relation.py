@@ -12,6 +12,7 @@ from lks import profiles
 from lks.edits import Edit, EditSet
 from lks.embedder import Embedder
 from lks.errors import ModelError, PackMismatch
+from lks.rendering import BETWEEN
 from lks.scope import RelationGate, Scope, relation
 from lks.scope.relation import Learnt, Metric, References
 from lks.scope.sentences import MASK, REACH, asking
@@ -55,6 +56,16 @@ def test_the_mentions_sentence_and_those_after_it_may_ask() -> None:
     own = [(19, 36), (69, 72)]
     assert [text[a:b] for a, b in own] == ["Dr. Ada. Lovelace", "Ada"]
     assert asking(text, own) == [f"I met {MASK} today.", "And where was she born?", f"{MASK} knows"]
+
+
+def test_a_turn_of_a_chat_is_a_sentence_of_its_own() -> None:
+    """Though nothing ends it: else the question would be compared with all that was said."""
+    chat = BETWEEN.join(["Ada Lovelace was born in", "London", "Are you sure?"])
+    assert asking(chat, spans(chat, "Ada Lovelace")) == [
+        "it was born in",
+        "London",
+        "Are you sure?",
+    ]
 
 
 def test_a_names_article_is_masked_with_it() -> None:

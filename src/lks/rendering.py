@@ -10,7 +10,7 @@ from itertools import accumulate
 from lks.errors import InputError
 
 ROLES = ("system", "user", "assistant")
-BETWEEN = "\n\ufffc\n"  # ends a sentence and belongs to no name
+BETWEEN = "\n\n\ufffc\n\n"  # ends a sentence and belongs to no name
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
 Prompt = str | Sequence[Message]
