@@ -85,7 +85,7 @@ def ability(
 
     found = []
     for task in tasks:
-        say(f"{task.name} ...", quiet or as_json)
+        say(f"{task.name} ...", quiet)
         found.append(compare(UneditedModel(backbone), edited, task))
     print_json(found) if as_json else print_abilities(found)
 
