@@ -1,10 +1,12 @@
-"""Where and with what a benchmark ran, and its plots."""
+"""Where and with what a benchmark ran, commands that it runs, and its plots."""
 
 from __future__ import annotations
 
 import io
+import json
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,13 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {default_threads()} cores, no GPU used",
         "versions": {name: version(name) for name in packages},
     }
+
+
+def lks(*words: object) -> Any:
+    """What a command of `lks` prints with --json."""
+    command = [sys.executable, "-m", "lks", *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
 
 
 def save_figure(figure: Any, name: str) -> None:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from _record import RESULTS, environment
+from _record import RESULTS, environment, lks
 
 PLAIN_ROWS, CHAT_ROWS = 200, 32
 
@@ -44,27 +42,21 @@ def main() -> None:
 def _result(data: Path, pack: Path, options: argparse.Namespace) -> dict[str, Any]:
     if not pack.exists():
         checkpoint = pack.with_name(pack.name + ".checkpoint")
-        _lks(
+        lks(
             "edit", data, "--out", pack, "--model", options.model, "--preset", options.preset,
             "--seed", options.seed, "--limit", options.limit, "--json",
             *(["--resume"] if checkpoint.exists() else []),
         )  # fmt: skip
-    info = _lks("pack", "info", pack, "--json")
+    info = lks("pack", "info", pack, "--json")
     score = ["eval", pack, "--data", data, "--max-new-tokens", 16, "--json", "--limit"]
     return {
         "data": data.name, "limit": options.limit, "preset": options.preset,
         "seed": options.seed, "model": options.model, **environment(),
         "train": {"layer": info["layers"][0], **info["training"]},
         "pack_bytes": sum(file.stat().st_size for file in pack.iterdir() if file.is_file()),
-        "plain": _lks(*score, min(PLAIN_ROWS, options.limit)),
-        "chat": _lks(*score, min(CHAT_ROWS, options.limit), "--chat"),
+        "plain": lks(*score, min(PLAIN_ROWS, options.limit)),
+        "chat": lks(*score, min(CHAT_ROWS, options.limit), "--chat"),
     }  # fmt: skip
-
-
-def _lks(*words: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "lks", *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-from _record import RESULTS, environment
+from _record import RESULTS, environment, lks
 
 TASKS = ("sst2", "cola", "mrpc", "rte", "gsm8k_test", "mmlu")
 
@@ -38,15 +35,9 @@ def main() -> None:
         kinds[task] = ["ability", options.pack, file, "--dtype", "bfloat16"]
     for kind, words in kinds.items():
         if kind not in result:
-            result[kind] = _lks(*words, "--limit", options.limit, "--json")
+            result[kind] = lks(*words, "--limit", options.limit, "--json")
             out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             print(kind, result[kind], flush=True)
-
-
-def _lks(*words: object) -> Any:
-    command = [sys.executable, "-m", "lks", *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,12 @@ class Row:
     continued: int = 0  # append so many tokens of the model's own greedy continuation, scored too
 
 
+def predicted(ids: list[int], first: int, stop: int | None) -> tuple[list[int], list[int]]:
+    """Where the tokens from index `first` on are predicted; and they, with `stop` if given."""
+    labels = ids[first:] if stop is None else [*ids[first:], stop]
+    return [first - 1 + i for i in range(len(labels))], labels
+
+
 @dataclass(frozen=True)
 class _Stem:
     """Tokens read: keys and values, [layers, 2, heads, any, w] a part, below and above the cut."""

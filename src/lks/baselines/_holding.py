@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -81,11 +81,12 @@ class WeightModel(HoldingModel):
                 self.change(edits)
         self._edited = values
 
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """While the block runs, the backbone has the edited parameters."""
-        with self._holding(self._edited):
-            yield
+    def stored_bytes(self) -> int:
+        return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """A block in which the backbone has the edited parameters."""
+        return self._holding(self._edited)
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:

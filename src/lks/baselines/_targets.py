@@ -28,11 +28,7 @@ class Targets:
     labels: Tensor
 
     @classmethod
-    def of(
-        cls,
-        backbone: Backbone,
-        pairs: Sequence[tuple[str, str]],
-    ) -> Targets:
+    def of(cls, backbone: Backbone, pairs: Sequence[tuple[str, str]]) -> Targets:
         """Texts of (prompt, target) pairs, the end of text included."""
         joined = [backbone.join(prompt, target, chat=False) for prompt, target in pairs]
         end = backbone.tokenizer.eos_token or ""

@@ -67,9 +67,6 @@ class TunedModel(WeightModel):
                 parameter.requires_grad_(False)
                 parameter.grad = None
 
-    def stored_bytes(self) -> int:
-        return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
-
     def _train(self, edits: EditSet) -> None:
         settings = self._settings
         texts = [[edit.prompt, *edit.paraphrases] for edit in edits]

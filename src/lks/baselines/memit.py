@@ -72,30 +72,27 @@ class MemitModel(WeightModel):
 
     def change(self, edits: EditSet) -> None:
         spans = subject_ends(edits)
-        wanted = self._wanted(edits, spans)
+        deltas = self._deltas(edits, spans)
         if not self._preserved:
             moments = second_moments(self.backbone, self._layers, self._editor.sample)
             self._preserved = self._editor.preserved(self._layers, moments)
         for i, spot in enumerate(self._spots):
             keys, states = self._read(i, edits, spans)
+            if not i:  # the weights are as they were
+                wanted = states + deltas
             share = (wanted - states) / (len(self._spots) - i)
             update = self._editor.solve(share.T, keys.T, self._preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
-    def stored_bytes(self) -> int:
-        return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
-
-    def _wanted(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
-        """z: the last layer's outputs that state the targets, [n, d]; weights as they were."""
+    def _deltas(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
+        """What the last layer's outputs lack to state the targets, [n, d]: z - h."""
         editor, last = self._editor, self._layers[-1]
 
         def learn(new: Sequence[Edit]) -> Tensor:
             lessons = [fact(self.backbone, edit, spans[edit.id], self._prefixes) for edit in new]
             return learn_deltas(SplitModel(self.backbone, last), lessons, editor.values)
 
-        deltas = torch.stack(self.remembered(edits, learn))
-        _, states = self._read(0, edits, spans)
-        return states + deltas
+        return torch.stack(self.remembered(edits, learn))
 
     def _read(
         self, number: int, edits: EditSet, spans: dict[str, tuple[int, int]]

@@ -12,15 +12,9 @@ from torch import Tensor, nn
 
 from lks.backbone import Backbone
 from lks.baselines._holding import WeightModel
-from lks.baselines._locate import (
-    layer_at,
-    prefixed,
-    projection,
-    read_at,
-    subject_ends,
-)
+from lks.baselines._locate import layer_at, prefixed, projection, read_at, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
-from lks.baselines.values import ESSENCE, Change, ValueSettings, fact, learn_deltas
+from lks.baselines.values import ESSENCE, Effect, ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
 from lks.suffix import SplitModel
 
@@ -93,14 +87,14 @@ class RomeModel(WeightModel):
             [fact(backbone, edit, span, self._prefixes)],
             self._editor.values,
             sizes=values[:1].norm(dim=-1),
-            change=_behind(backbone.layer(spot.layer), values),
+            effect=_behind(backbone.layer(spot.layer), values),
         )[0]
         key = keys[: len(prompts)]
         value = weight.float() @ key[0] + delta
         return _Update(edit, *rank_one(weight.float(), key.mean(0), value, self._moment))
 
 
-def _behind(layer: nn.Module, values: Tensor) -> Change:
+def _behind(layer: nn.Module, values: Tensor) -> Effect:
     """What deltas of an MLP's outputs, `values`, add to the layer's output."""
     norm = getattr(layer, "post_feedforward_layernorm", nn.Identity())  # Gemma 2 and 3
     return lambda rows, delta: norm(values[rows] + delta) - norm(values[rows])

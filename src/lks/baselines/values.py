@@ -16,11 +16,11 @@ from lks.backbone import Backbone
 from lks.baselines._locate import prefixed
 from lks.edits import Edit
 from lks.positions import last_token, tokens_from
-from lks.reading import Row, read
+from lks.reading import Row, predicted, read
 from lks.suffix import SplitModel, collate, grouped
 
 ESSENCE = "{} is a"  # what else the model knows of the subject shall not drift (ROME, eq. 4)
-Change = Callable[[Tensor, Tensor], Tensor]
+Effect = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def stating(
     joined, boundary = backbone.join(prompt, target, chat=False)
     ids, offsets = backbone.tokenize(joined.text, chat=False)
     first = max(tokens_from(offsets, boundary), 1)
-    end = backbone.stop_id(chat=False) if stop else None
-    labels = ids[first:] if end is None else [*ids[first:], end]
-    scored = [first - 1 + i for i in range(len(labels))]
+    scored, labels = predicted(ids, first, backbone.stop_id(chat=False) if stop else None)
     if span is None:
         return Row(ids, [first - 1], scored), labels
     place, stem = last_token(offsets, *span) or 0, tokens_from(offsets, span[0])
@@ -100,7 +98,7 @@ def learn_deltas(
     settings: ValueSettings,
     *,
     sizes: Tensor | None = None,
-    change: Change = lambda rows, delta: delta,
+    effect: Effect = lambda rows, delta: delta,
 ) -> Tensor:
     """delta of each lesson, [n, d]: added behind the split model's layer, the target follows.
 
@@ -109,9 +107,9 @@ def learn_deltas(
 
     Args:
         sizes: length of each value to begin with, [n]; else of the state that delta is added to.
-        change: from text numbers, [m], and deltas, [m, d], to what is added to the states there.
+        effect: from text numbers, [m], and deltas, [m, d], to what is added to the states there.
     """
-    learning = _Learning(split, lessons, settings, sizes, change)
+    learning = _Learning(split, lessons, settings, sizes, effect)
     unsolved = list(range(len(lessons)))
     for _ in range(settings.steps):
         if not unsolved:
@@ -129,9 +127,9 @@ class _Learning:
         lessons: Sequence[Lesson],
         settings: ValueSettings,
         sizes: Tensor | None,
-        change: Change,
+        effect: Effect,
     ) -> None:
-        self.split, self.settings, self.change = split, settings, change
+        self.split, self.settings, self.effect = split, settings, effect
         texts = [
             (edit, row, labels, 1 / sum(map(bool, lesson.labels)) if labels else settings.kl)
             for edit, lesson in enumerate(lessons)
@@ -188,7 +186,7 @@ class _Learning:
         own = [self.suffixes[i] for i in texts]
         batch, owner = collate(own), self.owner[texts]
         delta = torch.stack([self.units[edit] for edit in owner]) * self.rms[owner]
-        final = self.split.final_states(batch, batch.r + self.change(texts, delta))
+        final = self.split.final_states(batch, batch.r + self.effect(texts, delta))
         kept = [suffix.final for suffix in own if suffix.final is not None]
         logs = self.split.head(torch.cat([final, *kept])).float().log_softmax(-1)
         places = logs[: len(final)].split([len(suffix.scored) for suffix in own])

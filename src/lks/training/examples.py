@@ -11,7 +11,7 @@ from torch import Tensor
 from lks.backbone import Backbone
 from lks.edits import Edit
 from lks.positions import tokens_from
-from lks.reading import Row, read
+from lks.reading import Row, predicted, read
 from lks.rendering import Rendered
 from lks.scope import Scope, locate
 from lks.store import TensorStore
@@ -176,7 +176,5 @@ def _tokenised(
         row = Row(ids, places, [len(ids) - 1], stem, final=True, continued=kl_tokens - 1)
         return _Tokenised(row, edit_ids, None)
     first = tokens_from(offsets, text.target)  # the space before it too, if that is a token
-    stop = backbone.stop_id(chat=text.chat)
-    labels = ids[first:] if stop is None else [*ids[first:], stop]
-    scored = [first - 1 + i for i in range(len(labels))]
+    scored, labels = predicted(ids, first, backbone.stop_id(chat=text.chat))
     return _Tokenised(Row(ids, places, scored, stem), edit_ids, labels)
