@@ -90,7 +90,7 @@ class TrainingConfig:
         """
         return replace(
             self,
-            epochs=self.epochs or min(max(round(10 * (1000 / n) ** 0.5), 8), 36),
+            epochs=self.epochs or min(max(round(16 * (1000 / n) ** 0.3), 8), 36),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
