@@ -15,6 +15,7 @@ from lks.errors import ModelError, PackMismatch
 from lks.rendering import BETWEEN
 from lks.scope import RelationGate, Scope, relation
 from lks.scope.relation import Learnt, Metric, References
+from lks.scope.scope import STATED
 from lks.scope.sentences import MASK, REACH, asking
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
@@ -166,6 +167,19 @@ def test_a_mention_that_does_not_fire_says_why(embed: Embedder) -> None:
     assert found.mention.gate == max(verdict.score for verdict in found.verdicts)
     assert {verdict.why for verdict in found.verdicts} == {"below the threshold"}
     assert found.verdicts[0].sentence == "How high is it?"
+
+
+def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Embedder) -> None:
+    bob = Edit("bob", "Bob Ray", "Bob Ray was born in", "Cork")
+    scope = gated(embed, ada(bob))
+    own, his = "Ada Lovelace was born in", "Where was Bob Ray born?"
+    assert fired(scope, f"{own} Oslo.") == ["born"]
+    assert fired(scope, f"{own} OSLO. {his}") == ["bob"]
+    assert verdicts(scope, f"{own} Oslo. {his}")["born"] == STATED
+    for text in (f"{own} Oslos. {his}", f"{own}? {his}", f"Oslo! {own}. {his}"):
+        assert fired(scope, text) == ["born", "bob"], "nothing says it"
+    assert fired(scope, f"{own} Oslo. {his} {own}") == ["born", "bob", "born"]
+    assert fired(scope, f"{own} Oslo. How high is Bob Ray?") == ["born"], "nothing else fires"
 
 
 def test_negatives_keep_an_edit_from_firing(embed: Embedder) -> None:

@@ -20,6 +20,8 @@ from lks.scope.relation import RelationGate, Verdict
 from lks.scope.sentences import asking
 
 KINDS = ("relation", "entity")
+REFUSED = "a negative phrase stands in the text"
+STATED = "the text states it, and then asks about another entity"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Scope:
             for edit in edits
             if edit.negative
         }
+        self._targets = {edit.id: edit.target for edit in edits}
 
     def with_gate(self, gate: RelationGate | None) -> Scope:
         """The same names behind another gate."""
@@ -79,8 +82,14 @@ class Scope:
         verdicts = iter(self._judged([(sentences, ids(own)) for _, own, sentences in asked]))
         examined = []
         for text, known in zip(texts, entities, strict=True):
-            found = [f for own in known for f in self._findings(text, own, next(verdicts))]
-            examined.append(sorted(found, key=lambda finding: finding.mention.start))
+            judged = [(own, next(verdicts)) for own in known]
+            found = [self._findings(text, own, said) for own, said in judged]
+            stated = self._stated(text, found) if self._gate else set()
+            if stated:
+                judged = [(own, _silenced(said, stated, STATED)) for own, said in judged]
+                found = [self._findings(text, own, said) for own, said in judged]
+            flat = [finding for own in found for finding in own]
+            examined.append(sorted(flat, key=lambda finding: finding.mention.start))
         return examined
 
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
@@ -110,11 +119,7 @@ class Scope:
     ) -> list[Finding]:
         """Findings at one entity's mentions."""
         refused = self._refused_in(text, ids(own))
-        known = {}
-        for verdict in verdicts:
-            if verdict.fired and verdict.edit_id in refused:
-                verdict = replace(verdict, fired=False, why="a negative phrase stands in the text")
-            known[verdict.edit_id] = verdict
+        known = {verdict.edit_id: verdict for verdict in _silenced(verdicts, refused, REFUSED)}
         findings = []
         for mention in own:
             here = tuple(known[edit_id] for edit_id in mention.edit_ids if edit_id in known)
@@ -128,6 +133,21 @@ class Scope:
             )  # fmt: skip
             findings.append(Finding(changed, here))
         return findings
+
+    def _stated(self, text: str, found: Sequence[Sequence[Finding]]) -> set[str]:
+        """Edits whose target stands between their entity and a later one that fires.
+
+        The text says already what they would; and of two blocks in one text each disturbs what
+        the other makes the model say.
+        """
+        fired = [[f.mention for f in own if f.mention.fired] for own in found]
+        stated = set()
+        for number, own in enumerate(fired):
+            others = [m.start for rest in (*fired[:number], *fired[number + 1 :]) for m in rest]
+            if own and others:
+                between = text[found[number][-1].mention.end : max(others)]
+                stated |= {e for e in ids(own) if _stands(self._targets[e], between)}
+        return stated
 
     def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
         """Those of the edits that a negative phrase in the text forbids."""
@@ -158,6 +178,19 @@ def locate(
 def ids(mentions: Sequence[Mention]) -> list[str]:
     """Ids of all edits that mentions may fire, each once."""
     return list(dict.fromkeys(edit_id for mention in mentions for edit_id in mention.edit_ids))
+
+
+def _silenced(verdicts: Sequence[Verdict], edits: set[str], why: str) -> list[Verdict]:
+    """The verdicts, with those of some edits turned down."""
+    return [
+        replace(v, fired=False, why=why) if v.fired and v.edit_id in edits else v for v in verdicts
+    ]
+
+
+def _stands(phrase: str, text: str) -> bool:
+    """Whether the words of a phrase stand in a text, one after the other."""
+    words = normalise(phrase).text
+    return bool(words) and f" {words} " in f" {normalise(text).text} "
 
 
 def _entities(mentions: Sequence[Mention]) -> list[list[Mention]]:
