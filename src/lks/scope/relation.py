@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lks.edits import Edit
+from lks.scope.sentences import MASK, denies
 
 Array = NDArray[np.float32]
 
@@ -31,6 +32,7 @@ OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
 UNPROFILED = "open-ended request, and no profile in force"
 PROFILED = "open-ended request: the profile answers"
+DENIED = "the sentence says what is not so"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
 PLAIN_REQUESTS = (  # the gate's map is fitted on these: on all, more questions fired
@@ -236,6 +238,8 @@ class RelationGate:
         edit_ids: of the edits that `references` number.
         thresholds: of edits that have one of their own.
         profiles: ids of the edits that are profiles.
+        denials: ids of the edits that themselves say what is not so; no other fires in a
+            sentence that does.
     """
 
     def __init__(
@@ -246,9 +250,10 @@ class RelationGate:
         references: References,
         thresholds: Mapping[str, float] | None = None,
         profiles: Collection[str] = (),
+        denials: Collection[str] = (),
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
-        self._profiles = frozenset(profiles)
+        self._profiles, self._denials = frozenset(profiles), frozenset(denials)
         self._vectors = metric(references.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
@@ -264,8 +269,9 @@ class RelationGate:
         edits = list(edits)
         thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
         profiles = [edit.id for edit in edits if edit.profile_of]
+        denials = [e.id for e in edits if denies(e.prompt.replace(e.subject, MASK))]
         ids = [edit.id for edit in edits]
-        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles)
+        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles, denials)
 
     def judge(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -289,8 +295,8 @@ class RelationGate:
         against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
         limits = np.array([self._own.get(e, self._metric.threshold) for e in edit_ids])[:, None]
         opened = (asked @ self._open.T).max(1)
-        vetoed = against >= scores
-        reached = (scores >= limits) & ~vetoed  # all [edits, sentences]
+        vetoed, denied = against >= scores, self._denied(sentences, edit_ids)
+        reached = (scores >= limits) & ~vetoed & ~denied  # all [edits, sentences]
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
         best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
@@ -312,6 +318,8 @@ class RelationGate:
                     why = PROFILED
                 elif wide[at]:
                     why = UNPROFILED
+                elif denied[i, at] and scores[i, at] >= limit:
+                    why = DENIED
                 elif vetoed[i, at]:
                     why = "nearer to a negative"
                 elif reached[i, at]:
@@ -320,6 +328,11 @@ class RelationGate:
             score, fired, why = found
             verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))
         return verdicts
+
+    def _denied(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Which edits a sentence rules out by saying what is not so, [edits, sentences]."""
+        denial = np.array([denies(sentence) for sentence in sentences])
+        return np.array([denial & (edit_id not in self._denials) for edit_id in edit_ids])
 
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""

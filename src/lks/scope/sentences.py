@@ -12,6 +12,13 @@ MASK = "it"  # stands for the entity, so that only the question is compared
 REACH = 32  # sentences looked at for one entity: the first that names it, and the last ones
 WINDOW = 400  # characters kept on either side of the mentions in a sentence without an end
 
+_VERB = r"(?:am|is|are|was|were|do|does|did|has|have|had|ca|can|could|will|wo|would|should|must)"
+_DENIAL = re.compile(
+    rf"\b{MASK}\b.*(?<!\bI )(?<!\bwe )(?<!\byou )"  # whoever speaks may not know
+    rf"\b{_VERB}(?: (?:not|never|no longer)|n['\u2019]t|not)\b(?! (?:only|just|merely|simply)\b)"
+    rf"(?!.*(?:[,;:?]|\b(?:and|but|or|which|who|that|{_VERB})\b))",  # nothing else follows
+    re.IGNORECASE | re.DOTALL,
+)
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
 Span = tuple[int, int]
@@ -35,6 +42,11 @@ def asking(text: str, own: Sequence[Span], others: Sequence[Span] = ()) -> list[
         chosen = [chosen[0], *chosen[1 - REACH :]]
     masked = (_masked(text, start, end, _within(own, start, end)) for start, end in chosen)
     return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+
+
+def denies(sentence: str) -> bool:
+    """Whether a masked sentence says of the entity what is not so: "it was not born in"."""
+    return len(sentence) <= WINDOW and _DENIAL.search(sentence) is not None
 
 
 def _sentences(text: str, unbroken: Sequence[Span]) -> list[Span]:
