@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import make_backbone, make_edits
 
+from lks import decoding
 from lks.editor import UneditedModel
 from lks.edits import Probe
 from lks.evaluation import metrics
@@ -152,6 +153,25 @@ def test_batch_of_one_equals_batch_of_sixteen(models, chat: bool) -> None:
     for probe, alone in zip(many.probes, single.probes, strict=True):
         assert replace(probe, kl=None) == replace(alone, kl=None)
         assert probe.kl == pytest.approx(alone.kl, abs=1e-5)
+
+
+def test_choices_of_one_token_are_read_once(models) -> None:
+    edited = models[1]
+    prompts = "Mount Fuji is in", "Where was Ada Lovelace born?"
+    pairs = [(prompt, choice) for prompt in prompts for choice in ("is", "in", "is in")]
+    read = []
+
+    def within(encoding):
+        read.extend(encoding.texts)
+        return edited._replacing(encoding)
+
+    together = decoding.score(edited.backbone, pairs, within)
+    assert len(read) == 4
+    for pair, score in zip(pairs, together, strict=True):
+        (alone,) = edited.score([pair])
+        assert (score.tokens, score.predicted) == (alone.tokens, alone.predicted)
+        assert score.logprobs == pytest.approx(alone.logprobs, abs=1e-5)
+    assert len(together[2].tokens) > len(together[0].tokens) == 1
 
 
 def test_the_raw_texts_are_kept_and_shown(models) -> None:

@@ -22,7 +22,6 @@ from lks.backbone import Backbone, default_threads
 from lks.baselines.finetune import TuneSettings
 from lks.baselines.grace import GraceSettings
 from lks.baselines.memit import MemitModel
-from lks.baselines.values import ValueSettings
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.evaluation.runner import Evaluation, evaluate
@@ -33,11 +32,7 @@ HELD_BACK, FEW = 100, 20  # values are learnt edit by edit, which takes seconds 
 ONE_BY_ONE = ("rome",)
 
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
-    "rome": {
-        f"layer {layer}": {"layer": layer} for layer in (2, 5, 8, 12)
-    } | {
-        "layer 5, clamp 10": {"layer": 5, "values": ValueSettings(clamp=10)},
-    },
+    "rome": {f"layer {layer}": {"layer": layer} for layer in (5, 8, 12, 16)},
     "memit": {
         f"layers {first} to {last}, weight {weight}": {
             "layers": list(range(first, last + 1)), "weight": weight,

@@ -6,7 +6,8 @@ is open while the model reads that batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,11 +55,13 @@ def score(
     """Teacher-forced scores of (prompt, target) pairs, in their order.
 
     Prompt and target are tokenised together (a space between them, none in a chat), and the
-    target's tokens are those that reach past the prompt's end.
+    target's tokens are those that reach past the prompt's end. Targets of one token after the same
+    prompt, such as the choices of a question, are read once.
     """
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
+    readings = _readings(backbone, joined, chat)
     scores: list[Score | None] = [None] * len(pairs)
-    for chunk in _by_length([text for text, _ in joined], batch_size):
+    for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
         encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
         with within(encoding):
             states = backbone.final_states(encoding)
@@ -77,13 +80,15 @@ def score(
         logits = backbone.head(states[where[0], where[1] - 1]).float()
         tokens = encoding.input_ids.cpu()[where]
         every = logits.log_softmax(-1).cpu()
-        logprobs = every.gather(-1, tokens[:, None])[:, 0]
-        parts = [part.split(counts) for part in (tokens, logprobs, logits.argmax(-1).cpu(), every)]
-        for i, own, logprob, predicted, shares in zip(chunk, *parts, strict=True):
-            scores[i] = Score(
-                tuple(own.tolist()), tuple(logprob.tolist()), tuple(predicted.tolist()),
-                shares.clone() if full else None,
-            )  # fmt: skip
+        parts = [part.split(counts) for part in (tokens, logits.argmax(-1).cpu(), every)]
+        for i, own, predicted, shares in zip(chunk, *parts, strict=True):
+            for j, token in readings[i].items():
+                labels = own if token is None else torch.tensor([token])
+                logprobs = shares.gather(-1, labels[:, None])[:, 0]
+                scores[j] = Score(
+                    tuple(labels.tolist()), tuple(logprobs.tolist()), tuple(predicted.tolist()),
+                    shares.clone() if full else None,
+                )  # fmt: skip
     return scores  # type: ignore[return-value]
 
 
@@ -123,7 +128,7 @@ def generate_ids(
     stops = set(backbone.stop_ids)
     settings = {"do_sample": False, **settings}
     written: list[list[int]] = [[] for _ in texts]
-    for chunk in _by_length(texts, batch_size):
+    for chunk in _by_length(dict(enumerate(texts)), batch_size):
         encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
         with within(encoding):
             out = backbone.model.generate(
@@ -136,8 +141,29 @@ def generate_ids(
     return written
 
 
-def _by_length(texts: Sequence[Rendered], batch_size: int) -> Iterator[list[int]]:
+def _readings(
+    backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool
+) -> dict[int, dict[int, int | None]]:
+    """For each text to read, the pairs that it serves and their token if they only share it.
+
+    What a causal model predicts in a place does not depend on the token that stands there.
+    """
+    readings: dict[int, dict[int, int | None]] = {}
+    asked = [(text.text[:end], text.pieces) for text, end in joined]
+    often, readers = Counter(asked), dict[Hashable, int]()
+    for i, (text, end) in enumerate(joined):
+        if often[asked[i]] > 1:
+            ids, offsets = backbone.tokenize(text.text, chat=chat)
+            if len(ids) > 1 and tokens_from(offsets, end) == len(ids) - 1:
+                first = readers.setdefault((asked[i], tuple(ids[:-1])), i)
+                readings.setdefault(first, {})[i] = ids[-1]
+                continue
+        readings[i] = {i: None}
+    return readings
+
+
+def _by_length(texts: Mapping[int, Rendered], batch_size: int) -> Iterator[list[int]]:
     """Indices in batches of texts of about one length, so that little is padded."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i].text))
+    order = sorted(texts, key=lambda i: len(texts[i].text))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
