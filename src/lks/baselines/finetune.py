@@ -163,6 +163,7 @@ class LoRA:
         )  # fmt: skip
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
+            warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses
             torch.manual_seed(self.settings.seed)
             tuned = get_peft_model(backbone.model, config)
         try:

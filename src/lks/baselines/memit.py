@@ -22,7 +22,6 @@ from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.suffix import SplitModel
 
-DEPTHS = (0.11, 0.29)  # the paper's layers 3 to 8 of 28 in GPT-J
 
 
 def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Tensor:
@@ -110,17 +109,18 @@ class Memit:
     """Mass editing in a transformer.
 
     Args:
-        layers: whose down-projections are changed; 11 to 29 % of the way up if not given.
+        layers: whose down-projections are changed; those between `depths` if not given.
         weight: lambda, how much the moment of preserved keys counts.
         prefixes, values, sample: as of ROME.
     """
 
     name = "memit"
+    depths = (0.2, 0.37)  # this and the weight: found in experiments/baselines
 
     def __init__(
         self,
         layers: Sequence[int] | None = None,
-        weight: float = 15_000,
+        weight: float = 1_000,
         prefixes: int = 4,
         values: ValueSettings | None = None,
         sample: Sample | None = None,
@@ -131,7 +131,7 @@ class Memit:
     def layers_of(self, backbone: Backbone) -> list[int]:
         if self.layers is not None:
             return sorted(self.layers)
-        first, last = (round(depth * backbone.n_layers) for depth in DEPTHS)
+        first, last = (round(depth * backbone.n_layers) for depth in self.depths)
         return list(range(first, last + 1))
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
@@ -155,12 +155,13 @@ class AlphaEdit(Memit):
     """
 
     name = "alphaedit"
+    depths = (0.1, 0.27)
 
     def __init__(
         self,
         layers: Sequence[int] | None = None,
         weight: float = 10,
-        share: float = 0.1,
+        share: float = 0.3,
         prefixes: int = 4,
         values: ValueSettings | None = None,
         sample: Sample | None = None,
