@@ -50,9 +50,9 @@ def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:
     backbone, ended = make_backbone("llama"), []
     for enough in (100.0, 0.0):
         settings = TuneSettings(epochs=3, enough=enough)
-        with FineTune(settings=settings).apply(backbone, edits) as model, model.in_place():
+        with FineTune(2, settings).apply(backbone, edits) as model, model.in_place():
             ended.append(projection(backbone, 2).weight.clone())
-    with FineTune(settings=settings).apply(backbone, edits) as model, model.in_place():
+    with FineTune(2, settings).apply(backbone, edits) as model, model.in_place():
         assert torch.equal(projection(backbone, 2).weight, ended[1])  # the seed decides all
     assert not torch.equal(*ended)
 

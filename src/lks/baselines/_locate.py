@@ -68,8 +68,11 @@ class _Changed(nn.Module):
 
 
 def layer_at(backbone: Backbone, layer: int | None, depth: float) -> int:
-    """The layer, or the one at this depth (0 to 1) where none is given."""
-    return round(depth * backbone.n_layers) if layer is None else layer
+    """The layer, or the one at this depth (0 the first, 1 the last) where none is given.
+
+    The editors' depths were found on the embedded model (experiments/baselines).
+    """
+    return round(depth * (backbone.n_layers - 1)) if layer is None else layer
 
 
 def projection(backbone: Backbone, layer: int) -> Spot:

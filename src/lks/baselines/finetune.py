@@ -23,7 +23,7 @@ from lks.baselines._targets import Targets, final_states
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 
-DEPTH = 0.6
+DEPTH = 0.93
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class FineTune:
     """Fine-tuning of one MLP's down-projection.
 
     Args:
-        layer: whose; 60 % of the way up if not given.
+        layer: whose; near the top if not given.
     """
 
     name = "ft"
@@ -147,7 +147,7 @@ class LoRA:
         self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
     ) -> None:
         self.rank, self.alpha = rank, alpha
-        self.settings = settings or TuneSettings(lr=2e-3)
+        self.settings = settings or TuneSettings(lr=1e-3)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:

@@ -26,7 +26,7 @@ from lks.positions import last_token
 from lks.rendering import Prompt
 from lks.suffix import SplitModel
 
-DEPTH = 0.6
+DEPTH = 0.83
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class GraceSettings:
         enough: stop when the target's mean loss (nats a token) is below this.
     """
 
-    radius: float = 0.3
+    radius: float = 0.5
     steps: int = 50
     lr: float = 0.3
     enough: float = 0.05
@@ -146,7 +146,7 @@ class Grace:
     """General retrieval adaptors for continual editing.
 
     Args:
-        layer: beside which the codebook stands; 60 % of the way up if not given.
+        layer: beside which the codebook stands; 83 % of the way up if not given.
     """
 
     name = "grace"

@@ -170,7 +170,7 @@ class Retrieve:
     name = "rag"
     _model: type[_Searching] = _Searching
 
-    def __init__(self, k: int = 3, by: str = "dense", embedder: str = DEFAULT) -> None:
+    def __init__(self, k: int = 1, by: str = "dense", embedder: str = DEFAULT) -> None:
         if by not in ("dense", "bm25") or k < 1:
             raise InputError(f"retrieval is by dense or bm25, of k >= 1 facts, not {by!r}, {k}")
         self._k, self._by, self._embedder = k, by, Embedder(embedder)
@@ -208,7 +208,7 @@ class Demonstrate(Retrieve):
     name = "ike"
     _model = _Demonstrating
 
-    def __init__(self, k: int = 16, embedder: str = DEFAULT) -> None:
+    def __init__(self, k: int = 8, embedder: str = DEFAULT) -> None:
         super().__init__(k, "dense", embedder)
 
 

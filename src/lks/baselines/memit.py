@@ -15,13 +15,12 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.baselines._holding import WeightModel
-from lks.baselines._locate import prefixed, projection, read_at, residual, subject_ends
+from lks.baselines._locate import layer_at, prefixed, projection, read_at, residual, subject_ends
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.suffix import SplitModel
-
 
 
 def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Tensor:
@@ -115,7 +114,7 @@ class Memit:
     """
 
     name = "memit"
-    depths = (0.2, 0.37)  # this and the weight: found in experiments/baselines
+    depths = (0.2, 0.37)
 
     def __init__(
         self,
@@ -131,7 +130,7 @@ class Memit:
     def layers_of(self, backbone: Backbone) -> list[int]:
         if self.layers is not None:
             return sorted(self.layers)
-        first, last = (round(depth * backbone.n_layers) for depth in self.depths)
+        first, last = (layer_at(backbone, None, depth) for depth in self.depths)
         return list(range(first, last + 1))
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
