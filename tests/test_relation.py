@@ -13,10 +13,10 @@ from lks.edits import Edit, EditSet
 from lks.embedder import Embedder
 from lks.errors import ModelError, PackMismatch
 from lks.rendering import BETWEEN
-from lks.scope import RelationGate, Scope, relation
+from lks.scope import RelationGate, Scope, relation, sentences
 from lks.scope.relation import Learnt, Metric, References
 from lks.scope.scope import STATED
-from lks.scope.sentences import MASK, REACH, asking, denies
+from lks.scope.sentences import MASK, REACH, Sentences, Span, denies
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
 
@@ -45,6 +45,10 @@ def fired(scope: Scope, text: str) -> list[str]:
 
 
 # --- sentences ------------------------------------------------------------------------------------
+
+
+def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:
+    return Sentences(text, sorted([*own, *others])).asking(own)
 
 
 def spans(text: str, name: str) -> list[tuple[int, int]]:
@@ -240,6 +244,16 @@ def test_many_texts_are_judged_as_one_alone(embed: Embedder) -> None:
         "Tell me about it",
     ]
     assert scope.fired(texts) == [scope.fired([text])[0] for text in texts]
+
+
+def test_a_text_is_cut_into_sentences_once(embed: Embedder, monkeypatch) -> None:
+    """Not once an entity: a long text may name hundreds."""
+    bob = Edit("bob", "Bob Ray", "Bob Ray was born in", "Cork")
+    scope, cut, inner = gated(embed, ada(bob)), [], sentences._ends
+    monkeypatch.setattr(sentences, "_ends", lambda *given: cut.append(1) or inner(*given))
+    assert len(fired(scope, "Ada Lovelace was born in a city. Bob Ray was born in")) == 2
+    scope.fired(["Nobody is named here."])
+    assert len(cut) == 1
 
 
 def test_without_a_mention_nothing_is_embedded() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
+from itertools import repeat
 from typing import Any
 
 from lks.edits import Edit
@@ -17,10 +18,11 @@ from lks.profiles import in_force
 from lks.scope.matcher import Matcher, Mention
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
-from lks.scope.sentences import asking
+from lks.scope.sentences import Sentences, Span
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
+ANSWER = 2_000  # characters after an entity in which the text may state its fact
 STATED = "the text states it, and then asks about another entity"
 
 
@@ -74,12 +76,12 @@ class Scope:
     def examine(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Every mention in each text with the reasons; the gate reads all texts at once."""
         entities = [_entities(self._matcher(text)) for text in texts]
-        asked = [
-            (text, own, self._asking(text, own, known))
-            for text, known in zip(texts, entities, strict=True)
-            for own in known
-        ]
-        verdicts = iter(self._judged([(sentences, ids(own)) for _, own, sentences in asked]))
+        asked: list[tuple[list[str], list[str]]] = []
+        for text, known in zip(texts, entities, strict=True):
+            if self._gate and known:
+                sentences = _sentences(text, known)
+                asked += [(sentences.asking(_spans(own)), ids(own)) for own in known]
+        verdicts = iter(self._gate.judge(asked)) if self._gate else repeat(())
         examined = []
         for text, known in zip(texts, entities, strict=True):
             judged = [(own, next(verdicts)) for own in known]
@@ -100,19 +102,8 @@ class Scope:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
         known = _entities(self._matcher(text))
         own = next((entity for entity in known if edit_id in ids(entity)), None)
-        sentences = self._asking(text, own, known) if own else []
-        return sentences[-1] if sentences else text
-
-    def _asking(
-        self, text: str, own: Sequence[Mention], known: Sequence[Sequence[Mention]]
-    ) -> list[str]:
-        others = sorted((m.start, m.end) for rest in known if rest is not own for m in rest)
-        return asking(text, [(m.start, m.end) for m in own], others)
-
-    def _judged(
-        self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
-    ) -> list[list[Verdict]]:
-        return self._gate.judge(questions) if self._gate else [[] for _ in questions]
+        asking = _sentences(text, known).asking(_spans(own)) if own else []
+        return asking[-1] if asking else text
 
     def _findings(
         self, text: str, own: Sequence[Mention], verdicts: Sequence[Verdict]
@@ -141,11 +132,13 @@ class Scope:
         the other makes the model say.
         """
         fired = [[f.mention for f in own if f.mention.fired] for own in found]
+        lasts = sorted(((own[-1].start, i) for i, own in enumerate(fired) if own), reverse=True)
         stated = set()
-        for number, own in enumerate(fired):
-            others = [m.start for rest in (*fired[:number], *fired[number + 1 :]) for m in rest]
-            if own and others:
-                between = text[found[number][-1].mention.end : max(others)]
+        for i, own in enumerate(fired):
+            end = found[i][-1].mention.end
+            last = next((start for start, other in lasts[:2] if other != i), 0)
+            between = text[end : min(last, end + ANSWER)] if own else ""
+            if between:
                 stated |= {e for e in ids(own) if _stands(self._targets[e], between)}
         return stated
 
@@ -178,6 +171,15 @@ def locate(
 def ids(mentions: Sequence[Mention]) -> list[str]:
     """Ids of all edits that mentions may fire, each once."""
     return list(dict.fromkeys(edit_id for mention in mentions for edit_id in mention.edit_ids))
+
+
+def _spans(mentions: Iterable[Mention]) -> list[Span]:
+    return [(mention.start, mention.end) for mention in mentions]
+
+
+def _sentences(text: str, entities: Iterable[Iterable[Mention]]) -> Sentences:
+    """The sentences of a text that names these entities."""
+    return Sentences(text, sorted(span for own in entities for span in _spans(own)))
 
 
 def _silenced(verdicts: Sequence[Verdict], edits: set[str], why: str) -> list[Verdict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from sentencex import get_sentence_boundaries
@@ -24,24 +24,51 @@ _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 Span = tuple[int, int]
 
 
-def asking(text: str, own: Sequence[Span], others: Sequence[Span] = ()) -> list[str]:
-    """Sentences from the first mention on, the entity's mentions masked.
-
-    A later sentence that names only other edited entities is about them and is left out.
+class Sentences:
+    """The sentences of a text; none ends inside a mention.
 
     Args:
-        own, others: character spans of the entity's mentions and of other entities', in order.
+        mentions: character spans of all mentions of edited entities, in order.
     """
-    sentences = _sentences(text, sorted([*own, *others]))
-    chosen = [
-        (start, end)
-        for start, end in sentences
-        if end > own[0][0] and (_within(own, start, end) or not _within(others, start, end))
-    ]
-    if len(chosen) > REACH:
-        chosen = [chosen[0], *chosen[1 - REACH :]]
-    masked = (_masked(text, start, end, _within(own, start, end)) for start, end in chosen)
-    return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+
+    def __init__(self, text: str, mentions: Sequence[Span]) -> None:
+        self._text, self._ends = text, _ends(text, mentions)
+        naming = {self._number(span) for span in mentions}
+        self._unnamed = [i for i in range(len(self._ends)) if i not in naming]
+
+    def asking(self, own: Sequence[Span]) -> list[str]:
+        """Those from an entity's first mention on, its mentions masked.
+
+        A later sentence that names only other edited entities is about them and is left out.
+
+        Args:
+            own: spans of the entity's mentions, in order.
+        """
+        naming: dict[int, list[Span]] = {}
+        for span in own:
+            naming.setdefault(self._number(span), []).append(span)
+        after = bisect_left(self._unnamed, min(naming))
+        later = self._unnamed[max(after, len(self._unnamed) - REACH) :]
+        chosen = sorted([*naming, *later])
+        if len(chosen) > REACH:
+            chosen = [chosen[0], *chosen[1 - REACH :]]
+        masked = (self._masked(number, naming.get(number, ())) for number in chosen)
+        return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+
+    def _number(self, span: Span) -> int:
+        """Of the sentence in which a mention begins."""
+        return bisect_right(self._ends, span[0])
+
+    def _masked(self, number: int, mentions: Sequence[Span]) -> str:
+        start, end = self._ends[number - 1] if number else 0, self._ends[number]
+        if mentions:
+            start = max(start, mentions[0][0] - WINDOW)
+            end = min(end, mentions[-1][1] + WINDOW)
+        pieces, at = [], start
+        for first, last in mentions:
+            pieces += [_ARTICLE.sub("", self._text[at:first]), MASK]  # "the it" is no English
+            at = last
+        return "".join([*pieces, self._text[at:end]]).strip()
 
 
 def denies(sentence: str) -> bool:
@@ -49,8 +76,8 @@ def denies(sentence: str) -> bool:
     return len(sentence) <= WINDOW and _DENIAL.search(sentence) is not None
 
 
-def _sentences(text: str, unbroken: Sequence[Span]) -> list[Span]:
-    """Spans of sentences; none ends inside an `unbroken` span."""
+def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
+    """Where sentences end; none inside an `unbroken` span."""
     encodable = text.encode("utf-8", "replace").decode("utf-8")  # one character for one surrogate
     ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable)]
     kept = []
@@ -58,20 +85,4 @@ def _sentences(text: str, unbroken: Sequence[Span]) -> list[Span]:
         before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
         if before < 0 or unbroken[before][1] <= end:
             kept.append(end)
-    return list(zip([0, *kept[:-1]], kept, strict=True))
-
-
-def _within(spans: Sequence[Span], start: int, end: int) -> Sequence[Span]:
-    """Those of the spans that begin in [start, end)."""
-    return spans[bisect_left(spans, (start, start)) : bisect_left(spans, (end, end))]
-
-
-def _masked(text: str, start: int, end: int, mentions: Sequence[Span]) -> str:
-    if mentions:
-        start = max(start, mentions[0][0] - WINDOW)
-        end = min(end, mentions[-1][1] + WINDOW)
-    pieces, at = [], start
-    for first, last in mentions:
-        pieces += [_ARTICLE.sub("", text[at:first]), MASK]  # "the it" is no English
-        at = last
-    return "".join([*pieces, text[at:end]]).strip()
+    return kept
