@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from conftest import make_backbone
 
 from lks.baselines._locate import projection
-from lks.baselines._targets import Targets
+from lks.baselines._targets import Targets, final_states
 from lks.baselines.finetune import FineTune, LoRA, TuneSettings
 from lks.editor import UneditedModel
 from lks.edits import EditSet
@@ -44,6 +45,25 @@ def test_only_one_projection_is_tuned(edits: EditSet) -> None:
             k for k, v in backbone.model.state_dict().items() if not torch.equal(v, before[k])
         ]
     assert changed == ["model.layers.2.mlp.down_proj.weight"]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_the_layers_below_are_read_once(name: str, layer: int, edits: EditSet) -> None:
+    """And nothing else changes by that: losses and gradients are those of whole passes."""
+    backbone, found = make_backbone(name), []
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    with FineTune(layer, TuneSettings(epochs=0)).apply(backbone, edits) as model:
+        weight = projection(backbone, layer).module.weight.requires_grad_()
+        for reading in (model.final_states, model.final_states, partial(final_states, backbone)):
+            model.final_states, weight.grad = reading, None
+            own = model._losses(pairs)
+            own.mean().backward()
+            found.append((own.detach(), weight.grad.clone()))
+    for loss, gradient in found[1:]:
+        torch.testing.assert_close(loss, found[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(gradient, found[0][1], atol=1e-4, rtol=1e-3)
+    assert found[0][1].abs().max() > 0
 
 
 def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:

@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from lks.backbone import Backbone
+from lks.backbone import Backbone, Encoding
 from lks.baselines._holding import WeightModel
-from lks.baselines._locate import layer_at, projection
+from lks.baselines._locate import Spot, layer_at, projection
 from lks.baselines._targets import Targets, final_states
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
+from lks.suffix import SplitModel
 
 DEPTH = 0.93
 
@@ -91,8 +93,40 @@ class TunedModel(WeightModel):
 
     def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         targets = Targets.of(self.backbone, pairs)
-        final = final_states(self.backbone, targets.encoding)
+        final = self.final_states(targets.encoding)
         return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
+
+    def final_states(self, encoding: Encoding) -> Tensor:
+        """The decoder's outputs, [b, t, d], with gradients."""
+        return final_states(self.backbone, encoding)
+
+
+class ProjectionModel(TunedModel):
+    """One whose layers below the projection, which stay as they are, read each text once."""
+
+    def __init__(
+        self, backbone: Backbone, edits: Iterable[Edit], spot: Spot, settings: TuneSettings
+    ) -> None:
+        self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
+        self._states: dict[str, Tensor] = {}
+        super().__init__(backbone, edits, [spot.module.weight], settings)
+
+    def change(self, edits: EditSet) -> None:
+        try:
+            super().change(edits)
+        finally:
+            self._states.clear()
+
+    def final_states(self, encoding: Encoding) -> Tensor:
+        if self._split is None:
+            return super().final_states(encoding)
+        texts = [rendered.text for rendered in encoding.texts]
+        if any(text not in self._states for text in texts):
+            read = self.backbone.hidden_states(encoding, self._split.layer)
+            for text, states, mask in zip(texts, read, encoding.attention_mask, strict=True):
+                self._states[text] = states[: int(mask.sum())].clone()
+        states = pad_sequence([self._states[text] for text in texts], batch_first=True)
+        return self._split.upper(states, encoding.attention_mask, encoding.position_ids)
 
 
 class LoraModel(TunedModel):
@@ -131,7 +165,7 @@ class FineTune:
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
         spot = projection(backbone, layer_at(backbone, self.layer, DEPTH))
-        yield TunedModel(backbone, edits, [spot.module.weight], self.settings)
+        yield ProjectionModel(backbone, edits, spot, self.settings)
 
 
 class LoRA:
