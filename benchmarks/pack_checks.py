@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100)
     options = parser.parse_args()
     out = RESULTS / f"pack_checks-{options.pack.stem}.json"
-    result = {"pack": options.pack.stem, "limit": options.limit, **environment()}
+    result = {"pack": options.pack.stem, "limit": options.limit, "made": {}}
     result = json.loads(out.read_text("utf-8")) if out.exists() else result
     kinds = {"robustness": ["robustness", options.pack, "--data", options.data]}
     for task in options.tasks if options.ability else ():
@@ -36,6 +36,7 @@ def main() -> None:
     for kind, words in kinds.items():
         if kind not in result:
             result[kind] = lks(*words, "--limit", options.limit, "--json")
+            result["made"][kind] = environment()
             out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             print(kind, result[kind], flush=True)
 

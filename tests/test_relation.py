@@ -189,7 +189,7 @@ def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Em
 @pytest.mark.parametrize(
     "sentence",
     ["it is not", "it was not born in", "it doesn't speak", "it cannot play", "It isn\u2019t in",
-     "The capital of it is not", "it was never in", "it is no longer in"],
+     "The capital of it is not", "it was never in", "it is no longer in", "it, created by not"],
 )  # fmt: skip
 def test_a_sentence_may_say_what_is_not_so(sentence: str) -> None:
     assert denies(sentence)
@@ -199,7 +199,8 @@ def test_a_sentence_may_say_what_is_not_so(sentence: str) -> None:
     "sentence",
     ["it is in", "Where was it not born?", "Isn't it in", "it, not far from the sea, is in",
      "it is not only old", "I do not know where it was born", "it is not young and was born in",
-     "I met it, but I do not know where he was born", "it, who is not young, lives in"],
+     "I met it, but I do not know where he was born", "it, who is not young, lives in",
+     "Tell me whether it is in Rome or not"],
 )  # fmt: skip
 def test_not_every_not_denies_the_fact(sentence: str) -> None:
     assert not denies(sentence)

@@ -16,7 +16,8 @@ _VERB = r"(?:am|is|are|was|were|do|does|did|has|have|had|ca|can|could|will|wo|wo
 _DENIAL = re.compile(
     rf"\b{MASK}\b.*(?<!\bI )(?<!\bwe )(?<!\byou )"  # whoever speaks may not know
     rf"\b{_VERB}(?: (?:not|never|no longer)|n['\u2019]t|not)\b(?! (?:only|just|merely|simply)\b)"
-    rf"(?!.*(?:[,;:?]|\b(?:and|but|or|which|who|that|{_VERB})\b))",  # nothing else follows
+    rf"(?!.*(?:[,;:?]|\b(?:and|but|or|which|who|that|{_VERB})\b))"  # nothing else follows
+    rf"|\b{MASK}\b.*(?<!\bor) (?:not|never|no longer)$",  # or the text breaks off there
     re.IGNORECASE | re.DOTALL,
 )
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
