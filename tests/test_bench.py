@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,3 +179,21 @@ def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) ->
     assert "facts.jsonl, 4 edits, seed 0" in done.stdout
     assert "facts-4-unedited-0: 1 of 1; about 0 min left" in done.stderr
     assert len(EditSet.load(data)) == 4
+
+
+def test_a_killed_table_leaves_no_process_behind() -> None:
+    code = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from lks import bench
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=bench.end_with_parent) as alone:
+        alone.submit(print, "begun", flush=True).result()
+        alone.submit(time.sleep, 600).result()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as table:
+        assert table.stdout is not None
+        assert table.stdout.readline() == "begun\n"
+        table.kill()
+        assert table.communicate(timeout=60)[0] == ""  # the pipe ends with its last holder

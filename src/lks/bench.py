@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import platform
 import random
 import statistics
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -142,12 +144,23 @@ def _cases(file: Path) -> list[dict[str, Any]]:
 def _run_alone(cell: Cell, out: Path) -> str | None:
     """Make a cell in a process that has nothing yet; what went wrong, if something did."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as alone:
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone:
         try:
             alone.submit(run_cell, cell, out).result()
         except (LKSError, RuntimeError, ValueError, MemoryError) as error:
             return f"{type(error).__name__}: {error}"
     return None
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, even if that is killed."""
+
+    def wait() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float:

@@ -22,8 +22,8 @@ from lks.scope.sentences import Sentences, Span
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
-ANSWER = 2_000  # characters after an entity in which the text may state its fact
 STATED = "the text states it, and then asks about another entity"
+ANSWER = 2_000  # characters after an entity in which the text may state its fact
 
 
 @dataclass(frozen=True)
