@@ -11,8 +11,8 @@ import torch
 from conftest import make_backbone
 
 from lks.baselines._locate import projection
-from lks.baselines._targets import Targets, final_states
-from lks.baselines.finetune import FineTune, LoRA, TuneSettings
+from lks.baselines._targets import Targets
+from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings
 from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.errors import InputError
@@ -55,7 +55,8 @@ def test_the_layers_below_are_read_once(name: str, layer: int, edits: EditSet) -
     pairs = [(edit.prompt, edit.target) for edit in edits]
     with FineTune(layer, TuneSettings(epochs=0)).apply(backbone, edits) as model:
         weight = projection(backbone, layer).module.weight.requires_grad_()
-        for reading in (model.final_states, model.final_states, partial(final_states, backbone)):
+        whole = partial(TunedModel.final_states, model)
+        for reading in (model.final_states, model.final_states, whole):
             model.final_states, weight.grad = reading, None
             own = model._losses(pairs)
             own.mean().backward()

@@ -48,10 +48,3 @@ class Targets:
         values = F.cross_entropy(logits.float(), self.labels, reduction="none")
         counts = torch.bincount(self.rows)
         return values.new_zeros(len(counts)).index_add(0, self.rows, values) / counts
-
-
-def final_states(backbone: Backbone, encoding: Encoding) -> Tensor:
-    """The decoder's outputs, [b, t, d], with gradients."""
-    out = backbone.decoder(**encoding.inputs, position_ids=encoding.position_ids, use_cache=False)
-    states: Tensor = out.last_hidden_state
-    return states

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lks.backbone import Backbone, Encoding
 from lks.baselines._holding import WeightModel
 from lks.baselines._locate import Spot, layer_at, projection
-from lks.baselines._targets import Targets, final_states
+from lks.baselines._targets import Targets
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.suffix import SplitModel
@@ -98,7 +98,11 @@ class TunedModel(WeightModel):
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
-        return final_states(self.backbone, encoding)
+        out = self.backbone.decoder(
+            **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
+        )
+        states: Tensor = out.last_hidden_state
+        return states
 
 
 class ProjectionModel(TunedModel):
