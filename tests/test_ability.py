@@ -102,6 +102,17 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
         "line 2",
         "line 3",
     ]
+    three = {"question": "2?", "choices": ["1", "2", "3"], "answer": 1}
+    fifth = {"question": "2?", "choices": ["1", "2", "3", "4"], "answer": 4}
+    with pytest.raises(EditFileError) as told:
+        ability.load(write(tmp_path / "mmlu.jsonl", [three, fifth, {"question": "2?"}]))
+    assert told.value.problems == [
+        "line 1: not a row of this task (3 choices, not 4)",
+        'line 2: not a row of this task ("answer" is 4, not one of 0 to 3)',
+        "line 3: 'choices' is missing",
+    ]
+    with pytest.raises(EditFileError, match="bad lines"):  # GLUE's own test files have no labels
+        ability.load(write(tmp_path / "cola.jsonl", [{"sentence": "It is.", "label": -1}]))
     with pytest.raises(InputError, match="nothing to score"):
         ability.load(write(tmp_path / "sst2.jsonl", SENTENCES[:8]))
 

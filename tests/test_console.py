@@ -9,7 +9,7 @@ from lks.training.trainer import Epoch
 
 
 def test_long_readings_and_epochs_are_lines(capsys: pytest.CaptureFixture) -> None:
-    with console.training_progress(2, quiet=False) as (on_progress, on_epoch):
+    with console.training_progress(quiet=False) as (on_progress, on_epoch):
         for done in range(0, console.LONG, 100):
             on_progress("reading", done + 100, console.LONG)
         on_progress("reading chats", 5, 10)
@@ -19,10 +19,10 @@ def test_long_readings_and_epochs_are_lines(capsys: pytest.CaptureFixture) -> No
     assert len(lines) == 11
     assert lines[0] == f"reading: {console.LONG // 10} of {console.LONG} texts"
     assert lines[-1] == "epoch 1 of 2: reliability 0.500  generality 0.250"
-    with console.training_progress(2, quiet=False) as (_, on_epoch):
+    with console.training_progress(quiet=False) as (_, on_epoch):
         on_epoch(Epoch(1, 2, 0.5, 0.25, 0.125))
     assert capsys.readouterr().err.endswith("generality 0.250  locality 0.125\n")
-    with console.training_progress(2, quiet=True) as (on_progress, on_epoch):
+    with console.training_progress(quiet=True) as (on_progress, on_epoch):
         on_progress("reading", console.LONG, console.LONG)
         on_epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
     assert capsys.readouterr().err == ""

@@ -11,7 +11,7 @@ from lks import decoding
 from lks.editor import UneditedModel
 from lks.edits import Probe
 from lks.evaluation import metrics
-from lks.evaluation.report import to_html
+from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import evaluate
 from lks.scalpel import ScalpelModel, train_pack
 from lks.training.config import TrainingConfig
@@ -90,6 +90,20 @@ def test_scores_of_an_edited_model(models) -> None:
     assert set(summary["fluency"]) == {"before", "after"}
     parts = [summary["teacher_forced"][k] for k in ("reliability", "generality", "locality")]
     assert summary["teacher_forced"]["ep"] == pytest.approx(sum(parts) / 3)
+
+
+def test_scores_without_edits_that_another_contradicts(models) -> None:
+    edits = make_edits()
+    every = evaluate(*models, edits, max_new_tokens=8, fluency_edits=0)
+    assert every.summary()["uncontradicted"] is None
+    result = evaluate(
+        *models, edits, max_new_tokens=8, fluency_edits=0, contradicted=[edits[0].id]
+    ).summary()
+    rest = evaluate(*models, edits[1:], max_new_tokens=8, fluency_edits=0).summary()
+    assert result["teacher_forced"] == every.summary()["teacher_forced"]
+    scores = ("teacher_forced", "free_running")
+    assert result["uncontradicted"] == {"n": 3, **{name: rest[name] for name in scores}}
+    assert "without the 1 that others contradict" in str(table_rows(result))
 
 
 def test_the_unedited_model_against_itself(models) -> None:

@@ -81,6 +81,10 @@ def test_edits_that_contradict_each_other_are_told(model: ScalpelModel) -> None:
     again = Edit("ada-again", "Ada Lovelace", "Ada Lovelace was truly born in", "Rome")
     with pytest.warns(EditWarning, match=r"ada-again: Rome\) asks for ada-born \(Oslo\) too"):
         model.add([again], refine=False)
+    (born,) = (edit for edit in model.pack.edits if edit.id == "ada-born")
+    assert model.contradicted([again, born, NEW]) == {"ada-again", "ada-born"}
+    assert model.contradicted([born]) == {"ada-born"}
+    assert model.contradicted([edit for edit in model.pack.edits if edit != born]) == set()
     same = Edit("ada-same", "Ada Lovelace", "Ada Lovelace was born in", "Rome ")
     with warnings.catch_warnings():
         warnings.simplefilter("error", EditWarning)

@@ -26,8 +26,8 @@ from lks.training.team import Team
 torch.set_num_threads(1)
 backbone = Backbone.load(sys.argv[1], device="cpu", dtype="float32")
 config = TrainingConfig(
-    layer=1, epochs=4, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32", patience=0,
-    scope="entity",
+    layer=1, epochs=4, finishing=3, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32",
+    patience=0, scope="entity",
 )
 losses = []
 team = Team.of_environment()

@@ -35,6 +35,7 @@ QUICK = TrainingConfig(
     refine_lr=5e-2,
     precision="float32",
     patience=0,
+    finishing=0,
     scope="entity",
 )
 
@@ -59,8 +60,8 @@ def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
 def test_settings_that_follow_the_number_of_edits() -> None:
     open_, paper = TrainingConfig(), TrainingConfig.from_json({}, preset="paper")
     few, many = open_.for_edits(6), open_.for_edits(10_000)
-    assert (few.epochs, few.batch_size, few.wordings) == (36, 6, 8)
-    assert (many.epochs, many.batch_size, many.wordings) == (8, 64, 2)
+    assert (few.epochs, few.batch_size, few.wordings) == (17, 6, 8)
+    assert (many.epochs, many.batch_size, many.wordings) == (6, 64, 2)
     assert (few.w_loc, replace(open_, scope="entity").for_edits(6).w_loc) == (0.0, 0.3)
     assert many.for_edits(10_000) == many  # what is settled stays
     assert replace(open_, epochs=3, batch_size=7).for_edits(10_000).epochs == 3
@@ -252,15 +253,16 @@ def test_a_seed_gives_the_same_pack_twice(backbone: Backbone, edits: EditSet) ->
     assert torch.equal(one.blocks, two.blocks)
 
 
+@pytest.mark.parametrize("at", [3, 6, 8])
 def test_an_interrupted_run_resumes_to_the_same_losses(
-    backbone: Backbone, edits: EditSet, tmp_path: Path
+    backbone: Backbone, edits: EditSet, tmp_path: Path, at: int
 ) -> None:
-    config = replace(QUICK, epochs=6)
+    config = replace(QUICK, epochs=6, finishing=4)
     prompts, _ = training_prompts(edits)
     whole = train(backbone, edits, prompts, config)
 
     def interrupt(epoch) -> None:
-        if epoch.number == 3:
+        if epoch.number == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -344,6 +346,27 @@ def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
     assert pack.training["epochs"] == 2
     pack = train_pack(backbone, edits, replace(QUICK, epochs=3, patience=2, target_loss=0.0))
     assert pack.training["epochs"] == 3
+
+
+def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> None:
+    prompts, _ = training_prompts(edits)
+    config = replace(QUICK, epochs=4, chat=False, w_loc=0.0)
+    before, every = train(backbone, edits, prompts, config), torch.arange(len(edits))
+    moved = []
+    for learnt in (0.0, 10.0, 20.0, 1000.0):
+        after = train(backbone, edits, prompts, replace(config, finishing=8, learnt=learnt))
+        assert after.epochs[:4] == before.epochs
+        assert all(epoch.finishing for epoch in after.epochs[4:])
+        ours, theirs = (t.blocks.hypernetwork.state_dict() for t in (after, before))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        differ = (after.blocks.blocks(every) != before.blocks.blocks(every)).any(1)
+        moved.append(int(differ.sum()))
+        if learnt == 0:
+            assert after.epochs[-1].reliability < before.epochs[-1].reliability
+    assert moved[0] == len(edits)
+    assert 0 < moved[1] + moved[2] < 2 * len(edits)
+    assert moved == sorted(moved, reverse=True)
+    assert moved[-1] == 0
 
 
 def test_paper_preset_is_the_papers() -> None:

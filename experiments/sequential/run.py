@@ -5,7 +5,8 @@
 Starts from a trained pack (its hypernetwork makes the new blocks; its own edits are taken out) and
 adds rows `start` and following. After each cycle all edits so far are scored on their own prompts,
 teacher-forced, and prompts that name no edited entity are compared with the unedited model. One
-line a cycle goes to results.jsonl; run again, it goes on. The last line of output is the plot.
+line a cycle goes to results.jsonl; run again, it goes on. The last line of output is the plot. All
+of it in bfloat16: fifty thousand prompts are scored.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
         shutil.copytree(options.trained, path)
         versions.remove(path, [edit.id for edit in Pack.load(path).edits])
     pack = Pack.load(path)
-    backbone = Backbone.load(pack.base_model["name"])
+    backbone = Backbone.load(pack.base_model["name"], dtype="bfloat16")
     model, base = ScalpelModel(backbone, pack), UneditedModel(backbone)
     far = [(edit.prompt, edit.target) for edit in rows[len(rows) - UNTOUCHED :]]
     for cycle in range(len(pack.edits) // options.each, options.cycles):
@@ -74,14 +75,14 @@ def _scores(
     """Accuracy on all edits so far, on the last ones, and the change of untriggered prompts."""
     right = [share(score.matches) for score in model.score([(e.prompt, e.target) for e in so_far])]
     quiet = [pair for pair in far if not model.triggered([pair[0]])[0]]
-    pairs = zip(base.score(quiet), model.score(quiet), strict=True)
-    moved = [abs(a - b) for x, y in pairs for a, b in zip(x.logprobs, y.logprobs, strict=True)]
+    both = zip(base.score(quiet, full=True), model.score(quiet, full=True), strict=True)
+    kl = [(x.full.exp() * (x.full - y.full)).sum(-1).max().item() for x, y in both]
     return {
         "edits": len(so_far),
         "all": round(sum(right) / len(right), 4),
         "new": round(sum(right[-each:]) / each, 4),
         "untriggered": len(quiet),
-        "largest_change": max(moved, default=0.0),
+        "largest_kl": max(kl, default=0.0),
     }
 
 

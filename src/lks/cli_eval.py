@@ -52,7 +52,8 @@ def evaluate_pack(
 
     result = evaluate(
         UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
-        count=backbone.count_tokens, on_stage=lambda stage: say(f"{stage} ...", quiet),
+        contradicted=edited.contradicted(rows), count=backbone.count_tokens,
+        on_stage=lambda stage: say(f"{stage} ...", quiet),
     )  # fmt: skip
     if out is not None:
         _write(out, _report(out, result.to_json()))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,7 +33,7 @@ def say(text: str, quiet: bool) -> None:
 
 @contextmanager
 def training_progress(
-    epochs: int, quiet: bool
+    quiet: bool,
 ) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Any], None]]]:
     """Shows how far reading and training are, and the three losses: a bar or, elsewhere, lines.
 
@@ -69,7 +70,7 @@ def training_progress(
             if epoch.locality:  # 0 where no locality prompts are read
                 losses += f"  locality {epoch.locality:.3f}"
             progress.update(task, losses=losses)
-            say(f"epoch {epoch.number} of {epochs}: {losses}", quiet or bar)
+            say(f"epoch {epoch.number} of {epoch.of}: {losses}", quiet or bar)
 
         yield on_progress, on_epoch
 
@@ -149,8 +150,7 @@ def print_scores(summary: dict[str, Any]) -> None:
     table.add_column("")
     for name in ("reliability", "generality", "locality", "EP"):
         table.add_column(name, justify="right")
-    for label, key in table_rows(summary):
-        row = summary[key]
+    for label, row in table_rows(summary):
         values = (row.get(k) for k in ("reliability", "generality", "locality", "ep"))
         table.add_row(label, *(number(value) for value in values))
     console = Console()
@@ -188,22 +188,25 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
     for row in summaries:
         cell = row["cell"]
         tables.setdefault((cell["data"], cell["size"], cell["seed"]), []).append(row)
-    names = ("method", "rel.", "gen.", "loc.", "EP", "free r/g/l", "chat EP", "s each", "kB each")
+    names = ("method", "r/g/l", "EP", "free r/g/l", "chat EP", "s", "kB")
     for (data, size, seed), rows in tables.items():
-        table = Table(title=f"{data}, {size} edits, seed {seed}")
+        table = Table(title=f"{data}, {size} edits, seed {seed}; s and kB an edit", box=box.SIMPLE)
         for name in names:
-            table.add_column(name, justify="left" if name == "method" else "right")
+            table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
         for row in rows:
             if "error" in row:
                 table.add_row(row["cell"]["method"], *["failed"] * (len(names) - 1))
                 continue
             forced, free = row["plain"]["teacher_forced"], row["plain"]["free_running"]
             chat = (row["chat"] or {}).get("teacher_forced", {})
-            kinds = ("reliability", "generality", "locality")
+            three = [
+                "/".join(number(scores[k], 2) for k in ("reliability", "generality", "locality"))
+                for scores in (forced, free)
+            ]
             table.add_row(
-                row["cell"]["method"], *(number(forced[k]) for k in (*kinds, "ep")),
-                "/".join(number(free[k]) for k in kinds), number(chat.get("ep")),
-                f"{row['edit_seconds_each']:.2f}", f"{row['stored_bytes_each'] / 1e3:.1f}",
+                row["cell"]["method"], three[0], number(forced["ep"]), three[1],
+                number(chat.get("ep")), f"{row['edit_seconds_each']:.2f}",
+                f"{row['stored_bytes_each'] / 1e3:.1f}",
             )  # fmt: skip
         Console().print(table)
     for row in summaries:

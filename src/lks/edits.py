@@ -248,11 +248,11 @@ def _content_id(*parts: str) -> str:
     return "e-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]
 
 
-def warn_of_pairs(problem: str, pairs: Sequence[str], outcome: str = "") -> None:
+def warn_of_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> None:
     """One `EditWarning` to the caller's caller that names the first pairs; none without pairs."""
     if pairs:
         more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
-        named = "; ".join(pairs[:NAMED])
+        named = "; ".join(map(str, pairs[:NAMED]))
         warnings.warn(f"{problem}: {named}{more}{outcome}", EditWarning, stacklevel=3)
 
 

@@ -30,7 +30,7 @@ from lks.pack import Pack
 from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
 from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
-from lks.scope.clashes import contradictions
+from lks.scope.clashes import Contradiction, contradictions
 from lks.scope.relation import Learnt, References
 from lks.suffix import SplitModel
 from lks.training.config import PRESETS, TrainingConfig
@@ -41,13 +41,14 @@ from lks.training.team import Team
 from lks.training.trainer import Epoch, split_model, train
 from lks.training.trainer import refine as train_refinements
 
-ADD_EPOCHS, PROFILE_EPOCHS = 20, 40  # a profile's target is several sentences long
+ADD_EPOCHS, PROFILE_EPOCHS = 6, 40  # a profile's target is several sentences long
 GATE_WORDINGS = 8  # lent to each edit for the gate
 CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
 # A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
 # Two epochs of three turns bring every kind of text once in a chat; then training may stop.
 ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
-PROFILING = {"refine_lr": 0.3, "least_steps": 4}  # long targets: .90 of facts stated, else .71
+# Long targets: .90 of the facts stated, else .71.
+PROFILING = {"refine_lr": 0.3, "least_steps": 4, "finishing": 0}
 
 
 def train_pack(
@@ -240,6 +241,18 @@ class ScalpelModel:
         """The mentions of edited entities in a prompt, whether they fire, and why."""
         return self._scope.examine([self._text(prompt)])[0]
 
+    def contradicted(self, edits: Iterable[Edit]) -> set[str]:
+        """Ids of those edits that another one in force contradicts: one's prompt asks for both.
+
+        An answer can agree with one of the two only.
+        """
+        own = [edit for edit in edits if edit.id in self._edits]
+        pairs = self._contradictions(own)
+        return {e.id for pair in pairs for e in (pair.asked, pair.too)} & {e.id for e in own}
+
+    def _contradictions(self, edits: Sequence[Edit]) -> list[Contradiction]:
+        return contradictions(edits, self._edits.values(), self._scope)
+
     def _text(self, prompt: Prompt) -> str:
         """What is looked through of a prompt."""
         if isinstance(prompt, str):
@@ -298,8 +311,7 @@ class ScalpelModel:
             self._edits[edit.id], self._blocks[edit.id] = edit, block
         self._gate = gate
         self._scope = self._gated(names)
-        found = contradictions(list(new), self._edits.values(), self._scope)
-        warn_of_pairs(CONTRADICTING, found, NEARER_DECIDES)
+        warn_of_pairs(CONTRADICTING, self._contradictions(new), NEARER_DECIDES)
 
     def add_profiles(
         self,

@@ -69,7 +69,7 @@ def add_to(
         model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
         return new
 
-    return _extended(path, model, add, epochs or scalpel.ADD_EPOCHS, quiet or not refine)
+    return _extended(path, model, add, quiet or not refine)
 
 
 def add_profiles_to(
@@ -85,20 +85,19 @@ def add_profiles_to(
     def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
         return model.add_profiles(subjects, epochs=epochs, on_epoch=on_epoch)
 
-    return _extended(path, model, add, epochs or scalpel.PROFILE_EPOCHS, quiet)
+    return _extended(path, model, add, quiet)
 
 
 def _extended(
     path: Path,
     model: ScalpelModel,
     add: Callable[[Callable[[Epoch], None]], EditSet],
-    epochs: int,
     quiet: bool,
 ) -> dict[str, Any]:
     """Let `add` bring edits into the model, and write them to the pack's folder."""
     started = time.monotonic()
     try:
-        with training_progress(epochs, quiet) as (_, on_epoch):
+        with training_progress(quiet) as (_, on_epoch):
             new = add(on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
@@ -132,7 +131,7 @@ def trained(
         say(str(made), quiet or made.all_own)
 
     try:
-        with training_progress(config.epochs, quiet) as (on_progress, on_epoch):
+        with training_progress(quiet) as (on_progress, on_epoch):
             pack = scalpel.train_pack(
                 backbone, edits, config, on_prompts=report, on_epoch=on_epoch,
                 on_progress=on_progress, **options,

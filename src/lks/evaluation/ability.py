@@ -53,13 +53,22 @@ class _Kind:
 
 
 def _labelled(question: str, words: Sequence[str]) -> Callable[[dict[str, Any]], Item]:
-    return lambda row: Item(question.format(**row), words[row["label"]], tuple(words))
+    return lambda row: Item(question.format(**row), _pick(words, row, "label"), tuple(words))
+
+
+def _pick(words: Sequence[str], row: dict[str, Any], key: str) -> str:
+    """The word that the row's number stands for."""
+    if row[key] not in range(len(words)):
+        raise ValueError(f'"{key}" is {row[key]!r}, not one of 0 to {len(words) - 1}')
+    return words[row[key]]
 
 
 def _mmlu(row: dict[str, Any]) -> Item:
+    if len(row["choices"]) != len(LETTERS):
+        raise ValueError(f"{len(row['choices'])} choices, not {len(LETTERS)}")
     choices = "\n".join(f"{a}. {text}" for a, text in zip(LETTERS, row["choices"], strict=True))
     question = f"Question: {row['question']}\n{choices}\nAnswer:"
-    return Item(question, LETTERS[row["answer"]], tuple(LETTERS))
+    return Item(question, _pick(LETTERS, row, "answer"), tuple(LETTERS))
 
 
 def _gsm8k(row: dict[str, Any]) -> Item:
@@ -115,8 +124,10 @@ def _items(path: Path, kind: _Kind) -> list[Item]:
             continue
         try:
             items.append(kind.item(json.loads(line)))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            problems.append(f"line {number}: not a row of this task ({error!r})")
+        except KeyError as error:
+            problems.append(f"line {number}: {error.args[0]!r} is missing")
+        except (ValueError, TypeError) as error:
+            problems.append(f"line {number}: not a row of this task ({error})")
     if problems:
         raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
     return items

@@ -50,20 +50,27 @@ def to_html(evaluation: dict[str, Any]) -> str:
     return page.render(
         **evaluation,
         kinds=["reliability", "generality", "locality"],
-        rows=[(label, evaluation[key]) for label, key in table_rows(evaluation)],
+        rows=table_rows(evaluation),
         number=number,
     )
 
 
-def table_rows(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
-    """(label, key) of the rows that a table of scores shows."""
-    return [
-        ("teacher-forced", "teacher_forced"),
-        ("all tokens right", "teacher_forced_exact"),
-        ("free-running", "free_running"),
-        ("unedited model", "base"),
-        ("prompts that fired", "triggered"),
+def table_rows(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
+    """The rows that a table of scores shows: a label, and the score of each kind."""
+    rows = [
+        ("teacher-forced", evaluation["teacher_forced"]),
+        ("all tokens right", evaluation["teacher_forced_exact"]),
+        ("free-running", evaluation["free_running"]),
     ]
+    left = evaluation["uncontradicted"]
+    if left:
+        those = f"without the {evaluation['n'] - left['n']} that others contradict"
+        rows += [
+            (f"teacher-forced, {those}", left["teacher_forced"]),
+            (f"free-running, {those}", left["free_running"]),
+        ]
+    unedited, fired = evaluation["base"], evaluation["triggered"]
+    return [*rows, ("unedited model", unedited), ("prompts that fired", fired)]
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,28 +60,22 @@ class Evaluation:
     edits: int
     probes: list[Probe]
     fluency: dict[str, float | None] = field(default_factory=dict)
+    contradicted: frozenset[str] = frozenset()
 
     def summary(self) -> dict[str, Any]:
         """Means over prompts; None where there was nothing to score."""
-        by_kind = {kind: [p for p in self.probes if p.kind == kind] for kind in KINDS}
 
         def means(value: Callable[[Probe], float | bool | None]) -> dict[str, float | None]:
-            return {
-                kind: mean(value(probe) for probe in probes) for kind, probes in by_kind.items()
-            }
-
-        def with_ep(scores: dict[str, float | None]) -> dict[str, float | None]:
-            return {**scores, "ep": edit_performance(*(scores[kind] for kind in KINDS))}
+            return _means(self.probes, value)
 
         known = ("reliability", "generality")
         base, base_free = means(lambda p: p.base_forced), means(lambda p: p.base_free)
         return {
             "n": self.edits,
             "prompts": "chat" if self.chat else "plain",
-            "teacher_forced": with_ep(means(lambda p: p.forced)),
+            **_main_scores(self.probes),
             "teacher_forced_exact": means(lambda p: p.exact),
             "intervals": self._intervals(),
-            "free_running": with_ep(means(lambda p: p.free)),
             "contained": {kind: means(lambda p: p.contained)[kind] for kind in known},
             "base": {
                 **{kind: base[kind] for kind in known},
@@ -92,7 +86,15 @@ class Evaluation:
             "portability": self._portability(),
             "fluency": self.fluency,
             "triggered": means(lambda p: p.triggered),
+            "uncontradicted": self._uncontradicted(),
         }
+
+    def _uncontradicted(self) -> dict[str, Any] | None:
+        """Scores without the edits that another one contradicts; None if there are none."""
+        if not self.contradicted:
+            return None
+        left = [probe for probe in self.probes if probe.edit_id not in self.contradicted]
+        return {"n": self.edits - len(self.contradicted), **_main_scores(left)}
 
     def _portability(self) -> dict[str, float | None] | None:
         """Scores of what follows from the facts; None where the edits say nothing of it."""
@@ -123,6 +125,22 @@ class Evaluation:
         return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}
 
 
+def _means(
+    probes: Sequence[Probe], value: Callable[[Probe], float | bool | None]
+) -> dict[str, float | None]:
+    return {kind: mean(value(p) for p in probes if p.kind == kind) for kind in KINDS}
+
+
+def _main_scores(probes: Sequence[Probe]) -> dict[str, dict[str, float | None]]:
+    """Teacher-forced and free-running means of each kind, and EP."""
+    found = {"teacher_forced": lambda p: p.forced, "free_running": lambda p: p.free}
+    scores = {name: _means(probes, value) for name, value in found.items()}
+    return {
+        name: {**own, "ep": edit_performance(*(own[kind] for kind in KINDS))}
+        for name, own in scores.items()
+    }
+
+
 def evaluate(
     base: EditedModel,
     edited: EditedModel,
@@ -133,6 +151,7 @@ def evaluate(
     max_new_tokens: int = 32,
     fluency_edits: int = 32,
     fluency_tokens: int = 64,
+    contradicted: Collection[str] = (),
     count: Callable[[str], int] | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Evaluation:
@@ -143,6 +162,8 @@ def evaluate(
 
     Args:
         count: tokens in a text; tells which answers ended by themselves, not at the limit.
+        contradicted: ids of edits that another one in force contradicts; the summary has the scores
+            of the others too.
         fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
     """
     probes = [probe for edit in edits for probe in _probes(edit)]
@@ -168,7 +189,7 @@ def evaluate(
     _score(base, edited, [p for p in scored if p.kind != "locality"], chat, full=False)
     for start in range(0, len(local), AT_ONCE):
         _score(base, edited, local[start : start + AT_ONCE], chat, full=True)
-    result = Evaluation(chat, len(edits), probes)
+    result = Evaluation(chat, len(edits), probes, contradicted=frozenset(contradicted))
     if fluency_edits and free_running:
         on_stage("fluency")
         subjects = dict.fromkeys(edit.subject for edit in edits[:fluency_edits])

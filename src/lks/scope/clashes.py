@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
@@ -32,8 +33,25 @@ def clashes(edits: Iterable[Edit], aliases: AliasDictionary | None = None) -> li
     return sorted(lines)
 
 
-def contradictions(edits: Sequence[Edit], known: Iterable[Edit], scope: Scope) -> list[str]:
-    """One line for each pair of edits of one entity that answer one question differently.
+@dataclass(frozen=True)
+class Contradiction:
+    """Two edits of one entity that answer one question differently: `asked` asks for `too`."""
+
+    asked: Edit
+    too: Edit
+
+    def __str__(self) -> str:
+        asked, too = self.asked, self.too
+        return (
+            f'"{asked.prompt}" ({asked.id}: {asked.target.strip()}) asks for {too.id} '
+            f"({too.target.strip()}) too"
+        )
+
+
+def contradictions(
+    edits: Sequence[Edit], known: Iterable[Edit], scope: Scope
+) -> list[Contradiction]:
+    """Each pair of edits that contradict each other, once.
 
     They do if the prompt of one of `edits` reaches the threshold of another one too, and their
     targets differ. Without a relation gate nothing is found.
@@ -44,16 +62,14 @@ def contradictions(edits: Sequence[Edit], known: Iterable[Edit], scope: Scope) -
     by_id = {edit.id: edit for edit in known}
     named = scope.with_gate(None).fired([edit.prompt for edit in edits])
     asked = [e for e, found in zip(edits, named, strict=True) if len(ids(found)) > 1]
-    lines: dict[frozenset[str], str] = {}
+    pairs: dict[frozenset[str], Contradiction] = {}
     for edit, found in zip(asked, scope.examine([e.prompt for e in asked]), strict=True):
         for verdict in (verdict for finding in found for verdict in finding.verdicts):
-            other = by_id[verdict.edit_id]
-            if verdict.why == NEARER and same_text(edit.target) != same_text(other.target):
-                lines[frozenset((edit.id, other.id))] = (
-                    f'"{edit.prompt}" ({edit.id}: {edit.target.strip()}) asks for {other.id} '
-                    f"({other.target.strip()}) too"
-                )
-    return list(lines.values())
+            other, reached = by_id[verdict.edit_id], verdict.fired or verdict.why == NEARER
+            same = same_text(edit.subject) == same_text(other.subject)
+            if reached and same and same_text(edit.target) != same_text(other.target):
+                pairs.setdefault(frozenset((edit.id, other.id)), Contradiction(edit, other))
+    return list(pairs.values())
 
 
 def _shared(table: NameTable, subjects: dict[str, str]) -> Iterator[str]:

@@ -25,11 +25,13 @@ class State:
     blocks: nn.Module
     optimizers: Sequence[torch.optim.Optimizer]
     config: dict[str, Any]
+    latest: Tensor
 
 
 def save(folder: Path, state: State, epochs: Sequence[Any]) -> None:
     """Write the state after an epoch; the earlier checkpoint stays until the new one is whole."""
     tensors = {f"blocks.{key}": value for key, value in state.blocks.state_dict().items()}
+    tensors["latest"] = state.latest
     steps: dict[str, float] = {}
     for number, optimizer in enumerate(state.optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
@@ -81,6 +83,7 @@ def load(folder: Path, state: State) -> list[dict[str, Any]]:
             "use the same ones, or leave --resume out to start afresh"
         )
     state.blocks.load_state_dict(blocks)
+    state.latest.copy_(tensors["latest"])
     values: dict[str, Any] = {**tensors, **json.loads(meta["steps"])}
     for number, optimizer in enumerate(state.optimizers):
         slots: dict[int, dict[str, Any]] = {}

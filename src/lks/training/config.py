@@ -34,6 +34,9 @@ class TrainingConfig:
         kl_tokens: scored places of a locality prompt: its last token and the first of the base
             model's own continuation.
         chat: train on prompts both plain and as a chat turn, where there is a template.
+        finishing: after the epochs over all edits, at most so many over those not learnt: in one
+            of their texts the target's negative log-likelihood is `learnt` (nats) or more. Only
+            their refinements move.
         patience: stop early after so many epochs in which reliability and generality were below
             `target_loss`; 0 never stops early.
         precision: of the frozen upper layers: auto, float32 or bfloat16.
@@ -57,6 +60,8 @@ class TrainingConfig:
     locality_a_step: int = 1
     kl_tokens: int = 3
     chat: bool = True
+    finishing: int = 16
+    learnt: float = 0.2
     patience: int = 2
     target_loss: float = 0.05
     precision: str = "auto"
@@ -90,7 +95,7 @@ class TrainingConfig:
         """
         return replace(
             self,
-            epochs=self.epochs or min(max(round(16 * (1000 / n) ** 0.3), 8), 36),
+            epochs=self.epochs or max(round(8 * (1000 / n) ** 0.15), 6),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
@@ -122,7 +127,7 @@ def _not_negative(value: Any) -> bool:
 
 _RULES: list[tuple[str, str, Any]] = [
     *((name, "above 0", _positive) for name in ("lr", "refine_lr")),
-    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "patience")),
+    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "learnt", "patience")),
     ("w_loc", "0 or more", lambda value: value is None or value >= 0),
     *(
         (name, "0 or more", _not_negative)
@@ -132,6 +137,7 @@ _RULES: list[tuple[str, str, Any]] = [
             "wordings",
             "locality_a_step",
             "least_steps",
+            "finishing",
         )
     ),
     ("kl_tokens", "above 0", _positive),
@@ -159,6 +165,7 @@ PRESETS = {
         scope="entity",
         locality_a_step=2,
         chat=False,
+        finishing=0,
         patience=0,
     ),
 }

@@ -27,10 +27,12 @@ OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it
 class Example:
     """One training text of one edit.
 
-    `members` [k] are the edits that fire in it, `owner` [k] the mention each belongs to;
-    `labels` [K] are the tokens to predict, None for locality.
+    `edit` is the number of the edit it belongs to; `members` [k] are the edits that fire in it,
+    `owner` [k] the mention each of these belongs to; `labels` [K] are the tokens to predict, None
+    for locality.
     """
 
+    edit: int
     kind: str
     chat: bool
     suffix: Suffix
@@ -122,7 +124,7 @@ def _example(
     pairs = torch.tensor(members, device=device)
     labels = tokenised.labels
     return Example(
-        text.kind, text.chat, suffix, pairs[:, 0], pairs[:, 1],
+        text.edit, text.kind, text.chat, suffix, pairs[:, 0], pairs[:, 1],
         None if labels is None else torch.tensor(labels, device=device),
     )  # fmt: skip
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -29,18 +30,23 @@ from lks.training.examples import (
 from lks.training.prompts import TrainingPrompts
 from lks.training.team import Team
 
+T = TypeVar("T")
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did: mean losses (nats) over its texts; `number` counts from 1."""
+    """What one epoch did: mean losses (nats) over all edits, each as last read.
+
+    `number` counts from 1; `finishing` is set if only edits not learnt were read.
+    """
 
     number: int
     of: int
     reliability: float
     generality: float
     locality: float
+    finishing: bool = False
 
 
 @dataclass
@@ -140,41 +146,88 @@ class _Loop:
         if blocks.delta is not None:
             sparse = list(blocks.delta.parameters())
             self.optimizers.append(torch.optim.SparseAdam(sparse, config.refine_lr))
+        # Of each edit and kind the loss when last read, [n, kinds]: inf before, nan without texts.
+        self.latest = torch.tensor(
+            [[torch.inf if getattr(own, kind) else torch.nan for kind in KINDS] for own in examples]
+        )
+        tokens = [len(own.reliability[0].suffix.scored) for own in self._own(examples)]
+        self.tokens = torch.tensor(team.in_order(tokens))  # [n], of each edit's target
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
     def state(self) -> checkpoint.State:
-        return checkpoint.State(self.blocks, self.optimizers, self.config.to_json())
+        return checkpoint.State(self.blocks, self.optimizers, self.config.to_json(), self.latest)
 
     def run(self, epochs: list[Epoch], after: Callable[[Epoch], None]) -> None:
-        """Go on after `epochs` to the last one or the early stop; `after` is called with each."""
-        while len(epochs) < self.config.epochs and not _settled(epochs, self.config):
-            epochs.append(self.epoch(len(epochs)))
+        """Go on after `epochs` to the last one or the early stop; `after` is called with each.
+
+        When the epochs over all edits are done, the edits not learnt go on alone: refinements
+        move then, the hypernetwork does not, so that no edit that is learnt changes.
+        """
+        config, everything = self.config, range(len(self.examples))
+        while not any(e.finishing for e in epochs):
+            if len(epochs) == config.epochs or _settled(epochs, config):
+                break
+            done = len(epochs)
+            epochs.append(self._epoch(done, everything, (done, config.epochs)))
+            after(epochs[-1])
+        finished = sum(epoch.finishing for epoch in epochs)
+        while finished < config.finishing and self.blocks.delta is not None:
+            left = self._not_learnt()
+            if not left:
+                break
+            if finished == 0:  # moments of the steep first epochs keep later steps small
+                self.optimizers[-1].state.clear()
+            of = (finished, config.finishing)
+            epochs.append(self._epoch(len(epochs), left, of, finishing=True))
+            finished += 1
             after(epochs[-1])
 
-    def epoch(self, done: int) -> Epoch:
-        """One pass over all edits, or a few if they are few; its number and the seed decide all."""
-        config = self.config
+    def _epoch(
+        self, done: int, edits: Sequence[int], of: tuple[int, int], *, finishing: bool = False
+    ) -> Epoch:
+        """One pass over `edits`, or a few if all edits are few; its number and the seed decide.
+
+        Args:
+            done: epochs before this one; of: those of its kind, and how many of it there may be.
+        """
+        config, (at, most) = self.config, of
+        optimizers = self.optimizers[-1:] if finishing else self.optimizers
         rng = random.Random(f"{config.seed} {done}")
-        n = len(self.examples)
-        rounds = max(1, -(-config.least_steps * config.batch_size // n))
+        rounds = max(1, -(-config.least_steps * config.batch_size // len(self.examples)))
         order: list[tuple[int, int]] = []  # (edit, which of its turns)
         for one in range(rounds):
-            shuffled = list(range(n))
+            shuffled = list(edits)
             rng.shuffle(shuffled)
             order += [(edit, done * rounds + one) for edit in shuffled]
         steps = range(0, len(order), config.batch_size)
-        totals: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for step, start in enumerate(steps):
-            left = 1 - (done + step / len(steps)) / config.epochs
+            left = 1 - (at + step / len(steps)) / most
             for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
                 optimizer.param_groups[0]["lr"] = rate * left
             chosen = [self._choose(*turn) for turn in order[start : start + config.batch_size]]
-            self._step([example for row in chosen for example in row], totals)
-            begun = done * len(steps)
-            self.on_progress("training", begun + step + 1, config.epochs * len(steps))
-        sums = self.team.summed(torch.tensor([[sum(v), len(v)] for v in totals.values()]))
-        means = {k: float(s / n) if n else 0.0 for k, (s, n) in zip(totals, sums, strict=True)}
-        return Epoch(done + 1, config.epochs, **means)
+            self._step([example for row in chosen for example in row], optimizers)
+            stage = "finishing" if finishing else "training"
+            self.on_progress(stage, at * len(steps) + step + 1, most * len(steps))
+        return Epoch(done + 1, done - at + most, **self._means(), finishing=finishing)
+
+    def _means(self) -> dict[str, float]:
+        latest = self._latest_of_all()
+        read = latest.isfinite()
+        sums, counts = latest.where(read, 0.0).sum(0), read.sum(0).clamp(min=1)
+        return dict(zip(KINDS, (sums / counts).tolist(), strict=True))
+
+    def _not_learnt(self) -> list[int]:
+        """The edits whose target had too small a probability in a text when it was last read."""
+        nll = self._latest_of_all()[:, :-1].nan_to_num(nan=0.0).amax(1) * self.tokens
+        return (nll >= self.config.learnt).nonzero().flatten().tolist()
+
+    def _latest_of_all(self) -> Tensor:
+        """`latest` with the rows of all processes, [n, kinds]."""
+        return torch.stack(self.team.in_order(self._own(self.latest)))
+
+    def _own(self, values: Iterable[T]) -> list[T]:
+        """Of one value an edit those of this process's edits."""
+        return [value for i, value in enumerate(values) if self.team.owns(i)]
 
     def _choose(self, edit: int, turn: int) -> list[Example]:
         """The texts of one edit for one step; wordings and styles take turns, and kinds may."""
@@ -192,7 +245,7 @@ class _Loop:
             chosen += [variants[(turn * count + k) % n] for k in range(min(count, n))]
         return chosen
 
-    def _step(self, chosen: list[Example], totals: dict[str, list[float]]) -> None:
+    def _step(self, chosen: list[Example], optimizers: list[torch.optim.Optimizer]) -> None:
         config = self.config
         weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc or 0.0), strict=True))
         own = [sum(example.kind == kind for example in chosen) for kind in KINDS]
@@ -205,13 +258,13 @@ class _Loop:
             weight = [weights[example.kind] / count[example.kind] for example in examples]
             (values * torch.tensor(weight, device=values.device)).sum().backward()
             for example, value in zip(examples, values.tolist(), strict=True):
-                totals[example.kind].append(value)
-        for optimizer in self.optimizers:
+                self.latest[example.edit, KINDS.index(example.kind)] = value
+        for optimizer in optimizers:
             for group in optimizer.param_groups:
                 sparse = isinstance(optimizer, torch.optim.SparseAdam)
                 self.team.sum_gradients(group["params"], sparse=sparse)
             optimizer.step()
-            optimizer.zero_grad()
+        self.blocks.zero_grad()
         self.store.release()
 
     def _final_states(self, examples: list[Example]) -> Tensor:
