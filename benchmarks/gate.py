@@ -25,10 +25,10 @@ from _record import RESULTS, environment
 from lks.backbone import default_threads
 from lks.edits import EditSet
 from lks.embedder import Embedder
-from lks.scalpel import GATE_WORDINGS
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import UNPROFILED, Learnt
 from lks.training.gate import learn
+from lks.training.packs import GATE_WORDINGS
 from lks.training.prompts import training_prompts
 
 TEXT_KEYS = ("question", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "text")

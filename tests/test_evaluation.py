@@ -13,8 +13,9 @@ from lks.edits import Probe
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import evaluate
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 
 
 def test_normalised_answers() -> None:

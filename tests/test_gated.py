@@ -16,8 +16,9 @@ from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.pack import Pack, append
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"

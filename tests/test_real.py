@@ -12,11 +12,12 @@ from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.embedder import Embedder
 from lks.profiles import missing
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt
 from lks.training.config import TrainingConfig
 from lks.training.gate import learn
+from lks.training.packs import train_pack
 from lks.training.prompts import TrainingPrompts
 
 pytestmark = pytest.mark.real

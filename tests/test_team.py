@@ -19,7 +19,7 @@ import json, sys
 import torch
 from conftest import make_edits
 from lks.backbone import Backbone
-from lks.scalpel import train_pack
+from lks.training.packs import train_pack
 from lks.training.config import TrainingConfig
 from lks.training.team import Team
 

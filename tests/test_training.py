@@ -18,12 +18,13 @@ from lks.edits import Edit, EditSet, Probe
 from lks.errors import EditFileError, InputError, LayerError
 from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form, state_size
 from lks.pack import Pack
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.scope import Scope
 from lks.suffix import SplitModel
 from lks.training import checkpoint, losses
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import build_examples
+from lks.training.packs import train_pack
 from lks.training.prompts import relation_template, training_prompts
 from lks.training.trainer import train
 

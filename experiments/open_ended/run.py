@@ -22,8 +22,9 @@ from lks.backbone import Backbone, default_threads
 from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.pack import Pack
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 
 HERE = Path(__file__).parent
 REQUESTS = (

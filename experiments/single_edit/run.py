@@ -23,8 +23,9 @@ from lks.backbone import Backbone, default_threads
 from lks.editor import UneditedModel
 from lks.edits import EditSet, Probe
 from lks.evaluation.runner import Evaluation, evaluate
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 
 HERE = Path(__file__).parent
 WAYS = {

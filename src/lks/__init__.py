@@ -17,7 +17,7 @@ _HOMES = {
     "TrainingConfig": "lks.training.config",
     "Unedited": "lks.editor",
     "evaluate": "lks.evaluation.runner",
-    "train_pack": "lks.scalpel",
+    "train_pack": "lks.training.packs",
 }
 
 __all__ = [

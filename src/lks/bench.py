@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 
-from lks import scalpel
 from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
@@ -40,6 +39,7 @@ from lks.rendering import Prompt
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
+from lks.training.packs import scope_of
 from lks.training.prompts import with_lent_paraphrases
 from lks.versions import write_whole
 
@@ -244,7 +244,7 @@ def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
         pack = out / "packs" / f"{cell.name}-{number}.pack"
         return _Trained(cell.method, cell.seed, pool, pack)
     if cell.method == "inject":
-        return editor("inject", scope=lambda held: scalpel.scope_of(EditSet(held), pool))
+        return editor("inject", scope=lambda held: scope_of(EditSet(held), pool))
     return editor(cell.method)
 
 

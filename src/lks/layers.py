@@ -19,8 +19,9 @@ from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError
 from lks.evaluation.metrics import mean
 from lks.evaluation.runner import KINDS, evaluate
-from lks.scalpel import ScalpelModel, train_pack
+from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 
 SCORES = (*KINDS, "ep")
 TABLE, PLOT = "layers.jsonl", "layers.png"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lks import scalpel, versions
+from lks import versions
 from lks.backbone import Backbone
 from lks.console import say, training_progress
 from lks.edits import Edit, EditSet
@@ -20,6 +20,7 @@ from lks.errors import TrainingInterrupted
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
+from lks.training.packs import train_pack
 from lks.training.prompts import PromptReport
 from lks.training.team import Team
 from lks.training.trainer import Epoch
@@ -123,7 +124,7 @@ def trained(
     advice: str = "start again",
     **options: Any,
 ) -> Pack:
-    """`scalpel.train_pack` with a progress bar and peak memory; options go through."""
+    """`train_pack` with a progress bar and peak memory; options go through."""
 
     config = config.for_edits(len(edits))
 
@@ -132,7 +133,7 @@ def trained(
 
     try:
         with training_progress(quiet) as (on_progress, on_epoch):
-            pack = scalpel.train_pack(
+            pack = train_pack(
                 backbone, edits, config, on_prompts=report, on_epoch=on_epoch,
                 on_progress=on_progress, **options,
             )  # fmt: skip

@@ -20,8 +20,9 @@ from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError
 from lks.models import CACHE_VARIABLE
 from lks.pack import Pack
-from lks.scalpel import Scalpel, train_pack
+from lks.scalpel import Scalpel
 from lks.training.config import PRESETS, TrainingConfig
+from lks.training.packs import train_pack
 
 ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
 CONFIG = TrainingConfig(

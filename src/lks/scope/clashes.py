@@ -19,6 +19,8 @@ from lks.scope.relation import NEARER
 from lks.scope.scope import Scope, ids
 from lks.scope.vocabulary import CommonWords
 
+CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
+
 
 def clashes(edits: Iterable[Edit], aliases: AliasDictionary | None = None) -> list[str]:
     """One line for each pair of subjects that a text could confuse, in order of the alphabet.

@@ -1,0 +1,135 @@
+"""Trains a pack: training prompts, relation gate, blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from lks.backbone import Backbone
+from lks.edits import Edit, EditSet, warn_of_pairs
+from lks.embedder import Embedder
+from lks.errors import EditFileError
+from lks.pack import Pack
+from lks.scope import Scope
+from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES, contradictions
+from lks.scope.relation import Learnt, RelationGate
+from lks.training.config import TrainingConfig
+from lks.training.examples import KINDS, OnProgress
+from lks.training.gate import learn
+from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
+from lks.training.team import Team
+from lks.training.trainer import Epoch, train
+
+GATE_WORDINGS = 8  # lent to each edit for the gate
+
+
+def train_pack(
+    backbone: Backbone,
+    edits: EditSet,
+    config: TrainingConfig | None = None,
+    *,
+    pool: Iterable[Edit] = (),
+    memory: int | None = None,
+    team: Team | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    on_prompts: Callable[[PromptReport], None] = lambda report: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: OnProgress = lambda stage, done, of: None,
+) -> Pack:
+    """Train a pack for `edits`.
+
+    Args:
+        pool: further edits whose templates may be lent as training prompts.
+        memory, team, checkpoints, resume: see `training.trainer.train`.
+
+    Raises:
+        EditFileError: edits that would never fire, because no mention of their subject stands in
+            their own prompt.
+        LayerError: the layer is out of range.
+    """
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    backbone.layer(config.resolve_layer(backbone.n_layers))
+    names, embedder = Scope(edits), Embedder(config.embedder)
+    check_edits_fire(edits, names)
+    started = time.monotonic()
+    most = max(config.wordings, GATE_WORDINGS)
+    lent, report = training_prompts(edits, pool, most=most, seed=config.seed)
+    on_prompts(report)
+    main = team is None or team.main
+    gate = _learn_gate(embedder, edits, lent, config) if main else None
+    if gate is not None:
+        scope = names.with_gate(RelationGate.of(gate, embedder, edits))
+        warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
+    prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
+    trained = train(
+        backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
+        resume=resume, on_epoch=on_epoch, on_progress=on_progress,
+    )  # fmt: skip
+    with torch.no_grad():
+        blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
+    last = trained.epochs[-1]
+    return Pack(
+        edits=edits,
+        blocks=blocks,
+        hypernetwork=dict(trained.blocks.hypernetwork.state_dict()),
+        base_model=backbone.fingerprint,
+        layer=trained.layer,
+        form=config.form,
+        kind=config.hypernetwork,
+        scale=trained.blocks.scale,
+        training={
+            "config": config.to_json(),
+            "epochs": len(trained.epochs),
+            "seconds": round(time.monotonic() - started, 1),
+            "losses": {kind: getattr(last, kind) for kind in KINDS},
+            "prompts": asdict(report),
+            "dropped_texts": trained.dropped_texts,
+        },
+        gate=gate,
+    )
+
+
+def _learn_gate(
+    embedder: Embedder, edits: EditSet, lent: Sequence[TrainingPrompts], config: TrainingConfig
+) -> Learnt | None:
+    """The relation gate of these edits, if the scope has one. Templates cost it nothing: many."""
+    if config.scope == "entity":
+        return None
+    prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
+    metric, references = learn(embedder, edits, prompts, seed=config.seed)
+    return Learnt(metric, references, embedder.name, embedder.fingerprint)
+
+
+def scope_of(
+    edits: EditSet, pool: Iterable[Edit] = (), config: TrainingConfig | None = None
+) -> Scope:
+    """The scope that a pack of these edits would have; no block is trained.
+
+    Args:
+        pool: as of `train_pack`.
+    """
+    names = Scope(edits)
+    if not len(edits):
+        return names
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    lent, _ = training_prompts(edits, pool, most=GATE_WORDINGS, seed=config.seed)
+    embedder = Embedder(config.embedder)
+    gate = _learn_gate(embedder, edits, lent, config)
+    return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
+
+
+def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
+    """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
+    silent = [
+        f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
+        "or lies inside another edit's longer subject"
+        for edit in edits
+        if not any(edit.id in mention.edit_ids for mention in scope.mentions(edit.prompt))
+    ]
+    if silent:
+        raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
