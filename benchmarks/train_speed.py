@@ -45,6 +45,8 @@ from lks.training.examples import EditExamples, build_examples, features
 from lks.training.prompts import TrainingPrompts, training_prompts
 from lks.training.team import Team
 
+MOST_EPOCHS = 32  # over which the learning rates fall
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,8 +60,11 @@ def main() -> None:
     backbone = Backbone.load(options.model, dtype="float32")
     rows = EditSet.load(options.data)
     edits = rows[: options.limit]
-    every = TrainingConfig(chat=False, kl_tokens=1, scope="entity", alternate=False)
-    every, turns = (c.for_edits(len(edits)) for c in (every, TrainingConfig(chat=False)))
+    every = TrainingConfig(
+        chat=False, kl_tokens=1, scope="entity", alternate=False, epochs=MOST_EPOCHS
+    )
+    turns = TrainingConfig(chat=False, epochs=MOST_EPOCHS)
+    every, turns = (config.for_edits(len(edits)) for config in (every, turns))
     prompts = [
         TrainingPrompts(p.paraphrases[:1], p.locality[:1]) for p in training_prompts(edits, rows)[0]
     ]
@@ -105,7 +110,7 @@ def _engine(
     times, scores = [], [0.0]
     while len(times) < config.epochs and scores[-1] < level:
         started = time.perf_counter()
-        loop.epoch(len(times))
+        loop.epoch(len(times), range(len(edits)), (len(times), config.epochs))
         times.append(time.perf_counter() - started)
         scores.append(round(_score(backbone, edits, blocks, config), 3))
     result: dict[str, Any] = {

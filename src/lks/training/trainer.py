@@ -168,7 +168,7 @@ class _Loop:
             if len(epochs) == config.epochs or _settled(epochs, config):
                 break
             done = len(epochs)
-            epochs.append(self._epoch(done, everything, (done, config.epochs)))
+            epochs.append(self.epoch(done, everything, (done, config.epochs)))
             after(epochs[-1])
         finished = sum(epoch.finishing for epoch in epochs)
         while finished < config.finishing and self.blocks.delta is not None:
@@ -178,11 +178,11 @@ class _Loop:
             if finished == 0:  # moments of the steep first epochs keep later steps small
                 self.optimizers[-1].state.clear()
             of = (finished, config.finishing)
-            epochs.append(self._epoch(len(epochs), left, of, finishing=True))
+            epochs.append(self.epoch(len(epochs), left, of, finishing=True))
             finished += 1
             after(epochs[-1])
 
-    def _epoch(
+    def epoch(
         self, done: int, edits: Sequence[int], of: tuple[int, int], *, finishing: bool = False
     ) -> Epoch:
         """One pass over `edits`, or a few if all edits are few; its number and the seed decide.
