@@ -85,6 +85,8 @@ def test_edits_that_contradict_each_other_are_told(model: ScalpelModel) -> None:
     (born,) = (edit for edit in model.pack.edits if edit.id == "ada-born")
     assert model.contradicted([again, born, NEW]) == {"ada-again", "ada-born"}
     assert model.contradicted([born]) == {"ada-born"}
+    left_out = Edit("ada-before", born.subject, born.prompt, "Lima")
+    assert model.contradicted([left_out]) == {"ada-before"}
     assert model.contradicted([edit for edit in model.pack.edits if edit != born]) == set()
     same = Edit("ada-same", "Ada Lovelace", "Ada Lovelace was born in", "Rome ")
     with warnings.catch_warnings():

@@ -90,6 +90,11 @@ class Edit:
         probes = [probe.prompt for probe in self.heldout_locality]
         return frozenset(same_text(text) for text in (*self.generality, *probes))
 
+    @property
+    def question(self) -> tuple[str, ...]:
+        """What two edits in force together cannot share: they would give one prompt two targets."""
+        return (same_text(self.subject), same_text(self.prompt), *self.profile_of)
+
     def to_record(self) -> dict[str, Any]:
         """The JSON record of this edit: what `from_record` reads, empty fields left out."""
         record: dict[str, Any] = {
@@ -275,13 +280,12 @@ class EditSet(Sequence[Edit]):
             if edit.id in ids:
                 doubles.append(f'duplicate id "{edit.id}"')
             ids.add(edit.id)
-            question = (same_text(edit.subject), same_text(edit.prompt), *edit.profile_of)
-            earlier = by_question.pop(question, None)
+            earlier = by_question.pop(edit.question, None)
             if earlier and earlier.target != edit.target:
                 conflicts.append(
                     f'"{earlier.id}" and "{edit.id}" ("{earlier.target}", "{edit.target}")'
                 )
-            by_question[question] = edit
+            by_question[edit.question] = edit
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
         warn_of_pairs("edits that give one prompt two targets", conflicts, "; the last one wins")

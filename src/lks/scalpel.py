@@ -130,13 +130,16 @@ class ScalpelModel:
         return self._scope.examine([self._text(prompt)])[0]
 
     def contradicted(self, edits: Iterable[Edit]) -> set[str]:
-        """Ids of those edits that another one in force contradicts: one's prompt asks for both.
+        """Ids of those edits that another one in force contradicts.
 
-        An answer can agree with one of the two only.
+        The prompt of one asks for both, or it is the same and this edit was left out for the other.
         """
-        own = [edit for edit in edits if edit.id in self._edits]
-        pairs = self._contradictions(own)
-        return {e.id for pair in pairs for e in (pair.asked, pair.too)} & {e.id for e in own}
+        edits = list(edits)
+        inside = [edit for edit in edits if edit.id in self._edits]
+        pairs = self._contradictions(inside)
+        found = {e.id for pair in pairs for e in (pair.asked, pair.too)} & {e.id for e in inside}
+        targets = {edit.question: edit.target for edit in self._edits.values()}
+        return found | {e.id for e in edits if targets.get(e.question, e.target) != e.target}
 
     def _contradictions(self, edits: Sequence[Edit]) -> list[Contradiction]:
         return contradictions(edits, self._edits.values(), self._scope)
