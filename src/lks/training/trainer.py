@@ -146,10 +146,11 @@ class _Loop:
         if blocks.delta is not None:
             sparse = list(blocks.delta.parameters())
             self.optimizers.append(torch.optim.SparseAdam(sparse, config.refine_lr))
-        # Of each edit and kind the loss when last read, [n, kinds]: inf before, nan without texts.
-        self.latest = torch.tensor(
-            [[torch.inf if getattr(own, kind) else torch.nan for kind in KINDS] for own in examples]
-        )
+        # By kind and style (plain, chat) the loss when last read, [n, kinds, 2]; inf before, nan
+        # without texts.
+        self.latest = torch.full((len(examples), len(KINDS), 2), torch.nan)
+        for example in (e for own in examples for kind in KINDS for e in getattr(own, kind)):
+            self.latest[_cell(example)] = torch.inf
         tokens = [len(own.reliability[0].suffix.scored) for own in self._own(examples)]
         self.tokens = torch.tensor(team.in_order(tokens))  # [n], of each edit's target
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
@@ -213,16 +214,16 @@ class _Loop:
     def _means(self) -> dict[str, float]:
         latest = self._latest_of_all()
         read = latest.isfinite()
-        sums, counts = latest.where(read, 0.0).sum(0), read.sum(0).clamp(min=1)
+        sums, counts = latest.where(read, 0.0).sum((0, 2)), read.sum((0, 2)).clamp(min=1)
         return dict(zip(KINDS, (sums / counts).tolist(), strict=True))
 
     def _not_learnt(self) -> list[int]:
         """The edits whose target had too small a probability in a text when it was last read."""
-        nll = self._latest_of_all()[:, :-1].nan_to_num(nan=0.0).amax(1) * self.tokens
+        nll = self._latest_of_all()[:, :-1].nan_to_num(nan=0.0).amax((1, 2)) * self.tokens
         return (nll >= self.config.learnt).nonzero().flatten().tolist()
 
     def _latest_of_all(self) -> Tensor:
-        """`latest` with the rows of all processes, [n, kinds]."""
+        """`latest` with the rows of all processes, [n, kinds, 2]."""
         return torch.stack(self.team.in_order(self._own(self.latest)))
 
     def _own(self, values: Iterable[T]) -> list[T]:
@@ -258,7 +259,7 @@ class _Loop:
             weight = [weights[example.kind] / count[example.kind] for example in examples]
             (values * torch.tensor(weight, device=values.device)).sum().backward()
             for example, value in zip(examples, values.tolist(), strict=True):
-                self.latest[example.edit, KINDS.index(example.kind)] = value
+                self.latest[_cell(example)] = value
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 sparse = isinstance(optimizer, torch.optim.SparseAdam)
@@ -298,6 +299,11 @@ class _Loop:
 
     def _kl(self, states: Tensor, unedited: Tensor) -> Tensor:
         return losses.kl(self.split.head(unedited).detach(), self.split.head(states))
+
+
+def _cell(example: Example) -> tuple[int, int, int]:
+    """Where `latest` keeps the loss of a text."""
+    return example.edit, KINDS.index(example.kind), int(example.chat)
 
 
 def _states(examples: Sequence[EditExamples], team: Team) -> tuple[Tensor, Tensor]:
