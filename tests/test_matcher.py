@@ -109,7 +109,7 @@ def test_diacritics_possessives_and_joined_spellings_are_exact() -> None:
 @pytest.mark.parametrize(
     ("name", "yes", "no"),
     [
-        ("pink", "a pink hat", "Pink sang"),
+        ("pink", "a pink hat", "then Pink sang"),
         ("Ali", "so Ali ran", "ALI ali"),
         ("The Bakery", "in the Bakery", "in the bakery"),  # little words do not count
         ("60 Minutes", "on 60 Minutes", "for 60 minutes"),
@@ -120,6 +120,14 @@ def test_names_of_one_short_or_common_word_match_as_written(name: str, yes: str,
     matcher = Matcher([named(name)], fuzzy=False)
     assert matcher(yes)
     assert matcher(no) == []
+
+
+@pytest.mark.parametrize("text", ["Rutile is", "It glows. Rutile is", '"Rutile" is', "1:\nRutile"])
+def test_a_name_in_lower_case_may_begin_a_sentence(text: str) -> None:
+    assert [m.surface for m in Matcher([named("rutile")], fuzzy=False)(text)] == ["Rutile"]
+    assert [m.edit_ids for m in Matcher([named("rutile"), named("Rutile", id="b")])(text)] == [
+        ("b",)
+    ]
 
 
 def test_each_case_has_its_own_edits() -> None:

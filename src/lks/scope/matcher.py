@@ -131,7 +131,7 @@ class Matcher:
         for index, start, end in found:
             first, last = bisect_left(begins, start), bisect_left(begins, end - 1)
             low, high = words.span(first, last)
-            bearer = self._table.bearer(index, text[low:high])
+            bearer = self._table.bearer(index, text, low, high)
             if bearer is not None:
                 hits.append(_Hit(first, last, bearer, bearer.kind))
         return _disjoint(hits, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from lks.scope.normalise import joined_spelling, normalise
 from lks.scope.vocabulary import CommonWords, written
 
 _CLEAR = 8  # letters of a name that is recognised, misspelt, in any case
+_AHEAD = 4  # characters before a mention that tell whether it begins a sentence
+_BEGINS = re.compile(r"(?:\A|[.!?:\n])[\s\"'“‘«(*]*\Z")
 MoreNames = Callable[[Edit], Iterable[str]]  # aliases that the record itself does not hold
 
 
@@ -66,13 +69,19 @@ class NameTable:
                 return
         table[pattern] = (*bearers, Bearer(edit.subject, kind, cased, (edit.id,)))
 
-    def bearer(self, index: int, surface: str) -> Bearer | None:
-        """Who is named where pattern `index` stands as `surface` in a text."""
+    def bearer(self, index: int, text: str, start: int, end: int) -> Bearer | None:
+        """Who is named where pattern `index` stands in `text`, from `start` to `end`.
+
+        A name in lower case may have a capital where a sentence begins.
+        """
         bearers = self.bearers[index]
         if bearers[0].cased is None:
             return bearers[0]
-        cased = _written(surface)
-        return next((bearer for bearer in bearers if bearer.cased == cased), None)
+        spellings = [_written(text[start:end])]
+        if _BEGINS.search(text, max(0, start - _AHEAD), start):
+            spellings.append(spellings[0][:1].lower() + spellings[0][1:])
+        found = (b for spelling in spellings for b in bearers if b.cased == spelling)
+        return next(found, None)
 
     def as_written(self, name: str) -> bool:
         """Whether `name` matches only in its own case."""
