@@ -104,14 +104,16 @@ class Misspelling:
         told = any(len(word) >= 4 and word not in common for word in kept)
         rest = _Kept(sum(map(len, kept)), told, all(map(little, kept)))
         for ours, meant in self._changed:
-            reason = self._other_word(ours, meant, rest)
+            reason = self._other_word(ours, meant, rest, common)
             if reason is None and not self._foreign:
                 reason = self._own_word(ours, meant, rest, common, known)
             if reason:
                 return reason
         return None
 
-    def _other_word(self, ours: Sequence[str], meant: Sequence[str], rest: _Kept) -> str | None:
+    def _other_word(
+        self, ours: Sequence[str], meant: Sequence[str], rest: _Kept, common: CommonWords
+    ) -> str | None:
         """Whether the letters show that something else is meant: a number, an initial, a form."""
         word, own = "".join(ours), "".join(meant)
         if any(map(str.isdigit, word + own)):
@@ -125,11 +127,20 @@ class Misspelling:
             return _NUMBER
         if len(word) == len(own) == 1:
             return "another initial"
-        if word == own + "s":
+        if word == own + "s" and not self._possessive(own, rest, common):
             return "another form of the word"
         if len(self._name) == 1 and len(own) <= _BRIEF and word[1:] == own[1:]:
             return _FIRST
         return None
+
+    def _possessive(self, own: str, rest: _Kept, common: CommonWords) -> bool:
+        """Whether an "s" more is an apostrophe less: "Yvan Attals birthplace".
+
+        That is at the end of a name of several words of which one tells who is meant.
+        """
+        several = sum(not little(word) for word in self._name) > 1
+        told = rest.told or (len(own) >= 4 and own not in common)
+        return several and own == self._name[-1] and told
 
     def _own_word(
         self,
