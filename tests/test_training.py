@@ -20,12 +20,14 @@ from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form, state_si
 from lks.pack import Pack
 from lks.scalpel import ScalpelModel
 from lks.scope import Scope
+from lks.store import TensorStore
 from lks.suffix import SplitModel
-from lks.training import checkpoint, losses
+from lks.training import checkpoint, losses, trainer
 from lks.training.config import PRESETS, TrainingConfig
-from lks.training.examples import build_examples
+from lks.training.examples import build_examples, features
 from lks.training.packs import train_pack
 from lks.training.prompts import relation_template, training_prompts
+from lks.training.team import Team
 from lks.training.trainer import train
 
 QUICK = TrainingConfig(
@@ -61,7 +63,7 @@ def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
 def test_settings_that_follow_the_number_of_edits() -> None:
     open_, paper = TrainingConfig(), TrainingConfig.from_json({}, preset="paper")
     few, many = open_.for_edits(6), open_.for_edits(10_000)
-    assert (few.epochs, few.batch_size, few.wordings) == (17, 6, 8)
+    assert (few.epochs, few.batch_size, few.wordings) == (32, 6, 8)
     assert (many.epochs, many.batch_size, many.wordings) == (6, 64, 2)
     assert (few.w_loc, replace(open_, scope="entity").for_edits(6).w_loc) == (0.0, 0.3)
     assert many.for_edits(10_000) == many  # what is settled stays
@@ -368,6 +370,20 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
     assert 0 < moved[1] + moved[2] < 2 * len(edits)
     assert moved == sorted(moved, reverse=True)
     assert moved[-1] == 0
+
+
+def test_an_edit_is_learnt_when_it_is_so_in_both_styles(backbone: Backbone, edits: EditSet) -> None:
+    examples = examples_of(backbone, edits)
+    blocks = KnowledgeBlocks(
+        features(examples), kind="linear", form="residual", scale=1.0, refine=True
+    )
+    split = SplitModel(backbone, 1, torch.float32)
+    loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), Team())
+    assert loop._not_learnt() == list(range(len(edits)))  # never read
+    loop.latest[loop.latest.isinf()] = 0.0
+    assert loop._not_learnt() == []
+    loop.latest[2, 0, 1] = 1.0  # the own prompt, in a chat
+    assert loop._not_learnt() == [2]
 
 
 def test_paper_preset_is_the_papers() -> None:

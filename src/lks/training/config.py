@@ -95,7 +95,7 @@ class TrainingConfig:
         """
         return replace(
             self,
-            epochs=self.epochs or max(round(8 * (1000 / n) ** 0.4), 6),
+            epochs=self.epochs or min(max(round(8 * (1000 / n) ** 0.4), 6), 32),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
             w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
