@@ -20,13 +20,14 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS, environment
+from _record import RESULTS
 
 from lks import versions
 from lks.backbone import Backbone, default_threads
 from lks.edits import EditSet
 from lks.evaluation.metrics import share
 from lks.pack import Pack, append
+from lks.provenance import provenance
 from lks.scalpel import ScalpelModel
 
 AMORTISED, SCORED = 2000, 200
@@ -43,7 +44,7 @@ def main() -> None:
     backbone = Backbone.load(pack.base_model["name"])
     result: dict[str, Any] = {
         "pack": options.pack.stem, "edits": len(pack.edits), "data": options.data.name,
-        "start": options.start, **environment(),
+        "start": options.start, **provenance(),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.pack"

@@ -15,7 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from _record import RESULTS, environment, lks
+from _record import RESULTS, lks
+
+from lks.provenance import provenance
 
 PLAIN_ROWS, CHAT_ROWS = 200, 32
 
@@ -51,7 +53,7 @@ def _result(data: Path, pack: Path, options: argparse.Namespace) -> dict[str, An
     score = ["eval", pack, "--data", data, "--max-new-tokens", 16, "--json", "--limit"]
     return {
         "data": data.name, "limit": options.limit, "preset": options.preset,
-        "seed": options.seed, "model": options.model, **environment(),
+        "seed": options.seed, "model": options.model, **provenance(),
         "train": {"layer": info["layers"][0], **info["training"]},
         "pack_bytes": sum(file.stat().st_size for file in pack.iterdir() if file.is_file()),
         "plain": lks(*score, min(PLAIN_ROWS, options.limit)),

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS, environment
+from _record import RESULTS
 
 from lks.backbone import default_threads
 from lks.edits import EditSet
 from lks.embedder import Embedder
+from lks.provenance import provenance
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import UNPROFILED, Learnt
 from lks.training.gate import learn
@@ -53,7 +54,7 @@ def main() -> None:
                 result, scope = _gate(embed, rows, size)
                 if options.ability and size == max(options.sizes):
                     result["ability"] = _ability(scope, options.ability)
-                done[name] = {**environment(), **result}
+                done[name] = {**provenance(), **result}
                 options.out.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
             print(name, {k: v for k, v in done[name].items() if isinstance(v, float)}, flush=True)
 

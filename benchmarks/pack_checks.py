@@ -13,7 +13,9 @@ import argparse
 import json
 from pathlib import Path
 
-from _record import RESULTS, environment, lks
+from _record import RESULTS, lks
+
+from lks.provenance import provenance
 
 TASKS = ("sst2", "cola", "mrpc", "rte", "gsm8k_test", "mmlu")
 
@@ -36,7 +38,7 @@ def main() -> None:
     for kind, words in kinds.items():
         if kind not in result:
             result[kind] = lks(*words, "--limit", options.limit, "--json")
-            result["made"][kind] = environment()
+            result["made"][kind] = provenance()
             out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             print(kind, result[kind], flush=True)
 

@@ -90,9 +90,11 @@ def main() -> None:
         count, fuzzy = int(options.speed[0]), options.speed[1] == "fuzzy"
         print(json.dumps(speed(options.edits, texts, count, fuzzy=fuzzy)))
         return
-    from _record import RESULTS, environment
+    from _record import RESULTS
 
-    result: dict[str, Any] = {**environment(), "seed": SEED, "recipe_sample": options.sample}
+    from lks.provenance import provenance
+
+    result: dict[str, Any] = {**provenance(), "seed": SEED, "recipe_sample": options.sample}
     result["versions"] |= {
         name: version(name)
         for name in ("ahocorasick-rs", "rapidfuzz", "anyascii", "symspellpy", "numpy")

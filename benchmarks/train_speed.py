@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS, environment
+from _record import RESULTS
 from torch import Tensor
 
 from lks.backbone import Backbone, default_threads
@@ -34,6 +34,7 @@ from lks.edits import Edit, EditSet
 from lks.evaluation.metrics import share
 from lks.hypernetwork import KnowledgeBlocks
 from lks.pack import Pack
+from lks.provenance import provenance
 from lks.replacer import Plan, replacing
 from lks.scalpel import ScalpelModel
 from lks.scope import Scope, locate
@@ -73,7 +74,7 @@ def main() -> None:
     same = _engine(backbone, edits, prompts, every, options.level)
     best = _engine(backbone, edits, prompts, turns, options.level)
     result = {
-        "data": options.data.name, "edits": len(edits), **environment(),
+        "data": options.data.name, "edits": len(edits), **provenance(),
         "straightforward_seconds": round(slow, 2), "engine": same, "engine_default": best,
         "times_faster_an_epoch": round(slow / same["epoch_seconds"], 1),
         "times_faster_at_the_bound": round(slow / same["bound_seconds"], 1),

@@ -13,9 +13,11 @@ from conftest import make_edits
 from typer.testing import CliRunner
 
 from lks import bench
+from lks.backbone import Backbone
 from lks.bench import Cell
 from lks.cli import app
 from lks.console import print_bench
+from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.models import CACHE_VARIABLE
@@ -82,11 +84,18 @@ def test_the_unedited_model_writes_each_text_once(
     kept = tmp_path / bench.UNEDITED
     written = json.loads(kept.read_text())
     assert len(written) > 4
-    kept.write_text(json.dumps(dict.fromkeys(written, "as kept")))
+    kept.write_text(
+        json.dumps({k: "as kept" if isinstance(v, str) else v for k, v in written.items()})
+    )
     bench.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
     cases = [json.loads(row) for row in (tmp_path / "facts-4-ike-0.jsonl").open()]
     assert {case["before"] for case in cases if not case["chat"]} == {"as kept"}
     assert "as kept" not in {case["before"] for case in cases if case["chat"]}
+    summaries = [
+        json.loads((tmp_path / f"facts-4-{name}-0.json").read_text())
+        for name in ("unedited", "ike")
+    ]
+    assert summaries[0]["plain"]["base"] == summaries[1]["plain"]["base"]
     assert len(json.loads(kept.read_text())) > len(written)
 
 
@@ -197,3 +206,17 @@ if __name__ == "__main__":
         assert table.stdout.readline() == "begun\n"
         table.kill()
         assert table.communicate(timeout=60)[0] == ""  # the pipe ends with its last holder
+
+
+def test_scores_of_the_unedited_model_are_kept_to_the_bit(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    pairs = [("The tower is in", "Rome"), ([{"role": "user", "content": "Where?"}], "There")]
+    kept = tmp_path / bench.UNEDITED
+    wanted = UneditedModel(backbone).score(pairs[:1])
+    assert bench._Remembering(backbone, kept).score(pairs[:1]) == wanted
+    again = bench._Remembering(backbone, kept)
+    again._known = {key: [[*row[:2], [7]] for row in rows] for key, rows in again._known.items()}
+    assert [score.predicted for score in again.score(pairs[:1])] == [(7,)]
+    assert again.score(pairs[:1], chat=True)[0].predicted != (7,)
+    assert again.score(pairs[:1], full=True)[0].full is not None

@@ -9,10 +9,10 @@ Every method gets the same edits with the same training wordings, lent by the wh
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import random
 import statistics
 import threading
@@ -22,19 +22,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lks.backbone import Backbone, default_threads
+from lks.decoding import Score
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability, comparison
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.pack import Pack
+from lks.provenance import provenance
 from lks.rendering import Prompt
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
@@ -45,7 +46,6 @@ from lks.versions import write_whole
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
-PACKAGES = ("latent-knowledge-scalpel", "torch", "transformers")
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
@@ -212,8 +212,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         "first_token_ratio": costs[0],
         "next_token_ratio": costs[1],
         "seconds": round(time.monotonic() - started, 1),
-        "machine": f"{platform.machine()}, {backbone.device}, {torch.get_num_threads()} threads",
-        "versions": {name: version(name) for name in PACKAGES},
+        **provenance(),
     }
     with (out / f"{cell.name}.jsonl").open("w", encoding="utf-8") as stream:
         for evaluation in (plain, chat):
@@ -277,7 +276,7 @@ def _trained_seconds(model: EditedModel) -> float | None:
 
 
 class _Remembering(UneditedModel):
-    """The unedited model; what it writes is kept in a file for all cells."""
+    """The unedited model; what it writes and its scores are kept in a file for all cells."""
 
     def __init__(self, backbone: Backbone, file: Path) -> None:
         super().__init__(backbone)
@@ -289,9 +288,23 @@ class _Remembering(UneditedModel):
         new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
         if new:
             written = super().generate(list(new.values()), **options)
-            self._known.update(zip(new, written, strict=True))
-            write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
+            self._remember(zip(new, written, strict=True))
         return [self._known[key] for key in keys]
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        """Kept for the pairs of one call together: in another batch the last bits may differ."""
+        if options.get("full"):  # whole distributions are too large to keep
+            return super().score(pairs, **options)
+        key = json.dumps([self._weights, "score", pairs, options], sort_keys=True)
+        key = hashlib.sha256(key.encode()).hexdigest()
+        if key not in self._known:
+            scores = super().score(pairs, **options)
+            self._remember([(key, [[s.tokens, s.logprobs, s.predicted] for s in scores])])
+        return [Score(tuple(t), tuple(p), tuple(c)) for t, p, c in self._known[key]]
+
+    def _remember(self, found: Iterable[tuple[str, Any]]) -> None:
+        self._known.update(found)
+        write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
 
 
 def _score(
