@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,17 @@ def test_intervals_by_bootstrap_over_cases() -> None:
     assert (low, high) == pytest.approx((0.7075, 0.7925), abs=0.008)
     # One case of many equal values is one case: the interval is wide.
     assert metrics.interval([[0.0] * 50, [1.0] * 50], seed=1) == (0.0, 1.0)
+
+
+def test_the_interval_of_several_seeds_is_that_of_all_their_cases() -> None:
+    rng = random.Random(0)
+    seeds = [[[float(rng.random() < p)] for _ in range(300)] for p in (0.6, 0.7, 0.8)]
+    parts = [(metrics.mean(v for (v,) in own), metrics.interval(own)) for own in seeds]
+    whole = metrics.interval([case for own in seeds for case in own])
+    assert metrics.interval_of_mean(parts) == pytest.approx(whole, abs=0.01)
+    assert metrics.interval_of_mean(parts[:1]) == pytest.approx(parts[0][1])
+    assert metrics.interval_of_mean([*parts, (0.5, None)]) is None
+    assert metrics.interval_of_mean([]) is None
 
 
 def test_fluency_by_hand() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from lks.errors import InputError
-from lks.evaluation.metrics import mean
+from lks.evaluation.metrics import interval_of_mean, mean
 from lks.evaluation.report import number
 
 KINDS = ("reliability", "generality", "locality")
@@ -59,7 +59,10 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
     row["contained"] = over("plain", "contained", "reliability")
     row["chat_free"] = over("chat", "free_running", "reliability")
     row["abilities"] = _abilities(good)
-    row["interval"] = good[0]["plain"]["intervals"].get("ep") if len(good) == 1 else None
+    plain = [summary["plain"] for summary in good]
+    row["interval"] = interval_of_mean(
+        [(own["teacher_forced"]["ep"], own["intervals"].get("ep")) for own in plain]
+    )
     for name in ("edit_seconds_each", "stored_bytes_each", "peak_memory_bytes",
                  "first_token_ratio", "next_token_ratio"):  # fmt: skip
         row[name] = over(name)

@@ -70,6 +70,21 @@ def interval(cases: Sequence[Sequence[float]], *, seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
+def interval_of_mean(
+    parts: Sequence[tuple[float, tuple[float, float] | None]],
+) -> tuple[float, float] | None:
+    """95 % of the mean of independent means, each given with its own interval.
+
+    Their distances from the mean add in squares. None if one of them has no interval.
+    """
+    known = [(middle, own) for middle, own in parts if own is not None]
+    if not parts or len(known) < len(parts):
+        return None
+    n, middle = len(known), sum(value for value, _ in known) / len(known)
+    down, up = (math.hypot(*(own[i] - value for value, own in known)) / n for i in (0, 1))
+    return middle - down, middle + up
+
+
 def ngram_entropy(text: str) -> float:
     """Fluency: entropies (bits) of word 2-grams and 3-grams, weighted 2/3 and 4/3, averaged.
 
