@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from tokenizers import (
 
 from lks.backbone import Backbone
 from lks.edits import Edit, EditSet, Probe
+from lks.scope.relation import OPEN_ENDED
+from lks.training.relations import common_relations
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
@@ -126,11 +129,14 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.train_from_iterator(
-        [sentence.lower() for sentence in QUESTIONS],
-        trainers.WordLevelTrainer(special_tokens=["?"], show_progress=False),
+        [
+            sentence.lower()
+            for sentence in (*QUESTIONS, *OPEN_ENDED, *chain(*common_relations()[0]))
+        ],
+        trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False),
     )
     words.normalizer = normalizers.Lowercase()
     vectors = torch.randn(words.get_vocab_size(), 64, generator=torch.manual_seed(0))

@@ -22,7 +22,7 @@ from lks.training.packs import train_pack
 from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
-ELSE, OPEN = "How high is Ada Lovelace?", "Tell me about Ada Lovelace"
+ELSE, OPEN = "Who built Ada Lovelace high there?", "Tell me about Ada Lovelace"
 NEW = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,12 @@ from lks.embedder import Embedder
 from lks.errors import ModelError, PackMismatch
 from lks.rendering import BETWEEN
 from lks.scope import RelationGate, Scope, relation, sentences
-from lks.scope.relation import Learnt, Metric, References
+from lks.scope.relation import OPEN_ENDED, Learnt, Metric, References
 from lks.scope.scope import STATED
 from lks.scope.sentences import MASK, REACH, Sentences, Span, denies
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
+from lks.training.relations import common_relations
 
 
 @pytest.fixture
@@ -35,7 +38,9 @@ def ada(*more: Edit, **changes: object) -> list[Edit]:
 
 def gated(embed: Embedder, edits: list[Edit], **thresholds: float) -> Scope:
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
-    metric, references = learn(embed, edits, prompts)
+    open_ended = embed(OPEN_ENDED)
+    plain = Metric(np.eye(64, dtype=np.float32), open_ended, threshold=0.58, open_threshold=0.72)
+    metric, references = learn(embed, edits, prompts, metric=plain)
     learnt = Learnt(replace(metric, **thresholds), references)
     return Scope(edits, RelationGate.of(learnt, embed, edits))
 
@@ -261,7 +266,7 @@ def test_without_a_mention_nothing_is_embedded() -> None:
     def never(texts: object) -> np.ndarray:
         raise AssertionError("embedded")
 
-    metric = Metric(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+    metric = Metric(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 0.58, 0.72)
     gate = RelationGate(never, metric, ["a"], References.none(2))
     assert Scope([Edit("a", "Paris", "Paris is", "x")], gate).mentions("Rome is old.") == []
 
@@ -286,12 +291,37 @@ def _of(references: References, edit: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
     wordings = [["where was it born", "the birthplace of it is"], ["how old is it", "it lives in"]]
     others = [["who is it in the city of"], ["what language does it speak"]]
-    assert train_metric(embed, wordings, others).matrix.tolist() == np.eye(64).tolist()  # too few
     learnt = train_metric(embed, wordings * 20, others * 20)
     one, two, other = learnt(embed([*wordings[0], *others[0]]))
     assert one @ two > learnt.threshold > max(one @ other, two @ other)
     again = train_metric(embed, wordings * 20, others * 20)
     assert np.array_equal(learnt.matrix, again.matrix)
+
+
+def test_without_edits_it_learns_from_common_relations(embed: Embedder) -> None:
+    metric = train_metric(embed, [], [])
+    wordings, others = common_relations()
+
+    def scores(matrix: Metric, pairs: Iterable[tuple[str, str]]) -> float:
+        one, two = (matrix(embed(list(side))) for side in zip(*pairs, strict=True))
+        return float((one * two).sum(1).mean())
+
+    near = [(own[0], own[1]) for own in wordings]
+    far = [(own[0], rest[0]) for own, rest in zip(wordings, others, strict=True)]
+    plain = replace(metric, matrix=np.eye(64, dtype=np.float32))
+    gap, plain_gap = (scores(m, near) - scores(m, far) for m in (metric, plain))
+    assert gap > plain_gap
+    profile: list[list[str]] = [[]]  # has no wordings of its own
+    assert np.array_equal(train_metric(embed, profile, profile).matrix, metric.matrix)
+
+
+def test_common_relations_are_masked_and_each_wording_stands_once() -> None:
+    wordings, others = common_relations()
+    texts = [text for own in wordings for text in own]
+    assert len(wordings) == len(others) > 150
+    assert min(map(len, wordings)) >= 3 and min(map(len, others)) > 20
+    assert len(set(texts)) == len(texts)
+    assert all(re.search(rf"\b{MASK}\b", text, re.IGNORECASE) for text in texts)
 
 
 # --- embedder -------------------------------------------------------------------------------------

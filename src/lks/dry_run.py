@@ -10,7 +10,7 @@ from lks.edits import Edit, EditSet
 from lks.embedder import DEFAULT, Embedder
 from lks.errors import InputError
 from lks.scope import RelationGate, Scope
-from lks.scope.relation import Learnt, Metric
+from lks.scope.relation import Learnt
 from lks.scope.scope import KINDS
 from lks.training.prompts import TrainingPrompts
 
@@ -34,7 +34,8 @@ def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
 def scope_of_edits(
     edits: EditSet, texts: Sequence[str], *, kind: str | None = None, embedder: str | None = None
 ) -> Scope:
-    """The scope that edits would have, with the thresholds that hold before any training.
+    """The scope that edits would have, about: no templates are lent, and only the edits that the
+    texts name are learnt from.
 
     Args:
         kind: `relation`, the default, or `entity`.
@@ -57,9 +58,9 @@ def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
 
 
 def _untrained(edits: Sequence[Edit], embed: Embedder) -> RelationGate:
-    """A gate with the plain cosine, on the edits' own wordings."""
+    """A gate learnt from these edits alone, with their own wordings."""
     from lks.training.gate import learn
 
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
-    metric, references = learn(embed, edits, prompts, metric=Metric.zero_shot(embed))
+    metric, references = learn(embed, edits, prompts)
     return RelationGate.of(Learnt(metric, references), embed, edits)

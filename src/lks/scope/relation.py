@@ -6,9 +6,9 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
     score(e, text) = max over sentences s and references q of e:  cos(M v(s), M v(q))
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
-and locality prompts (the identity before). In each sentence the best edit fires, if it reaches its
-threshold. A request such as "Tell me about it" is open-ended: it asks for no edit, and fires the
-entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
+and locality prompts and from common relations. In each sentence the best edit fires, if it reaches
+its threshold. A request such as "Tell me about it" is open-ended: it asks for no edit, and fires
+the entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from lks.edits import Edit
 from lks.scope.sentences import MASK, denies
 
 Array = NDArray[np.float32]
-
-# Zero-shot thresholds, for all-MiniLM-L6-v2 (see docs/scope.md).
-THRESHOLD, OPEN_THRESHOLD = 0.58, 0.72
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
@@ -138,20 +135,14 @@ class Metric:
 
     matrix: Array
     open_ended: Array
-    threshold: float = THRESHOLD
-    open_threshold: float = OPEN_THRESHOLD
+    threshold: float
+    open_threshold: float
 
     def __call__(self, vectors: Array) -> Array:
         """M v, of unit length: [n, w] -> [n, w]."""
         moved = np.asarray(vectors, np.float32) @ self.matrix.T
         size = np.linalg.norm(moved, axis=-1, keepdims=True)
         return moved / np.maximum(size, 1e-9)
-
-    @classmethod
-    def zero_shot(cls, embed: Embed) -> Metric:
-        """The plain cosine."""
-        vectors = embed(OPEN_ENDED)
-        return cls(np.eye(vectors.shape[1], dtype=np.float32), vectors)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Training of the relation gate's metric, from the edits' own and lent wordings.
 
 Two wordings of one edit shall be near; a wording and a locality prompt, or a wording of another
-relation, shall be far. A logistic loss over pairs; the matrix starts at the identity.
+relation, shall be far. Common relations (`relations`) stand beside the edits, for a few edits say
+little of what matters in a question. A logistic loss over pairs; the matrix starts at the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from lks.edits import Edit
 from lks.scope import Scope
-from lks.scope.relation import PLAIN_REQUESTS, Array, Embed, Metric, References
+from lks.scope.relation import OPEN_ENDED, PLAIN_REQUESTS, Array, Embed, Metric, References
 from lks.training.prompts import TrainingPrompts
+from lks.training.relations import common_relations
 
 PAIRS, RATE = 256, 1e-3
-LEAST_STEPS, MOST_STEPS = 30, 300  # a third of the edits: with few, much learning is overfitting
+LEAST_STEPS, MOST_STEPS = 100, 300  # a third of the edits: with few, much learning is overfitting
+COMMON_SHARE = 30  # edits that the common relations together count as
 OPEN_PAIRS = 32
-FEWEST = 20  # edits that bring two wordings and a locality prompt; with fewer, nothing is learnt
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
 
@@ -80,28 +82,27 @@ def train_metric(
     *,
     seed: int = 0,
 ) -> Metric:
-    """A metric for edits with these masked wordings and locality prompts.
-
-    With too few of them it is the plain cosine with its usual thresholds.
-    """
-    start = Metric.zero_shot(embed)
-    usable = [i for i, own in enumerate(wordings) if len(own) > 1 and others[i]]
-    if len(usable) < FEWEST:
-        return start
-    pairs = _Pairs.of(wordings, others)
-    texts, requests = embed(pairs.texts), start.open_ended[: len(PLAIN_REQUESTS)]
-    vectors = torch.from_numpy(np.concatenate([texts, requests]))
-    steps = min(max(len(usable) // 3, LEAST_STEPS), MOST_STEPS)
-    matrix = _fit(vectors, pairs, len(requests), steps, np.random.default_rng(seed))
-    fitted = Metric(matrix.numpy(), start.open_ended)
-    own, open_ended = fitted(texts), fitted(start.open_ended)
-    return Metric(
-        fitted.matrix,
-        fitted.open_ended,
+    """A metric for edits with these masked wordings and locality prompts; there may be none."""
+    told = [i for i, own in enumerate(wordings) if own]
+    common, common_others = common_relations()
+    pairs = _Pairs.of(
+        [*common, *(wordings[i] for i in told)], [*common_others, *(others[i] for i in told)]
+    )
+    useful = sum(len(set(wordings[i])) > 1 or bool(others[i]) for i in told)
+    share = useful / (useful + COMMON_SHARE)
+    odds = [(1 - share) / len(common)] * len(common) + [share / max(len(told), 1)] * len(told)
+    texts, open_ended = embed(pairs.texts), embed(OPEN_ENDED)
+    requests = open_ended[: len(PLAIN_REQUESTS)]
+    matrix = _fit(
+        torch.from_numpy(np.concatenate([texts, requests])), pairs, np.array(odds), len(requests),
+        min(max(useful // 3, LEAST_STEPS), MOST_STEPS), np.random.default_rng(seed),
+    )  # fmt: skip
+    fitted = Metric(matrix.numpy(), open_ended, threshold=1, open_threshold=1)
+    own, asked = fitted(texts), fitted(open_ended)
+    return replace(
+        fitted,
         threshold=_threshold(*_scores(own, pairs)),
-        open_threshold=max(
-            LEAST_OPEN, _threshold(_nearest(open_ended), (own @ open_ended.T).max(1))
-        ),
+        open_threshold=max(LEAST_OPEN, _threshold(_nearest(asked), (own @ asked.T).max(1))),
     )
 
 
@@ -146,9 +147,18 @@ def _components(own: Sequence[Sequence[int]], count: int) -> NDArray[np.int64]:
 
 
 def _fit(
-    vectors: Tensor, pairs: _Pairs, n_open: int, steps: int, rng: np.random.Generator
+    vectors: Tensor,
+    pairs: _Pairs,
+    odds: NDArray[np.float64],
+    n_open: int,
+    steps: int,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """M, [w, w], from vectors of the texts and then of the open-ended requests."""
+    """M, [w, w], from vectors of the texts and then of the open-ended requests.
+
+    Args:
+        odds: with which each edit is drawn.
+    """
     width = vectors.shape[1]
     with torch.enable_grad():
         matrix = torch.eye(width, requires_grad=True)
@@ -159,7 +169,7 @@ def _fit(
              {"params": [middle], "lr": 10 * RATE}]
         )  # fmt: skip
         for _ in range(steps):
-            chosen, same = _sample(pairs, n_open, rng)
+            chosen, same = _sample(pairs, odds, n_open, rng)
             one, two = (F.normalize(vectors[side] @ matrix.T, dim=-1) for side in chosen)
             logits = slope * ((one * two).sum(-1) - middle)
             weight = torch.where(same > 0, 0.5 / same.sum(), 0.5 / (1 - same).sum())
@@ -170,11 +180,13 @@ def _fit(
     return matrix.detach()
 
 
-def _sample(pairs: _Pairs, n_open: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _sample(
+    pairs: _Pairs, odds: NDArray[np.float64], n_open: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Pairs of texts, [2, n], and whether they ask the same, [n]."""
     rows: list[tuple[int, int, float]] = []
     n = len(pairs.wordings)
-    for i, j in rng.integers(n, size=(PAIRS, 2)).tolist():
+    for i, j in rng.choice(n, size=(PAIRS, 2), p=odds).tolist():
         own = pairs.wordings[i]
         one, two = rng.permutation(own)[:2] if len(own) > 1 else (own[0], own[0])
         if len(own) > 1:
@@ -184,7 +196,7 @@ def _sample(pairs: _Pairs, n_open: int, rng: np.random.Generator) -> tuple[Tenso
         if pairs.relation[i] != pairs.relation[j]:
             rows.append((two, rng.choice(pairs.wordings[j]), 0.0))
     first = len(pairs.texts)
-    for i in rng.integers(n, size=OPEN_PAIRS).tolist():
+    for i in rng.choice(n, size=OPEN_PAIRS, p=odds).tolist():
         one, two = rng.permutation(n_open)[:2] + first
         rows.append((one, two, 1.0))
         rows.append((one, rng.choice([*pairs.wordings[i], *pairs.others[i]]), 0.0))
