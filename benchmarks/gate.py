@@ -2,12 +2,14 @@
 
     python benchmarks/gate.py zsre.jsonl counterfact.jsonl --ability FOLDER
 
-For each data set and number of edits: builds the whole scope (matcher and gate, templates mined
-from the whole file as in training), counts which edits' own prompts, held-out paraphrases and
-held-out other questions name its entity, fire the edit (or any edit), or are taken for an
-open-ended request (which fires none of these edits); and times one text at a time. Then, with all
-edits loaded, texts of FOLDER/*.jsonl that fire anything at all, by the matcher alone and with the
-gate. Writes benchmarks/results/gate.json after each data set; what is there is not made again.
+For each data set and number of edits: builds the whole scope (matcher and gate), with templates
+mined from the whole file as in training, and alone, from the edits' own prompts; of fewer than a
+hundred edits several sets, one after the other. Counts which edits' own prompts, held-out
+paraphrases and held-out other questions name its entity, fire the edit (or any edit), or are taken
+for an open-ended request (which fires none of these edits); and times one text at a time. Then,
+with all edits loaded, texts of FOLDER/*.jsonl that fire anything at all, by the matcher alone and
+with the gate. Writes benchmarks/results/gate.json after each data set; what is there is not made
+again.
 """
 
 from __future__ import annotations
@@ -17,29 +19,31 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from _record import RESULTS
 
 from lks.backbone import default_threads
-from lks.edits import EditSet
+from lks.edits import Edit, EditSet
 from lks.embedder import Embedder
 from lks.provenance import provenance
 from lks.scope import RelationGate, Scope
-from lks.scope.relation import UNPROFILED, Learnt
-from lks.training.gate import learn
+from lks.scope.relation import UNPROFILED, Embed, Learnt
+from lks.training.gate import _Remembered, learn
 from lks.training.packs import GATE_WORDINGS
 from lks.training.prompts import training_prompts
 
 TEXT_KEYS = ("question", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "text")
 EXAMPLES, TIMED = 8, 200
+SETS = 20  # at most, of few edits; no more than 100 edits in all
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 100, 1000, 10000])
     parser.add_argument("--ability", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS / "gate.json")
     options = parser.parse_args()
@@ -49,20 +53,40 @@ def main() -> None:
     for data in options.data:
         rows = EditSet.load(data)
         for size in options.sizes:
-            name = f"{data.stem}-{size}"
-            if name not in done:
-                result, scope = _gate(embed, rows, size)
-                if options.ability and size == max(options.sizes):
-                    result["ability"] = _ability(scope, options.ability)
-                done[name] = {**provenance(), **result}
-                options.out.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
-            print(name, {k: v for k, v in done[name].items() if isinstance(v, float)}, flush=True)
+            for pool, name in ((rows, f"{data.stem}-{size}"), ((), f"{data.stem}-{size}-alone")):
+                if name not in done:
+                    result, scope = _sets(embed, rows, size, pool)
+                    if options.ability and size == max(options.sizes) and pool:
+                        result["ability"] = _ability(scope, options.ability)
+                    done[name] = {**provenance(), **result}
+                    options.out.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
+                shown = {k: v for k, v in done[name].items() if isinstance(v, float)}
+                print(name, shown, flush=True)
 
 
-def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Scope]:
-    edits, started = rows[:size], time.perf_counter()
-    prompts, _ = training_prompts(edits, rows, most=GATE_WORDINGS)
-    metric, references = learn(embed, edits, prompts)
+def _sets(
+    embed: Embedder, rows: EditSet, size: int, pool: Sequence[Edit]
+) -> tuple[dict[str, Any], Scope]:
+    """Means over sets of edits, and the last one's scope."""
+    count = max(1, min(SETS, 100 // size))
+    known = _Remembered(embed) if count > 1 else embed  # common relations, and lent templates
+    sets = [rows[i * size : (i + 1) * size] for i in range(count)]
+    made = [_gate(embed, known, edits, pool) for edits in sets]
+    results = [result for result, _ in made]
+    means = {
+        key: round(fmean(result[key] for result in results if key in result), 4)
+        for key, value in results[0].items()
+        if isinstance(value, float)
+    }
+    return {**results[-1], **means, "sets": count}, made[-1][1]
+
+
+def _gate(
+    embed: Embedder, known: Embed, edits: EditSet, pool: Sequence[Edit]
+) -> tuple[dict[str, Any], Scope]:
+    started = time.perf_counter()
+    prompts, _ = training_prompts(edits, pool, most=GATE_WORDINGS)
+    metric, references = learn(known, edits, prompts)
     scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
     seconds = time.perf_counter() - started
     asked = {
@@ -71,7 +95,8 @@ def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Sc
         "other": [(e.id, p.prompt) for e in edits for p in e.heldout_locality],
     }
     result: dict[str, Any] = {
-        "edits": len(edits), "threshold": metric.threshold, "open_threshold": metric.open_threshold,
+        "edits": len(edits), "threshold": float(metric.threshold),
+        "open_threshold": float(metric.open_threshold),
         "learn_seconds": round(seconds, 1), "references": len(references.vectors),
     }  # fmt: skip
     for kind, pairs in asked.items():
@@ -84,6 +109,8 @@ def _gate(embed: Embedder, rows: EditSet, size: int) -> tuple[dict[str, Any], Sc
             for (edit_id, _), own in zip(pairs, said, strict=True)
         ]
         opened = [any(v.why == UNPROFILED for v in own) for own in said]
+        if not pairs:
+            continue
         result[f"{kind}_named"] = round(sum(named) / len(hits), 4)
         result[f"{kind}_fired"] = round(sum(hits) / len(hits), 4)
         result[f"{kind}_any_fired"] = round(sum(map(bool, verdicts)) / len(hits), 4)

@@ -185,21 +185,29 @@ def _sample(
 ) -> tuple[Tensor, Tensor]:
     """Pairs of texts, [2, n], and whether they ask the same, [n]."""
     rows: list[tuple[int, int, float]] = []
-    n = len(pairs.wordings)
+    n, first = len(pairs.wordings), len(pairs.texts)
+    chance = iter(rng.random(4 * PAIRS + 3 * OPEN_PAIRS).tolist())
+
+    def any_of(texts: Sequence[int]) -> int:
+        return texts[int(next(chance) * len(texts))]
+
     for i, j in rng.choice(n, size=(PAIRS, 2), p=odds).tolist():
         own = pairs.wordings[i]
-        one, two = rng.permutation(own)[:2] if len(own) > 1 else (own[0], own[0])
-        if len(own) > 1:
+        at = int(next(chance) * len(own))
+        one, rest = own[at], own[:at] + own[at + 1 :]
+        two = any_of(rest or own)
+        if rest:
             rows.append((one, two, 1.0))
         if pairs.others[i]:
-            rows.append((one, rng.choice(pairs.others[i]), 0.0))
+            rows.append((one, any_of(pairs.others[i]), 0.0))
         if pairs.relation[i] != pairs.relation[j]:
-            rows.append((two, rng.choice(pairs.wordings[j]), 0.0))
-    first = len(pairs.texts)
+            rows.append((two, any_of(pairs.wordings[j]), 0.0))
+    requests = range(first, first + n_open)
     for i in rng.choice(n, size=OPEN_PAIRS, p=odds).tolist():
-        one, two = rng.permutation(n_open)[:2] + first
-        rows.append((one, two, 1.0))
-        rows.append((one, rng.choice([*pairs.wordings[i], *pairs.others[i]]), 0.0))
+        one, two = any_of(requests), any_of(requests)
+        if one != two:
+            rows.append((one, two, 1.0))
+        rows.append((one, any_of([*pairs.wordings[i], *pairs.others[i]]), 0.0))
     table = np.array(rows)
     return torch.from_numpy(table[:, :2].T.astype(np.int64)), torch.from_numpy(table[:, 2]).float()
 
