@@ -53,20 +53,27 @@ def speed_plot(result: dict[str, Any]) -> Any:
     return figure
 
 
+def _kind(name: str) -> tuple[str, bool]:
+    """Data set, and whether its edits had only their own prompts."""
+    return name.split("-")[0], name.endswith("-alone")
+
+
 def gate_plot(result: dict[str, Any]) -> Any:
     """Held-out questions that fire, by the number of edits."""
     figure, (asked, other) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for data in dict.fromkeys(name.rpartition("-")[0] for name in result):
-        rows = [row for name, row in result.items() if name.rpartition("-")[0] == data]
+    for data, alone in dict.fromkeys(map(_kind, result)):
+        rows = [row for name, row in result.items() if _kind(name) == (data, alone)]
         edits = [row["edits"] for row in rows]
         for axes, kind in ((asked, "paraphrase"), (other, "other")):
-            for key, style in (("fired", "-o"), ("any_fired", "--s")):
+            for key, style in (
+                (("fired", ":x"),) if alone else (("fired", "-o"), ("any_fired", "--s"))
+            ):
                 values = [100 * row[f"{kind}_{key}"] for row in rows]
                 label = f"{data}, {'its own' if key == 'fired' else 'any'} edit"
-                axes.semilogx(edits, values, style, label=label)
-    asked.set(xlabel="edits", ylabel="fired, %", title="held-out paraphrases", ylim=(90, 100.3))
-    other.set(xlabel="edits", title="other questions about the subject", ylim=(0, 5))
-    asked.legend()
+                axes.semilogx(edits, values, style, label=label + alone * ", nothing lent")
+    asked.set(xlabel="edits", ylabel="fired, %", title="held-out paraphrases", ylim=(70, 101))
+    other.set(xlabel="edits", title="other questions about the subject", ylim=(0, 10))
+    asked.legend(fontsize="small")
     for axes in (asked, other):
         axes.grid(alpha=0.3)
     return figure

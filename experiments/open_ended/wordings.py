@@ -3,8 +3,8 @@
     python experiments/open_ended/wordings.py [--packs A.pack B.pack]
 
 For wordings that stand in no list of the gate (`wordings.json`): the share that reaches the
-threshold of open-ended requests, without training and under the metric of each pack. Writes
-wordings_result.json beside itself.
+threshold of open-ended requests, under the metric that a gate without edits has and that of each
+pack. Writes wordings_result.json beside itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 from lks.embedder import Embedder
 from lks.pack import Pack
-from lks.scope.relation import OPEN_ENDED, Metric
+from lks.scope.relation import OPEN_ENDED
+from lks.training.gate import train_metric
 
 HERE = Path(__file__).parent
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--packs", nargs="*", type=Path, default=[])
     options = parser.parse_args()
     embed = Embedder()
-    metrics = {"untrained": Metric.zero_shot(embed)}
+    metrics = {"no edits": train_metric(embed, [], [])}
     for path in options.packs:
         gate = Pack.load(path).gate
         if gate is None:

@@ -7,7 +7,7 @@ little of what matters in a question. A logistic loss over pairs; the matrix sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,10 +99,14 @@ def train_metric(
     )  # fmt: skip
     fitted = Metric(matrix.numpy(), open_ended, threshold=1, open_threshold=1)
     own, asked = fitted(texts), fitted(open_ended)
+    n = len(common)
+    parts = [
+        (1 - share, *_scores(own, pairs, slice(n))),
+        (share, *_scores(own, pairs, slice(n, None))),
+    ]
+    requested = (1.0, _nearest(asked), (own @ asked.T).max(1))
     return replace(
-        fitted,
-        threshold=_threshold(*_scores(own, pairs)),
-        open_threshold=max(LEAST_OPEN, _threshold(_nearest(asked), (own @ asked.T).max(1))),
+        fitted, threshold=_threshold(parts), open_threshold=max(LEAST_OPEN, _threshold([requested]))
     )
 
 
@@ -212,10 +216,10 @@ def _sample(
     return torch.from_numpy(table[:, :2].T.astype(np.int64)), torch.from_numpy(table[:, 2]).float()
 
 
-def _scores(own: NDArray[np.float32], pairs: _Pairs) -> tuple[NDArray, NDArray]:
+def _scores(own: Array, pairs: _Pairs, edits: slice) -> tuple[Array, Array]:
     """Scores of wordings against their edit's other wordings, and of locality prompts."""
-    near, far = [], []
-    for mine, rest in zip(pairs.wordings, pairs.others, strict=True):
+    near, far = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    for mine, rest in zip(pairs.wordings[edits], pairs.others[edits], strict=True):
         if len(mine) > 1:
             near.append(_nearest(own[mine]))
         if rest:
@@ -223,17 +227,34 @@ def _scores(own: NDArray[np.float32], pairs: _Pairs) -> tuple[NDArray, NDArray]:
     return np.concatenate(near), np.concatenate(far)
 
 
-def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _nearest(vectors: Array) -> Array:
     """Highest cosine of each vector with another one."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1)
-    highest: NDArray[np.float32] = cosines.max(1)
+    highest: Array = cosines.max(1)
     return highest
 
 
-def _threshold(near: NDArray[np.float32], far: NDArray[np.float32]) -> float:
-    """Where the fewest of both are on the wrong side; the middle, where that is a range."""
+def _threshold(parts: Sequence[tuple[float, Array, Array]]) -> float:
+    """Where the fewest are on the wrong side; the middle, where that is a range.
+
+    Args:
+        parts: a weight, scores that shall reach the threshold, and scores that shall not.
+    """
     candidates = np.linspace(0, 1, 201)
-    wrong = np.array([(near < t).mean() + (far >= t).mean() for t in candidates])
+    wrong = np.array(
+        [
+            _mean((w, near < t) for w, near, _ in parts)
+            + _mean((w, far >= t) for w, _, far in parts)
+            for t in candidates
+        ]
+    )
     best = candidates[wrong <= wrong.min() + 1e-3]
     return round(float(np.median(best)), 3)
+
+
+def _mean(parts: Iterable[tuple[float, NDArray[np.bool_]]]) -> float:
+    """Weighted mean of the shares of those parts that have anything."""
+    known = [(weight, float(found.mean())) for weight, found in parts if weight and len(found)]
+    total = sum(weight for weight, _ in known)
+    return sum(weight * share for weight, share in known) / total if known else 0.0
