@@ -24,7 +24,7 @@ from lks.training.relations import common_relations
 
 PAIRS, RATE = 256, 1e-3
 LEAST_STEPS, MOST_STEPS = 100, 300  # a third of the edits: with few, much learning is overfitting
-COMMON_SHARE = 30  # edits that the common relations together count as
+EVEN = 40  # edits with which half is learnt from common relations; from 1,000 hardly anything
 OPEN_PAIRS = 32
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
@@ -89,7 +89,7 @@ def train_metric(
         [*common, *(wordings[i] for i in told)], [*common_others, *(others[i] for i in told)]
     )
     useful = sum(len(set(wordings[i])) > 1 or bool(others[i]) for i in told)
-    share = useful / (useful + COMMON_SHARE)
+    share = useful**2 / (useful**2 + EVEN**2)
     odds = [(1 - share) / len(common)] * len(common) + [share / max(len(told), 1)] * len(told)
     texts, open_ended = embed(pairs.texts), embed(OPEN_ENDED)
     requests = open_ended[: len(PLAIN_REQUESTS)]
