@@ -71,7 +71,7 @@ def gate_plot(result: dict[str, Any]) -> Any:
                 values = [100 * row[f"{kind}_{key}"] for row in rows]
                 label = f"{data}, {'its own' if key == 'fired' else 'any'} edit"
                 axes.semilogx(edits, values, style, label=label + alone * ", nothing lent")
-    asked.set(xlabel="edits", ylabel="fired, %", title="held-out paraphrases", ylim=(70, 101))
+    asked.set(xlabel="edits", ylabel="fired, %", title="held-out paraphrases", ylim=(60, 101))
     other.set(xlabel="edits", title="other questions about the subject", ylim=(0, 10))
     asked.legend(fontsize="small")
     for axes in (asked, other):
