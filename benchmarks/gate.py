@@ -53,7 +53,8 @@ def main() -> None:
     for data in options.data:
         rows = EditSet.load(data)
         for size in options.sizes:
-            for pool, name in ((rows, f"{data.stem}-{size}"), ((), f"{data.stem}-{size}-alone")):
+            ways = [(rows, f"{data.stem}-{size}"), ((), f"{data.stem}-{size}-alone")]
+            for pool, name in ways if size < len(rows) else ways[:1]:  # all lend to each other
                 if name not in done:
                     result, scope = _sets(embed, rows, size, pool)
                     if options.ability and size == max(options.sizes) and pool:
@@ -95,11 +96,12 @@ def _gate(
         "other": [(e.id, p.prompt) for e in edits for p in e.heldout_locality],
     }
     result: dict[str, Any] = {
-        "edits": len(edits), "threshold": float(metric.threshold),
-        "open_threshold": float(metric.open_threshold),
+        "edits": len(edits), "threshold": metric.threshold, "open_threshold": metric.open_threshold,
         "learn_seconds": round(seconds, 1), "references": len(references.vectors),
     }  # fmt: skip
     for kind, pairs in asked.items():
+        if not pairs:
+            continue
         examined = scope.examine([text for _, text in pairs])
         said = [[v for finding in found for v in finding.verdicts] for found in examined]
         verdicts = [{v.edit_id for v in own if v.fired} for own in said]
@@ -109,8 +111,6 @@ def _gate(
             for (edit_id, _), own in zip(pairs, said, strict=True)
         ]
         opened = [any(v.why == UNPROFILED for v in own) for own in said]
-        if not pairs:
-            continue
         result[f"{kind}_named"] = round(sum(named) / len(hits), 4)
         result[f"{kind}_fired"] = round(sum(hits) / len(hits), 4)
         result[f"{kind}_any_fired"] = round(sum(map(bool, verdicts)) / len(hits), 4)

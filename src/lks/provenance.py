@@ -24,7 +24,7 @@ def provenance() -> dict[str, Any]:
 
 def _machine() -> str:
     where = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():  # it was used
         where += f", {torch.cuda.get_device_name()}"
     return f"{where}, {torch.get_num_threads()} threads"
 
