@@ -78,6 +78,18 @@ def test_a_turn_of_a_chat_is_a_sentence_of_its_own() -> None:
     ]
 
 
+def test_an_answer_that_has_only_begun_belongs_to_its_question() -> None:
+    """Alone, "It is" would be as near as can be to any edit whose prompt ends so."""
+    text = "Is Lyon old? What is the twin city of Lyon? It is"
+    assert asking(text, spans(text, "Lyon")) == ["Is it old?", "What is the twin city of it? It is"]
+    said = "What is the twin city of Lyon? It is Milan. And where is it?"
+    assert len(asking(said, spans(said, "Lyon"))) == 3
+    followed = "Where is Lyon? And its twin city is"
+    assert len(asking(followed, spans(followed, "Lyon"))) == 2
+    told = "I like Lyon. It is"
+    assert len(asking(told, spans(told, "Lyon"))) == 2
+
+
 def test_a_names_article_is_masked_with_it() -> None:
     text = "In which city is the Tower? The Tower, and there the other Tower"
     found = asking(text, spans(text, "Tower"))

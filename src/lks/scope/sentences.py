@@ -20,6 +20,7 @@ _DENIAL = re.compile(
     rf"|\b{MASK}\b.*(?<!\bor) (?:not|never|no longer)$",  # or the text breaks off there
     re.IGNORECASE | re.DOTALL,
 )
+_BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
 Span = tuple[int, int]
@@ -78,7 +79,7 @@ def denies(sentence: str) -> bool:
 
 
 def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
-    """Where sentences end; none inside an `unbroken` span."""
+    """Where sentences end; none inside an `unbroken` span, nor between a question and "It is"."""
     encodable = text.encode("utf-8", "replace").decode("utf-8")  # one character for one surrogate
     ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable)]
     kept = []
@@ -86,4 +87,11 @@ def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
         before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
         if before < 0 or unbroken[before][1] <= end:
             kept.append(end)
+    if len(kept) > 1 and _begins_answer(text[: kept[-2]], text[kept[-2] :]):
+        del kept[-2]
     return kept
+
+
+def _begins_answer(before: str, last: str) -> bool:
+    """Whether a text breaks off in the answer to its question: "Where is it? It is in"."""
+    return before.rstrip().endswith("?") and _BEGUN.fullmatch(last.strip()) is not None
