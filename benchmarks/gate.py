@@ -27,11 +27,11 @@ from _record import RESULTS
 
 from lks.backbone import default_threads
 from lks.edits import Edit, EditSet
-from lks.embedder import Embedder
+from lks.embedder import Embedder, Remembered
 from lks.provenance import provenance
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import UNPROFILED, Embed, Learnt
-from lks.training.gate import _Remembered, learn
+from lks.training.gate import learn
 from lks.training.packs import GATE_WORDINGS
 from lks.training.prompts import training_prompts
 
@@ -70,7 +70,7 @@ def _sets(
 ) -> tuple[dict[str, Any], Scope]:
     """Means over sets of edits, and the last one's scope."""
     count = max(1, min(SETS, 100 // size))
-    known = _Remembered(embed) if count > 1 else embed  # common relations, and lent templates
+    known = Remembered(embed) if count > 1 else embed  # common relations, and lent templates
     sets = [rows[i * size : (i + 1) * size] for i in range(count)]
     made = [_gate(embed, known, edits, pool) for edits in sets]
     results = [result for result, _ in made]
@@ -86,7 +86,7 @@ def _gate(
     embed: Embedder, known: Embed, edits: EditSet, pool: Sequence[Edit]
 ) -> tuple[dict[str, Any], Scope]:
     started = time.perf_counter()
-    prompts, _ = training_prompts(edits, pool, most=GATE_WORDINGS)
+    prompts, _ = training_prompts(edits, pool, embed=known, most=GATE_WORDINGS)
     metric, references = learn(known, edits, prompts)
     scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
     seconds = time.perf_counter() - started

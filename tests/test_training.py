@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_backbone, make_edits
+from numpy.typing import NDArray
 
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
@@ -162,6 +165,31 @@ def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() ->
     assert [len(p.paraphrases) for p in training_prompts(many, most=3)[0]] == [3] * 6
     other = Edit("o", "Town0", "Form 1 of Town0?", "another answer")
     assert "Form 1 of Town0?" not in training_prompts([*many, other])[0][0].paraphrases
+
+
+def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:  # one axis a relation, one for the rest
+        axes = [("ceo" in t.lower() or "runs the company" in t, "born" in t) for t in texts]
+        return np.array([(a, b, not (a or b)) for a, b in axes], np.float32)
+
+    acme = Edit("a", "Acme", "The CEO of Acme is", "x")
+    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from",))
+    held = Edit("h", "Bob", "Bob, born in", "x", generality=("Where was Bob born?",))
+    odd = Edit("z", "Zorg", "Zorg smells of", "x")
+    prompts, report = training_prompts([acme, own, held], embed=embed)
+    assert "Who runs the company Acme?" in prompts[0].common
+    assert all("it" not in text.split() for text in prompts[0].common)
+    assert (prompts[1].paraphrases, prompts[1].common) == (own.paraphrases, ())
+    assert "Bob was born in the city of" in prompts[2].common
+    assert "Where was Bob born?" not in prompts[2].common
+    assert (report.made_paraphrases, report.common_paraphrases) == (0, 2)
+    assert not training_prompts([acme])[0][0].common
+
+    def far(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([(0, 0, 1) if "smells" in t else (1, 0, 0) for t in texts], np.float32)
+
+    _, report = training_prompts([odd], embed=far)
+    assert (report.common_paraphrases, report.without_paraphrases) == (0, 1)
 
 
 # --- examples -----------------------------------------------------------------------------------

@@ -88,6 +88,19 @@ class Embedder:
             raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error
 
 
+class Remembered:
+    """An embedder that reads each text once."""
+
+    def __init__(self, embed: Callable[[Sequence[str]], NDArray[np.float32]]) -> None:
+        self._embed = embed
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._embed(new) if new else (), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
 def _fingerprint(model: Any) -> str:
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):

@@ -180,7 +180,9 @@ class ScalpelModel:
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
         config = self._adding(epochs or ADD_EPOCHS, **settings).for_edits(len(new))
-        lent, _ = training_prompts(new, [*known, *pool], most=GATE_WORDINGS, seed=config.seed)
+        lent, _ = training_prompts(
+            new, [*known, *pool], embed=self._embed, most=GATE_WORDINGS, seed=config.seed
+        )
         gate = self._gate_with(new, lent)
         prompts = [TrainingPrompts()] * len(new)
         if refine:

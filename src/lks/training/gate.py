@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lks.edits import Edit
+from lks.embedder import Remembered
 from lks.scope import Scope
 from lks.scope.relation import OPEN_ENDED, PLAIN_REQUESTS, Array, Embed, Metric, References
 from lks.training.prompts import TrainingPrompts
@@ -44,7 +45,7 @@ def learn(
         prompts: of each edit, its own and lent ones.
         metric: take this one, learn none.
     """
-    scope, embed = Scope(edits), _Remembered(embed)
+    scope, embed = Scope(edits), Remembered(embed)
 
     def questions(edit: Edit, texts: Sequence[str]) -> list[str]:
         return [scope.question(text, edit.id) for text in texts]
@@ -56,23 +57,15 @@ def learn(
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
         metric = train_metric(embed, wordings, others, seed=seed)
+    # These the metric has learnt from already, as of a common relation: they would count twice.
+    references = [
+        own + (questions(edit, more.common) if own else [])
+        for own, (edit, more) in zip(wordings, pairs, strict=True)
+    ]
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
-    if not any((*wordings, *negatives)):
+    if not any((*references, *negatives)):
         return metric, References.none(len(metric.matrix))
-    return metric, References.of(embed, wordings, negatives)
-
-
-class _Remembered:
-    """An embedder that reads each text once."""
-
-    def __init__(self, embed: Embed) -> None:
-        self._embed = embed
-        self._known: dict[str, Array] = {}
-
-    def __call__(self, texts: Sequence[str]) -> Array:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known.update(zip(new, self._embed(new) if new else (), strict=True))
-        return np.stack([self._known[text] for text in texts])
+    return metric, References.of(embed, references, negatives)
 
 
 def train_metric(

@@ -11,7 +11,7 @@ import torch
 
 from lks.backbone import Backbone
 from lks.edits import Edit, EditSet, warn_of_pairs
-from lks.embedder import Embedder
+from lks.embedder import Embedder, Remembered
 from lks.errors import EditFileError
 from lks.pack import Pack
 from lks.scope import Scope
@@ -57,11 +57,8 @@ def train_pack(
     names, embedder = Scope(edits), Embedder(config.embedder)
     check_edits_fire(edits, names)
     started = time.monotonic()
-    most = max(config.wordings, GATE_WORDINGS)
-    lent, report = training_prompts(edits, pool, most=most, seed=config.seed)
+    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.main)
     on_prompts(report)
-    main = team is None or team.main
-    gate = _learn_gate(embedder, edits, lent, config) if main else None
     if gate is not None:
         scope = names.with_gate(RelationGate.of(gate, embedder, edits))
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
@@ -94,15 +91,23 @@ def train_pack(
     )
 
 
-def _learn_gate(
-    embedder: Embedder, edits: EditSet, lent: Sequence[TrainingPrompts], config: TrainingConfig
-) -> Learnt | None:
-    """The relation gate of these edits, if the scope has one. Templates cost it nothing: many."""
-    if config.scope == "entity":
-        return None
+def _prepared(
+    embedder: Embedder,
+    edits: EditSet,
+    pool: Iterable[Edit],
+    config: TrainingConfig,
+    gated: bool = True,
+) -> tuple[list[TrainingPrompts], PromptReport, Learnt | None]:
+    """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
+    embed = Remembered(embedder) if config.scope == "relation" else None
+    lent, report = training_prompts(
+        edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
+    )
+    if embed is None or not gated:
+        return lent, report, None
     prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
-    metric, references = learn(embedder, edits, prompts, seed=config.seed)
-    return Learnt(metric, references, embedder.name, embedder.fingerprint)
+    metric, references = learn(embed, edits, prompts, seed=config.seed)
+    return lent, report, Learnt(metric, references, embedder.name, embedder.fingerprint)
 
 
 def scope_of(
@@ -117,9 +122,8 @@ def scope_of(
     if not len(edits):
         return names
     config = (config or TrainingConfig()).for_edits(len(edits))
-    lent, _ = training_prompts(edits, pool, most=GATE_WORDINGS, seed=config.seed)
     embedder = Embedder(config.embedder)
-    gate = _learn_gate(embedder, edits, lent, config)
+    *_, gate = _prepared(embedder, edits, pool, config)
     return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
 
 

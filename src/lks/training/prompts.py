@@ -1,9 +1,10 @@
-"""Training prompts of each edit: its own, or made from other edits' templates.
+"""Training prompts of each edit: its own, or made from templates of others and common relations.
 
 An edit's relation template is its prompt with the subject cut out. Where an edit brings no
 paraphrases (or no locality prompts) of its own, other edits of the same template lend theirs, with
 this edit's subject put in; if these are few, edits that have the template among their paraphrases
-lend their prompts. A text that stands anywhere as a held-out prompt is never used.
+lend their prompts. An edit that gets no paraphrase so takes the wordings of the common relation
+nearest to its prompt (`relations`). A text that stands anywhere as a held-out prompt is never used.
 """
 
 from __future__ import annotations
@@ -16,19 +17,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lks.edits import SLOT, Edit, EditSet, same_text
+from lks.scope.relation import Embed
+from lks.training.relations import templates_near
 
 
 @dataclass(frozen=True)
 class TrainingPrompts:
-    """What one edit is trained on beside its own prompt."""
+    """What one edit is trained on beside its own prompt.
+
+    `common` are wordings of the common relation nearest to it, where there are no paraphrases.
+    """
 
     paraphrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
 
     def at_most(self, n: int, edit: Edit) -> TrainingPrompts:
         """At most n of each kind, but all that the edit itself brings."""
         return TrainingPrompts(
-            edit.paraphrases or self.paraphrases[:n], edit.training_locality or self.locality[:n]
+            edit.paraphrases or self.paraphrases[:n],
+            edit.training_locality or self.locality[:n],
+            self.common[:n],
         )
 
 
@@ -38,6 +47,7 @@ class PromptReport:
 
     edits: int
     made_paraphrases: int
+    common_paraphrases: int
     without_paraphrases: int
     made_locality: int
     without_locality: int
@@ -45,24 +55,30 @@ class PromptReport:
     @property
     def all_own(self) -> bool:
         """Whether every edit brought all its prompts itself."""
-        made = self.made_paraphrases + self.made_locality
+        made = self.made_paraphrases + self.common_paraphrases + self.made_locality
         return not (made or self.without_paraphrases or self.without_locality)
 
     def __str__(self) -> str:
         return (
             f"paraphrases: {self.made_paraphrases} of {self.edits} edits lent by other edits, "
-            f"{self.without_paraphrases} have none; locality prompts: {self.made_locality} lent, "
-            f"{self.without_locality} have none"
+            f"{self.common_paraphrases} by common relations, {self.without_paraphrases} have none; "
+            f"locality prompts: {self.made_locality} lent, {self.without_locality} have none"
         )
 
 
 def training_prompts(
-    edits: Sequence[Edit], pool: Iterable[Edit] = (), *, most: int = 8, seed: int = 0
+    edits: Sequence[Edit],
+    pool: Iterable[Edit] = (),
+    *,
+    embed: Embed | None = None,
+    most: int = 8,
+    seed: int = 0,
 ) -> tuple[list[TrainingPrompts], PromptReport]:
     """Prompts for every edit, at most `most` of each kind lent to one edit.
 
     Args:
         pool: more edits whose templates may be lent, besides `edits` themselves.
+        embed: finds the common relation of an edit; without it, none lends.
     """
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
     held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
@@ -74,20 +90,23 @@ def training_prompts(
     locality_forms = forms(lambda e: [(e.prompt, p.prompt) for p in e.locality])
     taken = held_out | asked
 
-    def lent(edit: Edit, *sources: dict[str, list[str]]) -> tuple[str, ...]:
-        candidates = []
-        for templates in sources:
-            more = list(templates[relations[edit.id]])
-            random.Random(f"{seed} {edit.id}").shuffle(more)
-            candidates += more
+    def filled(edit: Edit, forms: Iterable[str]) -> tuple[str, ...]:
         made: dict[str, str] = {}
-        for form in candidates:
+        for form in forms:
             text = form.replace(SLOT, edit.subject)
             if same_text(text) not in taken:
                 made.setdefault(same_text(text), text)
             if len(made) == most:
                 break
         return tuple(made.values())
+
+    def lent(edit: Edit, *sources: dict[str, list[str]]) -> tuple[str, ...]:
+        candidates = []
+        for templates in sources:
+            more = list(templates[relations[edit.id]])
+            random.Random(f"{seed} {edit.id}").shuffle(more)
+            candidates += more
+        return filled(edit, candidates)
 
     prompts = [
         TrainingPrompts(
@@ -96,11 +115,17 @@ def training_prompts(
         )
         for edit in edits
     ]
+    bare = [i for i, own in enumerate(prompts) if embed and not own.paraphrases]
+    if embed and bare:
+        near = templates_near(embed, [template(edits[i].prompt, edits[i].subject) for i in bare])
+        for i, own in zip(bare, near, strict=True):
+            prompts[i] = replace(prompts[i], common=filled(edits[i], own))
     pairs = list(zip(edits, prompts, strict=True))
     return prompts, PromptReport(
         edits=len(edits),
         made_paraphrases=sum(bool(p.paraphrases) and not e.paraphrases for e, p in pairs),
-        without_paraphrases=sum(not p.paraphrases for p in prompts),
+        common_paraphrases=sum(bool(p.common) for p in prompts),
+        without_paraphrases=sum(not (p.paraphrases or p.common) for p in prompts),
         made_locality=sum(bool(p.locality) and not e.training_locality for e, p in pairs),
         without_locality=sum(not p.locality for p in prompts),
     )

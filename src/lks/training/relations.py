@@ -1,12 +1,25 @@
-"""Wordings of common relations: what the relation gate learns from beside a user's own edits.
+"""Wordings of common relations: what is learnt from beside a user's own edits.
 
-From them it learns what matters in a question. A few edits alone would teach it their own words.
+From them the relation gate learns what matters in a question; a few edits alone would teach it
+their own words. An edit that brings its prompt alone borrows those of its relation.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from importlib.resources import files
+
+import numpy as np
+
+from lks.edits import SLOT
+from lks.scope.relation import Embed
+from lks.scope.sentences import MASK
+
+NEAR = 0.8  # cosine of two wordings from which they are taken to ask for one relation
+_ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
+_MASK = re.compile(rf"\b{MASK}\b")  # several in one wording are not all the entity
 
 
 def common_relations() -> tuple[list[list[str]], list[list[str]]]:
@@ -22,3 +35,22 @@ def common_relations() -> tuple[list[list[str]], list[list[str]]]:
             wordings.append(own)
             others.append([t for other, asked in kind.items() if other != name for t in asked])
     return wordings, others
+
+
+def templates_near(embed: Embed, asked: Sequence[str]) -> list[list[str]]:
+    """Templates, with `{}` for the entity, of the common relation that each given one asks for.
+
+    None where no wording of a relation is near enough.
+    """
+    if not asked:
+        return []
+    relations, _ = common_relations()
+    texts = [(text, number) for number, own in enumerate(relations) for text in own]
+    scores = embed([_ENTITY.sub(MASK, form) for form in asked]) @ embed([t for t, _ in texts]).T
+    nearest = zip(scores.max(1).tolist(), np.argmax(scores, 1).tolist(), strict=True)
+    return [
+        [_MASK.sub(SLOT, t) for t in relations[texts[at][1]] if len(_MASK.findall(t)) == 1]
+        if score >= NEAR
+        else []
+        for score, at in nearest
+    ]
