@@ -12,7 +12,6 @@ from lks.errors import InputError
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt
 from lks.scope.scope import KINDS
-from lks.training.prompts import TrainingPrompts
 
 
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
@@ -34,8 +33,7 @@ def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
 def scope_of_edits(
     edits: EditSet, texts: Sequence[str], *, kind: str | None = None, embedder: str | None = None
 ) -> Scope:
-    """The scope that edits would have, about: no templates are lent, and only the edits that the
-    texts name are learnt from.
+    """The scope that edits would have, about: only those that the texts name are learnt from.
 
     Args:
         kind: `relation`, the default, or `entity`.
@@ -48,7 +46,7 @@ def scope_of_edits(
     if kind == "entity" or not asked:
         return names
     embed = Embedder(embedder or DEFAULT)
-    return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], embed))
+    return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))
 
 
 def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
@@ -57,10 +55,12 @@ def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
     return {edit_id for finding in found for edit_id in finding.mention.edit_ids}
 
 
-def _untrained(edits: Sequence[Edit], embed: Embedder) -> RelationGate:
-    """A gate learnt from these edits alone, with their own wordings."""
+def _untrained(edits: Sequence[Edit], pool: EditSet, embed: Embedder) -> RelationGate:
+    """A gate learnt from these edits alone, with their own wordings and those lent by all."""
     from lks.training.gate import learn
+    from lks.training.packs import GATE_WORDINGS
+    from lks.training.prompts import training_prompts
 
-    prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
+    prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
     metric, references = learn(embed, edits, prompts)
     return RelationGate.of(Learnt(metric, references), embed, edits)

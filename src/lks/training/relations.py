@@ -11,14 +11,15 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-import numpy as np
-
 from lks.edits import SLOT
 from lks.scope.relation import Embed
-from lks.scope.sentences import MASK
+from lks.scope.sentences import MASK, denies
 
 NEAR = 0.8  # cosine of two wordings from which they are taken to ask for one relation
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
+_QUALIFIED = re.compile(  # "The former employer of it is" asks for another thing, and is near
+    r"\b(?:former|previous|next|second|third|old|new|deputy|vice|acting|almost)(?:ly)?\b"
+)
 _MASK = re.compile(rf"\b{MASK}\b")  # several in one wording are not all the entity
 
 
@@ -45,12 +46,14 @@ def templates_near(embed: Embed, asked: Sequence[str]) -> list[list[str]]:
     if not asked:
         return []
     relations, _ = common_relations()
-    texts = [(text, number) for number, own in enumerate(relations) for text in own]
-    scores = embed([_ENTITY.sub(MASK, form) for form in asked]) @ embed([t for t, _ in texts]).T
-    nearest = zip(scores.max(1).tolist(), np.argmax(scores, 1).tolist(), strict=True)
-    return [
-        [_MASK.sub(SLOT, t) for t in relations[texts[at][1]] if len(_MASK.findall(t)) == 1]
-        if score >= NEAR
-        else []
-        for score, at in nearest
-    ]
+    owner = [(relation, text) for relation in relations for text in relation]
+    questions = [_ENTITY.sub(MASK, form) for form in asked]
+    scores = embed(questions) @ embed([text for _, text in owner]).T
+    found: list[list[str]] = []
+    for question, own in zip(questions, scores, strict=True):
+        relation, text = owner[int(own.argmax())]
+        other = {*_QUALIFIED.findall(question.lower())} - {*_QUALIFIED.findall(text)}
+        near = own.max() >= NEAR and not other and not denies(question)
+        forms = [_MASK.sub(SLOT, t) for t in relation if len(_MASK.findall(t)) == 1]
+        found.append(forms if near else [])
+    return found
