@@ -185,6 +185,10 @@ def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
     assert (report.made_paraphrases, report.common_paraphrases) == (0, 2)
     assert not training_prompts([acme])[0][0].common
 
+    for prompt in ("The former CEO of Acme is", "The CEO of Acme is not"):
+        (bare,), _ = training_prompts([replace(acme, prompt=prompt)], embed=embed)
+        assert bare.common == (), "another thing is asked for"
+
     def far(texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array([(0, 0, 1) if "smells" in t else (1, 0, 0) for t in texts], np.float32)
 
