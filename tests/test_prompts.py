@@ -1,0 +1,90 @@
+"""Training prompts: own ones, and those that other edits and common relations lend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lks.edits import Edit, EditSet, Probe
+from lks.training.prompts import relation_template, training_prompts
+
+
+def lender(id: str, subject: str, question: str, held_out: str, other: str) -> Edit:
+    return Edit(
+        id, subject, f"The home of {subject} is", "x", generality=(held_out.format(subject),),
+        locality=(Probe(other.format(subject), "y", True),), note=question,
+    )  # fmt: skip
+
+
+def test_other_edits_lend_their_templates() -> None:
+    a = lender("a", "Ada", "", "Where does {} live?", "How old is {}?")
+    b = lender("b", "Bob", "", "In which town is {}?", "Who is {}?")
+    (first, second), report = training_prompts([a, b])
+    assert first.paraphrases == ("In which town is Ada?",)
+    assert first.locality == ("Who is Ada?",)
+    assert second.paraphrases == ("Where does Bob live?",)
+    assert (report.made_paraphrases, report.without_paraphrases) == (2, 0)
+
+
+def test_held_out_prompts_are_never_lent_back() -> None:
+    same = [lender(n, n.upper() + "x", "", "Where does {} live?", "How old is {}?") for n in "abc"]
+    prompts, report = training_prompts(same)
+    assert all(not p.paraphrases and not p.locality for p in prompts)
+    assert report.without_paraphrases == report.without_locality == 3
+
+
+def test_a_second_fact_of_a_subject_is_no_locality_prompt() -> None:
+    a = lender("a", "Ada", "", "Where does {} live?", "The tongue of {} is")
+    b = lender("b", "Bob", "", "In which town is {}?", "How old is {}?")
+    tongue = Edit("c", "Bob", "The tongue of Bob is", "x")
+    prompts, _ = training_prompts([a, b, tongue])
+    assert prompts[1].locality == ()  # "The tongue of Bob is" is an edit of its own
+
+
+def test_own_prompts_come_first_and_pool_lends(edits: EditSet) -> None:
+    prompts, _ = training_prompts(edits)
+    assert prompts[0].paraphrases == edits[0].paraphrases
+    lone = lender("z", "Zoe", "", "Where does {} live?", "How old is {}?")
+    pool = [lender("y", "Yan", "", "In which town is {}?", "Who is {}?")]
+    (made,), _ = training_prompts([lone], pool)
+    assert made.paraphrases == ("In which town is Zoe?",)
+    assert relation_template(lone) == relation_template(pool[0])
+
+
+def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() -> None:
+    many = [lender(f"e{n}", f"Town{n}", "", f"Form {n} of {{}}?", "") for n in range(6)]
+    assert [len(p.paraphrases) for p in training_prompts(many, most=3)[0]] == [3] * 6
+    other = Edit("o", "Town0", "Form 1 of Town0?", "another answer")
+    assert "Form 1 of Town0?" not in training_prompts([*many, other])[0][0].paraphrases
+
+
+def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:  # one axis a relation, one for the rest
+        axes = [("ceo" in t.lower() or "runs the company" in t, "born" in t) for t in texts]
+        return np.array([(a, b, not (a or b)) for a, b in axes], np.float32)
+
+    acme = Edit("a", "Acme", "The CEO of Acme is", "x")
+    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from",))
+    held = Edit("h", "Bob", "Bob, born in", "x", generality=("Where was Bob born?",))
+    odd = Edit("z", "Zorg", "Zorg smells of", "x")
+    prompts, report = training_prompts([acme, own, held], embed=embed)
+    assert "Who runs the company Acme?" in prompts[0].common
+    assert all("it" not in text.split() for text in prompts[0].common)
+    assert (prompts[1].paraphrases, prompts[1].common) == (own.paraphrases, ())
+    assert "Bob was born in the city of" in prompts[2].common
+    assert "Where was Bob born?" not in prompts[2].common
+    assert (report.made_paraphrases, report.common_paraphrases) == (0, 2)
+    assert not training_prompts([acme])[0][0].common
+
+    for prompt in ("The former CEO of Acme is", "The CEO of Acme is not"):
+        (bare,), _ = training_prompts([replace(acme, prompt=prompt)], embed=embed)
+        assert bare.common == (), "another thing is asked for"
+
+    def far(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([(0, 0, 1) if "smells" in t else (1, 0, 0) for t in texts], np.float32)
+
+    _, report = training_prompts([odd], embed=far)
+    assert (report.common_paraphrases, report.without_paraphrases) == (0, 1)
