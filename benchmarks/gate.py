@@ -70,7 +70,7 @@ def _sets(
 ) -> tuple[dict[str, Any], Scope]:
     """Means over sets of edits, and the last one's scope."""
     count = max(1, min(SETS, 100 // size))
-    known = Remembered(embed) if count > 1 else embed  # common relations, and lent templates
+    known = Remembered(embed)  # common relations, and lent templates
     sets = [rows[i * size : (i + 1) * size] for i in range(count)]
     made = [_gate(embed, known, edits, pool) for edits in sets]
     results = [result for result, _ in made]

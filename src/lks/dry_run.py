@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lks import versions
 from lks.edits import Edit, EditSet
-from lks.embedder import DEFAULT, Embedder
+from lks.embedder import DEFAULT, Embedder, Remembered
 from lks.errors import InputError
 from lks.scope import RelationGate, Scope
 from lks.scope.relation import Learnt
@@ -45,7 +45,7 @@ def scope_of_edits(
     asked = _named(names, texts)
     if kind == "entity" or not asked:
         return names
-    embed = Embedder(embedder or DEFAULT)
+    embed = Remembered(Embedder(embedder or DEFAULT))
     return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))
 
 
@@ -55,7 +55,7 @@ def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
     return {edit_id for finding in found for edit_id in finding.mention.edit_ids}
 
 
-def _untrained(edits: Sequence[Edit], pool: EditSet, embed: Embedder) -> RelationGate:
+def _untrained(edits: Sequence[Edit], pool: EditSet, embed: Remembered) -> RelationGate:
     """A gate learnt from these edits alone, with their own wordings and those lent by all."""
     from lks.training.gate import learn
     from lks.training.packs import GATE_WORDINGS

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lks.edits import Edit
-from lks.embedder import Remembered
 from lks.scope import Scope
 from lks.scope.relation import OPEN_ENDED, PLAIN_REQUESTS, Array, Embed, Metric, References
 from lks.training.prompts import TrainingPrompts
@@ -42,10 +41,11 @@ def learn(
     """The metric for these edits, and their references.
 
     Args:
+        embed: asked for some texts twice; `Remembered` reads them once.
         prompts: of each edit, its own and lent ones.
         metric: take this one, learn none.
     """
-    scope, embed = Scope(edits), Remembered(embed)
+    scope = Scope(edits)
 
     def questions(edit: Edit, texts: Sequence[str]) -> list[str]:
         return [scope.question(text, edit.id) for text in texts]

@@ -115,8 +115,8 @@ def training_prompts(
         )
         for edit in edits
     ]
-    bare = [i for i, own in enumerate(prompts) if embed and not own.paraphrases]
-    if embed and bare:
+    if embed:
+        bare = [i for i, own in enumerate(prompts) if not own.paraphrases]
         near = templates_near(embed, [template(edits[i].prompt, edits[i].subject) for i in bare])
         for i, own in zip(bare, near, strict=True):
             prompts[i] = replace(prompts[i], common=filled(edits[i], own))
