@@ -30,7 +30,8 @@ from lks.edits import Edit, EditSet
 from lks.embedder import Embedder, Remembered
 from lks.provenance import provenance
 from lks.scope import RelationGate, Scope
-from lks.scope.relation import UNPROFILED, Embed, Learnt
+from lks.scope.common import Embed, common_wordings
+from lks.scope.relation import UNPROFILED, Learnt
 from lks.training.gate import learn
 from lks.training.packs import GATE_WORDINGS
 from lks.training.prompts import training_prompts
@@ -70,7 +71,7 @@ def _sets(
 ) -> tuple[dict[str, Any], Scope]:
     """Means over sets of edits, and the last one's scope."""
     count = max(1, min(SETS, 100 // size))
-    known = Remembered(embed)  # common relations, and lent templates
+    known = Remembered(embed, common_wordings())  # common relations, and lent templates
     sets = [rows[i * size : (i + 1) * size] for i in range(count)]
     made = [_gate(embed, known, edits, pool) for edits in sets]
     results = [result for result, _ in made]

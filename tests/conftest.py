@@ -20,8 +20,8 @@ from tokenizers import (
 
 from lks.backbone import Backbone
 from lks.edits import Edit, EditSet, Probe
+from lks.scope.common import common_relations
 from lks.scope.relation import OPEN_ENDED
-from lks.training.relations import common_relations
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 

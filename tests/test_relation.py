@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from lks import profiles
 from lks.edits import Edit, EditSet
-from lks.embedder import Embedder
+from lks.embedder import Embedder, Remembered
 from lks.errors import ModelError, PackMismatch
+from lks.models import CACHE_VARIABLE
 from lks.rendering import BETWEEN
 from lks.scope import RelationGate, Scope, relation, sentences
+from lks.scope.common import CommonRelations, common_relations, common_wordings
 from lks.scope.relation import OPEN_ENDED, Learnt, Metric, References
 from lks.scope.scope import STATED
 from lks.scope.sentences import MASK, REACH, Sentences, Span, denies
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
-from lks.training.relations import common_relations
 
 
 @pytest.fixture
@@ -274,6 +275,31 @@ def test_a_text_is_cut_into_sentences_once(embed: Embedder, monkeypatch) -> None
     assert len(cut) == 1
 
 
+def test_a_common_question_for_another_thing_fires_nothing(embed: Embedder) -> None:
+    asked = "When was Ada Lovelace born?"
+    own = "Ada Lovelace was born in the city of"
+    scope = gated(embed, ada(prompt=own, paraphrases=()), threshold=0.1, open_threshold=1)
+    (finding,) = scope.examine([asked])[0]
+    born = {verdict.edit_id: verdict for verdict in finding.verdicts}["born"]
+    assert born.score > born.threshold and (born.fired, born.why) == (False, relation.ELSEWHERE)
+    assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
+    begun = "The age of Ada Lovelace is"  # no question: it may go on in many ways
+    assert fired(scope, begun) != []
+    told = gated(embed, ada(prompt=own, paraphrases=(asked,)), threshold=0.1, open_threshold=1)
+    assert fired(told, asked) == ["born"]  # its own wordings count for more
+
+
+def test_a_prompt_rules_out_other_relations_of_its_kind_alone(embed: Embedder) -> None:
+    common = CommonRelations.of(embed)
+    texts = common_wordings()
+    prompts = embed(["it was born in the city of", "qwertz"])
+    ruled_out, nothing = common.others(prompts)
+    assert ruled_out[texts.index("How old is it?")]
+    assert not ruled_out[texts.index("Where was it born?")]  # its own relation
+    assert not ruled_out[texts.index("Who wrote it?")]  # of works
+    assert not nothing.any()
+
+
 def test_without_a_mention_nothing_is_embedded() -> None:
     def never(texts: object) -> np.ndarray:
         raise AssertionError("embedded")
@@ -344,6 +370,23 @@ def test_vectors_have_unit_length_and_keep_their_order(embed: Embedder) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert np.array_equal(vectors[0], vectors[2])
     assert embed([]).shape == (0, 64)
+
+
+def test_vectors_that_every_process_asks_for_are_kept(
+    embed: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    texts = ["where", "born in"]
+    made = embed.kept(texts)
+    assert np.array_equal(made, embed(texts))
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "__call__", lambda *given: pytest.fail("made again"))
+        assert np.array_equal(embed.kept(texts), made)
+        assert np.array_equal(Remembered(embed, texts)(["born in"]), made[1:])
+    (file,) = tmp_path.rglob("*.npy")
+    file.write_bytes(file.read_bytes()[:60])  # as if the disk had been full
+    assert np.array_equal(embed.kept(texts), made)
+    assert np.array_equal(embed.kept(texts[:1]), made[:1])
 
 
 def test_unknown_embedders_and_others_than_the_packs() -> None:

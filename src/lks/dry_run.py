@@ -10,6 +10,7 @@ from lks.edits import Edit, EditSet
 from lks.embedder import DEFAULT, Embedder, Remembered
 from lks.errors import InputError
 from lks.scope import RelationGate, Scope
+from lks.scope.common import common_wordings
 from lks.scope.relation import Learnt
 from lks.scope.scope import KINDS
 
@@ -45,7 +46,7 @@ def scope_of_edits(
     asked = _named(names, texts)
     if kind == "entity" or not asked:
         return names
-    embed = Remembered(Embedder(embedder or DEFAULT))
+    embed = Remembered(Embedder(embedder or DEFAULT), common_wordings())
     return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))
 
 

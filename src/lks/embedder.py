@@ -6,7 +6,9 @@ them. Nothing is loaded before the first text.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from lks import models
 from lks.errors import ModelError, PackMismatch
+from lks.versions import write_whole
 
 AT_ONCE = 64
 DEFAULT = "minilm"
@@ -49,6 +52,21 @@ class Embedder:
             list(distinct), batch_size=AT_ONCE, normalize_embeddings=True, show_progress_bar=False
         )
         return np.asarray(vectors, np.float32)[[distinct[text] for text in texts]]
+
+    def kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As a call, of texts that every process asks for: made once, and kept in the cache."""
+        asked = hashlib.sha256("\n".join([self.fingerprint, *texts]).encode()).hexdigest()[:24]
+        file = models.cache_dir() / "embedded" / f"{asked}.npy"
+        try:
+            return np.asarray(np.load(file), np.float32)
+        except (OSError, ValueError, EOFError):  # not there yet, or not whole
+            vectors = self(texts)
+        with contextlib.suppress(OSError):  # it is only a matter of time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            np.save(content, vectors)
+            write_whole(file, content.getvalue())
+        return vectors
 
     @property
     def width(self) -> int:
@@ -89,11 +107,15 @@ class Embedder:
 
 
 class Remembered:
-    """An embedder that reads each text once."""
+    """An embedder that reads each text once.
 
-    def __init__(self, embed: Callable[[Sequence[str]], NDArray[np.float32]]) -> None:
+    Args:
+        kept: texts that it keeps (`Embedder.kept`).
+    """
+
+    def __init__(self, embed: Embedder, kept: Sequence[str] = ()) -> None:
         self._embed = embed
-        self._known: dict[str, NDArray[np.float32]] = {}
+        self._known = dict(zip(kept, embed.kept(kept), strict=True)) if kept else {}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]

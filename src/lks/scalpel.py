@@ -21,7 +21,7 @@ from lks import rescan as rescanning
 from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet, warn_of_pairs
-from lks.embedder import Embedder
+from lks.embedder import Embedder, Remembered
 from lks.errors import EditFileError, InputError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
@@ -29,6 +29,7 @@ from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
 from lks.replacer import Plan, replacing
 from lks.scope import Finding, RelationGate, Scope, locate
 from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES, Contradiction, contradictions
+from lks.scope.common import Embed, common_wordings
 from lks.scope.relation import Learnt, References
 from lks.suffix import SplitModel
 from lks.training.config import PRESETS, TrainingConfig
@@ -180,10 +181,11 @@ class ScalpelModel:
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
         config = self._adding(epochs or ADD_EPOCHS, **settings).for_edits(len(new))
+        embed = Remembered(self._embed, common_wordings()) if self._embed else None
         lent, _ = training_prompts(
-            new, [*known, *pool], embed=self._embed, most=GATE_WORDINGS, seed=config.seed
+            new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )
-        gate = self._gate_with(new, lent)
+        gate = self._gate_with(new, lent, embed)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
@@ -244,11 +246,13 @@ class ScalpelModel:
         own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
 
-    def _gate_with(self, new: EditSet, prompts: Sequence[TrainingPrompts]) -> Learnt | None:
+    def _gate_with(
+        self, new: EditSet, prompts: Sequence[TrainingPrompts], embed: Embed | None
+    ) -> Learnt | None:
         """The gate with the references of new edits behind the others; its metric stays."""
-        if self._gate is None or self._embed is None:
+        if self._gate is None or embed is None:
             return None
-        _, found = learn(self._embed, new, prompts, metric=self._gate.metric)
+        _, found = learn(embed, new, prompts, metric=self._gate.metric)
         parts, counts = [self._gate.references, found], [len(self._edits), len(new)]
         return replace(self._gate, references=References.joined(parts, counts))
 

@@ -7,7 +7,8 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
 and locality prompts and from common relations. In each sentence the best edit fires, if it reaches
-its threshold. A request such as "Tell me about it" is open-ended: it asks for no edit, and fires
+its threshold, and the sentence is not a common wording of another relation that is nearer. A
+request such as "Tell me about it" is open-ended: it asks for no edit, and fires
 the entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
 """
 
@@ -15,21 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lks.edits import Edit
+from lks.scope.common import SAME, Array, CommonRelations, Embed
 from lks.scope.sentences import MASK, denies
-
-Array = NDArray[np.float32]
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
 UNPROFILED = "open-ended request, and no profile in force"
 PROFILED = "open-ended request: the profile answers"
 DENIED = "the sentence says what is not so"
+CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
+ELSEWHERE = "a question for another relation"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
 PLAIN_REQUESTS = (  # the gate's map is fitted on these: on all, more questions fired
@@ -114,12 +116,6 @@ OPEN_ENDED = (
     "How would you describe it to a friend?",
     "I am preparing a talk on it.",
 )
-
-
-class Embed(Protocol):
-    """Texts to vectors of unit length, [n] -> [n, w]."""
-
-    def __call__(self, texts: Sequence[str]) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -245,7 +241,7 @@ class RelationGate:
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
         self._profiles, self._denials = frozenset(profiles), frozenset(denials)
-        self._vectors = metric(references.vectors)
+        self._read, self._vectors = references.vectors, metric(references.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
         for edit, vector, negative in zip(
@@ -271,7 +267,7 @@ class RelationGate:
         texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
         if not texts:
             return [[] for _ in questions]
-        vectors = dict(zip(texts, self._metric(self._embed(texts)), strict=True))
+        vectors = dict(zip(texts, self._embed(texts), strict=True))
         return [
             self._verdicts(sentences, np.stack([vectors[s] for s in sentences]), edit_ids)
             if sentences
@@ -280,13 +276,15 @@ class RelationGate:
         ]
 
     def _verdicts(
-        self, sentences: Sequence[str], asked: Array, edit_ids: Sequence[str]
+        self, sentences: Sequence[str], read: Array, edit_ids: Sequence[str]
     ) -> list[Verdict]:
+        asked = self._metric(read)
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
         against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
         limits = np.array([self._own.get(e, self._metric.threshold) for e in edit_ids])[:, None]
         opened = (asked @ self._open.T).max(1)
-        vetoed, denied = against >= scores, self._denied(sentences, edit_ids)
+        elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
+        vetoed, denied = (against >= scores) | elsewhere, self._denied(sentences, edit_ids)
         reached = (scores >= limits) & ~vetoed & ~denied  # all [edits, sentences]
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
@@ -311,6 +309,8 @@ class RelationGate:
                     why = UNPROFILED
                 elif denied[i, at] and scores[i, at] >= limit:
                     why = DENIED
+                elif elsewhere[i, at]:
+                    why = ELSEWHERE
                 elif vetoed[i, at]:
                     why = "nearer to a negative"
                 elif reached[i, at]:
@@ -319,6 +319,28 @@ class RelationGate:
             score, fired, why = found
             verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))
         return verdicts
+
+    @cached_property
+    def _common(self) -> tuple[CommonRelations, Array]:
+        """Common relations, and M v of their wordings."""
+        common = CommonRelations.of(self._embed)
+        return common, self._metric(common.vectors)
+
+    def _asks_other(self, read: Array, asked: Array, edit_ids: Sequence[str]) -> Array:
+        """Score of the wording of another relation that a sentence is, [edits, sentences]; or -1.
+
+        An edit's relation is that of its prompt, which is the first of its references.
+        """
+        found = np.full((len(edit_ids), len(read)), -1, np.float32)
+        common, vectors = self._common
+        is_wording = read @ common.vectors.T >= SAME
+        told = [i for i, edit_id in enumerate(edit_ids) if self._rows[edit_id][False]]
+        if told and is_wording.any():
+            prompts = self._read[[self._rows[edit_ids[i]][False][0] for i in told]]
+            others = common.others(prompts.astype(np.float32))
+            said = np.where(is_wording, asked @ vectors.T, -1)
+            found[told] = np.where(others[:, None], said, -1).max(2)
+        return found
 
     def _denied(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Which edits a sentence rules out by saying what is not so, [edits, sentences]."""

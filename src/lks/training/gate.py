@@ -1,8 +1,9 @@
 """Training of the relation gate's metric, from the edits' own and lent wordings.
 
 Two wordings of one edit shall be near; a wording and a locality prompt, or a wording of another
-relation, shall be far. Common relations (`relations`) stand beside the edits, for a few edits say
-little of what matters in a question. A logistic loss over pairs; the matrix starts at the identity.
+relation, shall be far. Common relations (`scope.common`) stand beside the edits, for a few edits
+say little of what matters in a question. A logistic loss over pairs; the matrix starts at the
+identity.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from lks.edits import Edit
 from lks.scope import Scope
-from lks.scope.relation import OPEN_ENDED, PLAIN_REQUESTS, Array, Embed, Metric, References
+from lks.scope.common import Array, Embed, common_relations
+from lks.scope.relation import OPEN_ENDED, PLAIN_REQUESTS, Metric, References
 from lks.training.prompts import TrainingPrompts
-from lks.training.relations import common_relations
 
 PAIRS, RATE = 256, 1e-3
 LEAST_STEPS, MOST_STEPS = 100, 300  # a third of the edits: with few, much learning is overfitting

@@ -16,6 +16,7 @@ from lks.errors import EditFileError
 from lks.pack import Pack
 from lks.scope import Scope
 from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES, contradictions
+from lks.scope.common import common_wordings
 from lks.scope.relation import Learnt, RelationGate
 from lks.training.config import TrainingConfig
 from lks.training.examples import KINDS, OnProgress
@@ -99,7 +100,7 @@ def _prepared(
     gated: bool = True,
 ) -> tuple[list[TrainingPrompts], PromptReport, Learnt | None]:
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
-    embed = Remembered(embedder) if config.scope == "relation" else None
+    embed = Remembered(embedder, common_wordings()) if config.scope == "relation" else None
     lent, report = training_prompts(
         edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
     )

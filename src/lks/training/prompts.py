@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lks.edits import SLOT, Edit, EditSet, same_text
-from lks.scope.relation import Embed
+from lks.scope.common import Embed
 from lks.training.relations import templates_near
 
 
