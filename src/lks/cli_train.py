@@ -40,7 +40,9 @@ def edit(
     layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
     form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
     hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs over all edits; more over those not learnt.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Edits a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
     chat: Annotated[

@@ -1,7 +1,7 @@
 """Wordings of common relations: what people ask about people, places, works and so on.
 
 The relation gate learns from them what matters in a question, an edit that brings its prompt alone
-borrows those of its relation, and a sentence that is one of another relation's fires no edit.
+borrows those of its relation, and a question that is another relation's does not fire it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _kinds() -> list[list[list[str]]]:
 
 @dataclass(frozen=True)
 class CommonRelations:
-    """The c common wordings and their vectors, [c, w]; the relation and the kind of each, [c]."""
+    """The c common wordings: their vectors, [c, w]; of each its relation, the kind of entity, and
+    whether it is a whole question, for what only begins may go on in many ways, [c]."""
 
     vectors: Array
     relation: NDArray[np.int64]
@@ -73,7 +74,7 @@ class CommonRelations:
         return cls(kept(texts), relation, kind, question)
 
     def others(self, prompts: Array) -> NDArray[np.bool_]:
-        """Which wordings ask for another relation than each of these vectors, [n, w] -> [n, c].
+        """Which questions ask for another relation than each of these vectors, [n, w] -> [n, c].
 
         They are of its kind, and of no relation that is near it: "It was born in" asks for a place
         and for a date. A prompt that is near no relation rules nothing out.

@@ -7,7 +7,7 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
 and locality prompts and from common relations. In each sentence the best edit fires, if it reaches
-its threshold, and the sentence is not a common wording of another relation that is nearer. A
+its threshold, and the sentence is not a common question for another relation that is nearer. A
 request such as "Tell me about it" is open-ended: it asks for no edit, and fires
 the entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
 """
