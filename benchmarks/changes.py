@@ -3,9 +3,9 @@
     python benchmarks/changes.py counterfact-10000.pack zsre.jsonl
     python benchmarks/changes.py zsre-8000.pack zsre.jsonl --start 8000
 
-Adds rows of a file, from --start on, to a copy of the pack: one, another one, a hundred; takes one
-out again; and makes blocks of up to 2,000 rows with the hypernetwork alone (`--no-refine`). Scores
-are teacher-forced, plain, of the first 200 rows added.
+Adds rows of a file, from --start on, to a copy of the pack: one, another one, a hundred, and four
+that have nothing but their prompt; takes one out again; and makes blocks of up to 2,000 rows with
+the hypernetwork alone (`--no-refine`). Scores are teacher-forced, plain, of the first 200 added.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +26,7 @@ from _record import RESULTS
 
 from lks import versions
 from lks.backbone import Backbone, default_threads
-from lks.edits import EditSet
+from lks.edits import Edit, EditSet
 from lks.evaluation.metrics import share
 from lks.pack import Pack, append
 from lks.provenance import provenance
@@ -58,10 +60,12 @@ def main() -> None:
             _add(path, model, new[:1], rows), _add(path, model, new[1:2], rows),
             _add(path, model, new[2:102], rows),
         ]  # fmt: skip
+        alone = [replace(edit, paraphrases=(), locality=()) for edit in new[102:106]]
+        result["add_by_prompt_alone"] = [_add(path, model, EditSet([e]), ()) for e in alone]
         started = time.perf_counter()
         versions.remove(path, [new[0].id])
         result["remove_one_seconds"] = round(time.perf_counter() - started, 4)
-        result["amortised"] = _add(path, model, new[102 : 102 + AMORTISED], rows, refine=False)
+        result["amortised"] = _add(path, model, new[106 : 106 + AMORTISED], rows, refine=False)
     out = RESULTS / f"changes-{options.pack.stem}-{options.data.stem}.json"
     RESULTS.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -69,7 +73,7 @@ def main() -> None:
 
 
 def _add(
-    path: Path, model: ScalpelModel, new: EditSet, pool: EditSet, *, refine: bool = True
+    path: Path, model: ScalpelModel, new: EditSet, pool: Sequence[Edit], *, refine: bool = True
 ) -> dict[str, Any]:
     started = time.perf_counter()
     model.add(new, pool=pool, refine=refine)

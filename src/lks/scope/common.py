@@ -43,7 +43,7 @@ def common_relations() -> tuple[list[list[str]], list[list[str]]]:
 
 def common_wordings() -> list[str]:
     """All of them, relation by relation."""
-    return [text for own in common_relations()[0] for text in own]
+    return [text for kind in _kinds() for own in kind for text in own]
 
 
 def _kinds() -> list[list[list[str]]]:
@@ -56,6 +56,7 @@ class CommonRelations:
     """The c common wordings: their vectors, [c, w]; of each its relation, the kind of entity, and
     whether it is a whole question, for what only begins may go on in many ways, [c]."""
 
+    texts: list[str]
     vectors: Array
     relation: NDArray[np.int64]
     kind: NDArray[np.int64]
@@ -71,7 +72,7 @@ class CommonRelations:
         kind = np.repeat(np.arange(len(kinds)), [sum(map(len, own)) for own in kinds])
         texts = common_wordings()
         question = np.array([text.endswith("?") for text in texts])
-        return cls(kept(texts), relation, kind, question)
+        return cls(texts, kept(texts), relation, kind, question)
 
     def others(self, prompts: Array) -> NDArray[np.bool_]:
         """Which questions ask for another relation than each of these vectors, [n, w] -> [n, c].

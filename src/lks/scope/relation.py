@@ -267,18 +267,21 @@ class RelationGate:
         texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
         if not texts:
             return [[] for _ in questions]
-        vectors = dict(zip(texts, self._embed(texts), strict=True))
-        return [
-            self._verdicts(sentences, np.stack([vectors[s] for s in sentences]), edit_ids)
-            if sentences
-            else []
-            for sentences, edit_ids in questions
-        ]
+        number = {text: i for i, text in enumerate(texts)}
+        read = self._embed(texts)
+        asked = self._metric(read)
+        verdicts: list[list[Verdict]] = []
+        for sentences, edit_ids in questions:
+            own = [number[sentence] for sentence in sentences]
+            verdicts.append(
+                self._verdicts(sentences, read[own], asked[own], edit_ids) if own else []
+            )
+        return verdicts
 
     def _verdicts(
-        self, sentences: Sequence[str], read: Array, edit_ids: Sequence[str]
+        self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
     ) -> list[Verdict]:
-        asked = self._metric(read)
+        """From vectors of the sentences, as read and under the metric, both [m, w]."""
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
         against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
         limits = np.array([self._own.get(e, self._metric.threshold) for e in edit_ids])[:, None]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from lks.edits import SLOT
-from lks.scope.common import NEAR, Embed, common_relations
+from lks.scope.common import NEAR, CommonRelations, Embed
 from lks.scope.sentences import MASK, denies
 
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
@@ -23,15 +25,17 @@ def templates_near(embed: Embed, asked: Sequence[str]) -> list[list[str]]:
     """
     if not asked:
         return []
-    relations, _ = common_relations()
-    owner = [(relation, text) for relation in relations for text in relation]
+    common = CommonRelations.of(embed)
     questions = [_ENTITY.sub(MASK, form) for form in asked]
-    scores = embed(questions) @ embed([text for _, text in owner]).T
+    scores = embed(questions) @ common.vectors.T
     found: list[list[str]] = []
     for question, own in zip(questions, scores, strict=True):
-        relation, text = owner[int(own.argmax())]
-        other = {*_QUALIFIED.findall(question.lower())} - {*_QUALIFIED.findall(text)}
-        near = own.max() >= NEAR and not other and not denies(question)
-        forms = [_MASK.sub(SLOT, t) for t in relation if len(_MASK.findall(t)) == 1]
+        nearest = int(own.argmax())
+        lent = {*_QUALIFIED.findall(common.texts[nearest])}
+        other = {*_QUALIFIED.findall(question.lower())} - lent
+        near = own[nearest] >= NEAR and not other and not denies(question)
+        relation = np.flatnonzero(common.relation == common.relation[nearest])
+        texts = [common.texts[k] for k in relation]
+        forms = [_MASK.sub(SLOT, t) for t in texts if len(_MASK.findall(t)) == 1]
         found.append(forms if near else [])
     return found
