@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks import decoding
+from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.edits import Probe
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import evaluate
+from lks.replacer import Plan, replacing
 from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
 from lks.training.packs import train_pack
@@ -226,3 +229,39 @@ def test_edits_without_held_out_prompts_have_no_ep(models) -> None:
     summary = evaluate(base, edited, edits, max_new_tokens=2, fluency_edits=0).summary()
     assert summary["teacher_forced"]["generality"] is None
     assert summary["teacher_forced"]["ep"] is None
+
+
+@pytest.mark.parametrize("edited_rows", [[], [1], [0, 1, 2, 3]])
+def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch) -> None:
+    monkeypatch.setattr("lks.stem.LEAST_SAVED", 32)
+    backbone, read, whole = models[0].backbone, [], Backbone.final_states
+    shown = 9 * "Mount Fuji is in Japan. "
+    pairs = [(f"{shown}Where is {name}?", "in Peru") for name in ("it", "Rome", "Oslo", "Lima")]
+    stem = len(backbone.tokenize(f"{shown}Where is", chat=False)[0])
+
+    def counted(*given):
+        states = whole(*given)
+        read.append(states.shape[:2])
+        return states
+
+    def within(encoding):
+        rows = [
+            r for r, text in enumerate(encoding.texts) if pairs.index(asked(text)) in edited_rows
+        ]
+        places = torch.tensor(rows, dtype=torch.long), torch.full((len(rows),), 5)
+        return replacing(backbone.layer(1), Plan(len(encoding.texts), *places, lambda r, _: r + 1))
+
+    def asked(text):
+        return next(pair for pair in pairs if text.text.startswith(pair[0]))
+
+    alone = [decoding.score(backbone, [pair], within)[0] for pair in pairs]
+    monkeypatch.setattr(Backbone, "final_states", counted)
+    together = decoding.score(backbone, pairs, within)
+    base = decoding.score(backbone, pairs, lambda encoding: nullcontext())
+    for i, (score, own) in enumerate(zip(together, alone, strict=True)):
+        assert score.logprobs == pytest.approx(own.logprobs, abs=1e-5)
+        assert (score == base[i]) == (i not in edited_rows)
+    shapes = [(1, stem), (4, read[1][1])]
+    again = [(len(edited_rows), stem + read[1][1])] if edited_rows else []
+    assert read == [*shapes, *again, *shapes]
+    assert read[1][1] < stem / 4

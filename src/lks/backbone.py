@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from lks import models
@@ -301,9 +301,18 @@ class Backbone:
         return out.last_hidden_state
 
     @torch.no_grad()
-    def final_states(self, encoding: Encoding) -> Tensor:
-        """Outputs of the whole decoder, what the head reads, [b, t, d]."""
-        out = self.decoder(**encoding.inputs, position_ids=encoding.position_ids, use_cache=False)
+    def final_states(self, encoding: Encoding, past: Cache | None = None) -> Tensor:
+        """Outputs of the whole decoder, what the head reads, [b, t, d].
+
+        With a cache of the first k columns only those after them are read, [b, t - k, d], and
+        their keys and values put into it.
+        """
+        k = past.get_seq_length() if past is not None else 0
+        out = self.decoder(
+            input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
+            position_ids=encoding.position_ids[:, k:],
+            past_key_values=past, use_cache=past is not None,
+        )  # fmt: skip
         return out.last_hidden_state
 
     def head(self, states: Tensor) -> Tensor:

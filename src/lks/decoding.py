@@ -1,7 +1,8 @@
 """Scoring and generation over a backbone, shared by the editors that change states or weights.
 
 An editor takes part through `within`: a function from an encoded batch to a context manager that
-is open while the model reads that batch.
+is open while the model reads that batch. It yields its plan if it has one; without one the model
+reads alike, up to the prompt's last token, whatever stands behind.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from torch import Tensor
 from lks.backbone import Backbone, Encoding
 from lks.positions import tokens_from
 from lks.rendering import Prompt, Rendered
+from lks.replacer import Plan
+from lks.stem import Stem, read_stem
 
-Within = Callable[[Encoding], AbstractContextManager[Any]]
+Within = Callable[[Encoding], AbstractContextManager[Plan | None]]
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ def score(
 
     Prompt and target are tokenised together (a space between them, none in a chat), and the
     target's tokens are those that reach past the prompt's end. Targets of one token after the same
-    prompt, such as the choices of a question, are read once.
+    prompt, such as the choices of a question, are read once, and so are the tokens that all texts
+    begin with, unless padding stands before them.
     """
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
     readings = _readings(backbone, joined, chat)
     scores: list[Score | None] = [None] * len(pairs)
+    stem = _stem(backbone, [joined[i] for i in readings], chat) if side == "right" else None
+    before = stem.length if stem else 0
+    batch_size = min(batch_size, stem.batch_size) if stem else batch_size
     for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
         encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
-        with within(encoding):
-            states = backbone.final_states(encoding)
+        states = _states(backbone, encoding, within, chat, stem)
         firsts = [
             tokens_from(offsets, joined[i][1])
             for offsets, i in zip(encoding.offsets, chunk, strict=True)
@@ -77,7 +83,7 @@ def score(
             columns += list(places)
             counts.append(len(places))
         where = torch.tensor(rows), torch.tensor(columns)
-        logits = backbone.head(states[where[0], where[1] - 1]).float()
+        logits = backbone.head(states[where[0], where[1] - 1 - before]).float()
         tokens = encoding.input_ids.cpu()[where]
         every = logits.log_softmax(-1).cpu()
         parts = [part.split(counts) for part in (tokens, logits.argmax(-1).cpu(), every)]
@@ -90,6 +96,34 @@ def score(
                     shares.clone() if full else None,
                 )  # fmt: skip
     return scores  # type: ignore[return-value]
+
+
+def _stem(backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool) -> Stem | None:
+    """What all texts begin with; it ends before the first place that is scored."""
+    found = [backbone.tokenize(text.text, chat=chat) for text, _ in joined]
+    scored = [tokens_from(own, end) for (_, own), (_, end) in zip(found, joined, strict=True)]
+    most = max(0, min(scored, default=0) - 1)
+    return read_stem(backbone, [tuple(ids) for ids, _ in found], most)
+
+
+def _states(
+    backbone: Backbone, encoding: Encoding, within: Within, chat: bool, stem: Stem | None
+) -> Tensor:
+    """The decoder's outputs from the stem on, [b, t - k, d]."""
+    past = stem.cache(len(encoding.texts)) if stem else None
+    with within(encoding) as plan:
+        states = backbone.final_states(encoding, past)
+    if stem is None or plan is None:
+        return states
+    # Rows that are edited in the stem are read whole. The others keep the batch that they have in
+    # the unedited model: in another one their last bits might differ.
+    rows = plan.rows[plan.columns < stem.length].unique()
+    if len(rows):
+        edited = backbone.encode([encoding.texts[i] for i in rows.tolist()], chat=chat)
+        with within(edited):
+            whole = backbone.final_states(edited)[:, stem.length :]
+        states[rows, : whole.shape[1]] = whole
+    return states
 
 
 def generate(

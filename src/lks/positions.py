@@ -1,8 +1,9 @@
-"""From character spans to token positions. No torch here."""
+"""From character spans to token positions, and what tokenised texts share. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 Offsets = Sequence[tuple[int, int]]  # character span of each token; (0, 0) for special tokens
 
@@ -25,3 +26,12 @@ def tokens_from(offsets: Offsets, boundary: int) -> int:
         if last > boundary and last > first:
             return index
     return len(offsets)
+
+
+def common_start(texts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The tokens that all texts begin with, if they are several."""
+    if len(texts) < 2:
+        return ()
+    first, last = min(texts), max(texts)  # all others lie between these two
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return tuple(token for token, _ in same)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lks.positions import common_start
 from lks.store import TensorStore
 from lks.suffix import SplitModel, Suffix, lend_length, padded
 
@@ -77,7 +77,7 @@ def _by_stem(
 ) -> Iterator[dict[int, _Stem]]:
     """The stem of each row, some rows at a time: below the cut only their stems are in memory."""
     wanted = [tuple(row.ids[: row.stem]) for row in rows]
-    lead = _common(wanted)
+    lead = common_start(wanted)
     begun = _Stem()
     if len(lead) >= LEAD:
         begun = _read_stems(split, [lead], begun, store)[lead]
@@ -92,15 +92,6 @@ def _by_stem(
         longer = [key for key in some if key != begun.tokens]
         stems = {begun.tokens: begun} | _read_stems(split, longer, begun, store)
         yield {i: stems[key] for key in some for i in groups[key]}
-
-
-def _common(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What all of them begin with, if they are several."""
-    if len(lists) < 2:
-        return ()
-    first, last = min(lists), max(lists)  # all others lie between these two
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    return tuple(token for token, _ in same)
 
 
 def _read_stems(

@@ -36,7 +36,7 @@ class Plan:
 
 
 @contextmanager
-def replacing(layer: nn.Module, plan: Plan) -> Iterator[None]:
+def replacing(layer: nn.Module, plan: Plan) -> Iterator[Plan]:
     """While the block runs, the outputs of `layer` are replaced as the plan says.
 
     Works in any forward pass over the plan's batch: whole, or in pieces with a key-value cache
@@ -44,7 +44,7 @@ def replacing(layer: nn.Module, plan: Plan) -> Iterator[None]:
     (beams, several samples). The hook goes away however the block ends.
     """
     if not len(plan.rows):
-        yield  # nothing to replace: not even a hook
+        yield plan  # nothing to replace: not even a hook
         return
 
     def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
@@ -54,7 +54,7 @@ def replacing(layer: nn.Module, plan: Plan) -> Iterator[None]:
 
     handle = layer.register_forward_hook(hook, with_kwargs=True)
     try:
-        yield
+        yield plan
     finally:
         handle.remove()
 

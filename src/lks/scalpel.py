@@ -296,7 +296,7 @@ class ScalpelModel:
         gate = RelationGate.of(self._gate, self._embed, self._edits.values())
         return names.with_gate(gate)
 
-    def _replacing(self, encoding: Encoding) -> AbstractContextManager[None]:
+    def _replacing(self, encoding: Encoding) -> AbstractContextManager[Plan]:
         """The replacer for one batch: its plan has one place for each mention that fires."""
         rows, columns, members = [], [], []
         scanned = [rendered.scanned(self.roles) for rendered in encoding.texts]

@@ -142,6 +142,16 @@ def test_batch_equals_single(case: Case) -> None:
             assert written == alone
 
 
+@pytest.mark.parametrize("shown", ["What is old? Rome.", "Where is Mount Fuji? In Japan."])
+def test_what_all_texts_begin_with_changes_no_score(
+    case: Case, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lks.stem.LEAST_SAVED", 32)
+    asked = [(3 * f"{shown} " + prompt, target) for prompt, target in QUESTIONS]
+    with case.editor.apply(case.backbone, case.edits) as model:
+        assert close(model.score(asked), [model.score([pair])[0] for pair in asked])
+
+
 def test_left_equals_right_padding(case: Case) -> None:
     with case.editor.apply(case.backbone, case.edits) as model:
         left, right = (model.score(QUESTIONS, side=side) for side in ("left", "right"))

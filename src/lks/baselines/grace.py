@@ -109,12 +109,12 @@ class GraceModel(HoldingModel):
 
         def looked_up(states: Tensor, out: Tensor) -> Tensor:
             nonlocal begun
-            width = states.shape[1]
-            if width <= max(columns) or (begun and width == 1):  # a later token, behind a cache
+            missing = encoding.input_ids.shape[1] - states.shape[1]
+            if begun and (missing > 0 or states.shape[1] == 1):  # a later token, behind a cache
                 return out
-            begun = True
+            begun, past = True, max(missing, 0)  # read before: what all texts begin with
             repeats = len(states) // len(columns)
-            for row, column in enumerate(c for c in columns for _ in range(repeats)):
+            for row, column in enumerate(c - past for c in columns for _ in range(repeats)):
                 entry = self._nearest(states[row, column].float())
                 if entry is not None:
                     out = out.clone()
