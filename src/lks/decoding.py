@@ -1,8 +1,8 @@
 """Scoring and generation over a backbone, shared by the editors that change states or weights.
 
 An editor takes part through `within`: a function from an encoded batch to a context manager that
-is open while the model reads that batch. It yields its plan if it has one; without one the model
-reads alike, up to the prompt's last token, whatever stands behind.
+is open while the model reads that batch. It yields the places that it changes, or None if there
+are none before a prompt's last token.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,10 +19,19 @@ from torch import Tensor
 from lks.backbone import Backbone, Encoding
 from lks.positions import tokens_from
 from lks.rendering import Prompt, Rendered
-from lks.replacer import Plan
 from lks.stem import Stem, read_stem
 
-Within = Callable[[Encoding], AbstractContextManager[Plan | None]]
+
+class Places(Protocol):
+    """Where an editor changes states: a row and a column of the batch each, [n]."""
+
+    @property
+    def rows(self) -> Tensor: ...
+    @property
+    def columns(self) -> Tensor: ...
+
+
+Within = Callable[[Encoding], AbstractContextManager[Places | None]]
 
 
 @dataclass(frozen=True)
@@ -111,13 +120,13 @@ def _states(
 ) -> Tensor:
     """The decoder's outputs from the stem on, [b, t - k, d]."""
     past = stem.cache(len(encoding.texts)) if stem else None
-    with within(encoding) as plan:
+    with within(encoding) as places:
         states = backbone.final_states(encoding, past)
-    if stem is None or plan is None:
+    if stem is None or places is None:
         return states
     # Rows that are edited in the stem are read whole. The others keep the batch that they have in
     # the unedited model: in another one their last bits might differ.
-    rows = plan.rows[plan.columns < stem.length].unique()
+    rows = places.rows[places.columns < stem.length].unique()
     if len(rows):
         edited = backbone.encode([encoding.texts[i] for i in rows.tolist()], chat=chat)
         with within(edited):
