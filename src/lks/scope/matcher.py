@@ -20,6 +20,7 @@ from lks.scope.fuzzy import FuzzyIndex
 from lks.scope.misspelling import TWO_FIT
 from lks.scope.names import Bearer, NameTable
 from lks.scope.normalise import Words, normalise
+from lks.scope.reordered import SCORE, ReorderedIndex
 from lks.scope.vocabulary import CommonWords
 
 
@@ -29,8 +30,8 @@ class Mention:
 
     `start` and `end` are characters of the original text, `surface` is what stands there.
     `edit_ids` are the edits of that entity, in the order of the edit set. `score` is 1 for a name
-    as it is known, less for a misspelt one. `gate` is the score of the relation gate, None where
-    the scope has none.
+    as it is known, less for a misspelt or reordered one. `gate` is the score of the relation gate,
+    None where the scope has none.
     """
 
     edit_ids: tuple[str, ...]
@@ -38,7 +39,7 @@ class Mention:
     surface: str
     start: int
     end: int
-    kind: str  # exact | alias | fuzzy
+    kind: str  # exact | alias | reordered | fuzzy
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
@@ -73,7 +74,7 @@ class Matcher:
     mentions overlap, the longest wins; of two equally long the first.
 
     Args:
-        fuzzy: find misspelt and transliterated names too.
+        fuzzy: find misspelt, transliterated and reordered names too.
         aliases: further names of the entities.
         derived: also take a person's initials, and the surname where nobody else bears it.
     """
@@ -98,13 +99,16 @@ class Matcher:
             if patterns
             else None
         )
-        self._fuzzy = FuzzyIndex(patterns, common) if fuzzy and patterns else None
+        fuzzy = fuzzy and bool(patterns)
+        self._fuzzy = FuzzyIndex(patterns, common) if fuzzy else None
+        self._reordered = ReorderedIndex(patterns, common) if fuzzy else None
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""
         words = normalise(text)
         hits = self._exact(text, words)
         if self._fuzzy is not None:
+            hits = self._other_order(text, words, hits)
             hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
         return [_mention(text, words, hit) for hit in hits]
 
@@ -115,7 +119,8 @@ class Matcher:
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Names that `text` seems to misspell and that were refused, each with a plain reason."""
         words = normalise(text)
-        _, refused = self._misspelt(text, words, self._exact(text, words), wide=True)
+        known = self._other_order(text, words, self._exact(text, words))
+        _, refused = self._misspelt(text, words, known, wide=True)
         misses = [(_mention(text, words, hit, fired=False), reason) for hit, reason in refused]
         return sorted(misses, key=lambda miss: (miss[0].start, -miss[0].score))
 
@@ -135,6 +140,26 @@ class Matcher:
             if bearer is not None:
                 hits.append(_Hit(first, last, bearer, bearer.kind))
         return _disjoint(hits, words)
+
+    def _other_order(self, text: str, words: Words, exact: list[_Hit]) -> list[_Hit]:
+        """`exact` and the names whose words stand in another order, unless two entities do."""
+        if self._reordered is None:
+            return exact
+        found: dict[tuple[int, int], list[Bearer]] = {}
+        for first, last, name in self._reordered.search(text, words):
+            surface = slice(*words.span(first, last))
+            bearer = self._table.bearers[name][0]
+            cut = any(  # "New [York City, New] York"
+                hit.first < first < hit.last or hit.first < last < hit.last for hit in exact
+            )
+            if not cut and self._reordered.capitals_fit(text[surface], bearer.subject):
+                found.setdefault((first, last), []).append(bearer)
+        hits = [
+            _Hit(first, last, bearers[0], "reordered", SCORE)
+            for (first, last), bearers in found.items()
+            if len({bearer.subject for bearer in bearers}) == 1
+        ]
+        return _disjoint(exact + hits, words) if hits else exact
 
     def _misspelt(
         self, text: str, words: Words, exact: Sequence[_Hit], *, wide: bool = False

@@ -11,6 +11,7 @@ _SHORT = 4  # letters of a name that is matched only as it is written
 _LITTLE = frozenset(
     ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
 )
+_LINKING = _LITTLE | {"between", "s"}  # the "s" of a possessive
 
 
 class CommonWords:
@@ -52,3 +53,8 @@ def written(words: Sequence[str]) -> str:
 def little(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
     return word.lower() in _LITTLE or word.isdigit()
+
+
+def linking(word: str) -> bool:
+    """Whether a folded word only links others, so that another may stand for it."""
+    return word in _LINKING
