@@ -145,14 +145,14 @@ class Matcher:
         """`exact` and the names whose words stand in another order, unless two entities do."""
         if self._reordered is None:
             return exact
+        inside = {place for hit in exact for place in range(hit.first + 1, hit.last)}
         found: dict[tuple[int, int], list[Bearer]] = {}
         for first, last, name in self._reordered.search(text, words):
             surface = slice(*words.span(first, last))
             bearer = self._table.bearers[name][0]
-            cut = any(  # "New [York City, New] York"
-                hit.first < first < hit.last or hit.first < last < hit.last for hit in exact
-            )
-            if not cut and self._reordered.capitals_fit(text[surface], bearer.subject):
+            if first in inside or last in inside:  # "New [York City, New] York"
+                continue
+            if self._reordered.capitals_fit(text[surface], bearer.subject):
                 found.setdefault((first, last), []).append(bearer)
         hits = [
             _Hit(first, last, bearers[0], "reordered", SCORE)
