@@ -39,7 +39,7 @@ class Mention:
     surface: str
     start: int
     end: int
-    kind: str  # exact | alias | reordered | fuzzy
+    kind: str  # exact | alias | variant | reordered | fuzzy
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
@@ -74,7 +74,7 @@ class Matcher:
     mentions overlap, the longest wins; of two equally long the first.
 
     Args:
-        fuzzy: find misspelt, transliterated and reordered names too.
+        fuzzy: find names that are misspelt, transliterated, reordered or written otherwise too.
         aliases: further names of the entities.
         derived: also take a person's initials, and the surname where nobody else bears it.
     """
@@ -88,7 +88,8 @@ class Matcher:
         derived: bool = False,
     ) -> None:
         edits, common = list(edits), CommonWords()
-        self._table = NameTable(edits, common, more_names(edits, common, aliases, derived))
+        more = more_names(edits, common, aliases, derived)
+        self._table = NameTable(edits, common, more, varied=fuzzy)
         patterns = self._table.patterns
         self._automaton = (
             AhoCorasick(

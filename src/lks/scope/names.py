@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lks.edits import Edit
 from lks.scope.normalise import joined_spelling, normalise
+from lks.scope.variants import Variants
 from lks.scope.vocabulary import CommonWords, written
 
 _CLEAR = 8  # letters of a name that is recognised, misspelt, in any case
@@ -21,7 +22,7 @@ class Bearer:
     """The edits that one name stands for. `cased` is the only spelling that counts, if not None."""
 
     subject: str
-    kind: str  # exact: the name is the subject; alias: one of its aliases
+    kind: str  # exact: the name is the subject; alias: one of its aliases; variant: of these
     cased: str | None
     edit_ids: tuple[str, ...]
 
@@ -35,14 +36,22 @@ class Bearer:
 
 
 class NameTable:
-    """`patterns[i]` is a folded name, its words parted by one space; `bearers[i]` who bears it."""
+    """`patterns[i]` is a folded name, its words parted by one space; `bearers[i]` who bears it.
 
-    def __init__(self, edits: Iterable[Edit], common: CommonWords, more: MoreNames) -> None:
+    Args:
+        varied: take in other ways to write the names too.
+    """
+
+    def __init__(
+        self, edits: Sequence[Edit], common: CommonWords, more: MoreNames, *, varied: bool = False
+    ) -> None:
         self._common = common
         table: dict[str, tuple[Bearer, ...]] = {}
         for edit in edits:
             for spelling in (edit.subject, *edit.aliases, *more(edit)):
                 self._add(table, edit, spelling)
+        if varied:
+            self._add_variants(table, edits, more)
         self.patterns = list(table)
         self.bearers = list(table.values())
 
@@ -53,14 +62,40 @@ class NameTable:
         if joined != spelling and joined.casefold() not in self._common:
             self._enter(table, edit, kind, joined)
 
+    def _add_variants(
+        self, table: dict[str, tuple[Bearer, ...]], edits: Iterable[Edit], more: MoreNames
+    ) -> None:
+        """Enter other ways to write the names, but none that is a name or fits two entities."""
+        variants, meant = Variants(), dict[str, list[tuple[Edit, str, bool]]]()
+        for edit in edits:
+            for spelling in (edit.subject, *edit.aliases, *more(edit)):
+                for other in variants(spelling):
+                    own, words = normalise(spelling).words, normalise(other).words
+                    shorter = len(words) < len(own)
+                    if shorter and self._common.as_written(words):
+                        continue  # The Who, asked by Who
+                    usual = shorter and all(map(self._common.english, words))
+                    cased = usual or self._common.as_written(own)  # No. 1 is not "no one"
+                    meant.setdefault(" ".join(words), []).append((edit, other, cased))
+        for pattern, bearers in meant.items():
+            if pattern not in table and len({edit.subject for edit, _, _ in bearers}) == 1:
+                for edit, other, cased in bearers:
+                    self._enter(table, edit, "variant", other, as_written=cased)
+
     def _enter(
-        self, table: dict[str, tuple[Bearer, ...]], edit: Edit, kind: str, spelling: str
+        self,
+        table: dict[str, tuple[Bearer, ...]],
+        edit: Edit,
+        kind: str,
+        spelling: str,
+        *,
+        as_written: bool = False,
     ) -> None:
         words = normalise(spelling).words
         if not words:
             return
         pattern, cased = " ".join(words), None
-        if self._common.as_written(words):
+        if as_written or self._common.as_written(words):
             cased = _written(spelling)
         bearers = table.get(pattern, ())
         for bearer in bearers:

@@ -1,0 +1,189 @@
+"""Other ways to write one name: St. and Saint, II and 2, & and "and", Organisation with a z."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice, product
+
+_MOST = 16  # variants of one name
+_WORD = re.compile(r"[^\W_]+|&")
+_LAST = re.compile(r"[,:]| of |$")  # what follows a number that counts: Henry VIII of England
+_ARTICLE = re.compile(r"the\s+(?=\S)", re.IGNORECASE)
+_LEGAL_FORM = re.compile(
+    r"(?<=\S),?\s+(?:inc|incorporated|ltd|limited|llc|plc|corp|gmbh)\.?$", re.I
+)
+# In digits, Roman and words, and the ordinal.
+_NUMBERS = """
+1 i one first
+2 ii two second
+3 iii three third
+4 iv four fourth
+5 v five fifth
+6 vi six sixth
+7 vii seven seventh
+8 viii eight eighth
+9 ix nine ninth
+10 x ten tenth
+11 xi eleven eleventh
+12 xii twelve twelfth
+13 xiii thirteen thirteenth
+14 xiv fourteen fourteenth
+15 xv fifteen fifteenth
+16 xvi sixteen sixteenth
+17 xvii seventeen seventeenth
+18 xviii eighteen eighteenth
+19 xix nineteen nineteenth
+20 xx twenty twentieth
+"""
+# Abbreviations, spellings, and words of one meaning in names; a line is one word.
+_ALIKE = """
+& = and
+st = saint
+mt = mount
+ft = fort
+dr = doctor
+jr = junior
+sr = senior
+co = company
+corp = corporation
+bros = brothers
+dept = department
+intl = international
+vs = versus
+ave = avenue
+tv = television
+centre = center
+theatre = theater
+metre = meter
+fibre = fiber
+harbour = harbor
+colour = color
+colours = colors
+labour = labor
+honour = honor
+favourite = favorite
+neighbour = neighbor
+neighbours = neighbors
+neighbourhood = neighborhood
+armour = armor
+rumour = rumor
+behaviour = behavior
+defence = defense
+offence = offense
+programme = program
+jewellery = jewelry
+aeroplane = airplane
+catalogue = catalog
+travellers = travelers
+movie = film
+car = automobile
+contest = competition
+oblast = region
+railway station = train station = rail station
+power station = power plant
+football team = soccer team
+football club = soccer club
+"""
+_ENDINGS = re.compile(r"(?<=[a-z]{3})(?:(i)s|(i)z)(ation|ations|ational|ing)\b")
+_HISSING = ("s", "x", "z", "ch", "sh")
+
+
+class Variants:
+    """`variants(name)`: the same name, written otherwise, without `name` itself."""
+
+    def __init__(self) -> None:
+        self._numbers = {line.split()[1]: line.split() for line in _lines(_NUMBERS)}
+        self._alike = dict(_alike())
+        self._pairs = {key.split()[0] for key in self._alike if " " in key}
+        self._telling = {*self._alike, *self._pairs, *self._numbers}
+
+    def __call__(self, name: str) -> list[str]:
+        found = [name, *_shorter(name)]
+        found += [other for own in found for other in self._rewritten(own)]
+        if name.isascii() and name.islower() and name[-1:].isalpha():
+            found.append(_plural(name))
+        return list(dict.fromkeys(found))[1 : _MOST + 1]
+
+    def _rewritten(self, name: str) -> Iterator[str]:
+        lower = name.lower()
+        if self._telling.isdisjoint(_WORD.findall(lower)) and not _ENDINGS.search(lower):
+            return
+        words = list(_WORD.finditer(name))
+        slots: list[tuple[int, int, list[str]]] = []
+        for index, word in enumerate(words):
+            if slots and word.start() < slots[-1][1]:
+                continue
+            own = word.group()
+            pair = [own.lower(), words[index + 1].group().lower()] if index + 1 < len(words) else []
+            if pair and pair[0] in self._pairs and (others := self._alike.get(" ".join(pair))):
+                slots.append((word.start(), words[index + 1].end(), _cased(own, others)))
+            elif others := self._others(name, word):
+                slots.append((word.start(), word.end(), others))
+        choices = ([name[start:end], *others] for start, end, others in slots)
+        for chosen in islice(product(*choices), 1, _MOST + 1):
+            parts, at = [], 0
+            for (start, end, _), part in zip(slots, chosen, strict=True):
+                parts += [name[at:start], part]
+                at = end
+            yield "".join([*parts, name[at:]])
+
+    def _others(self, name: str, word: re.Match[str]) -> list[str]:
+        own, beside = word.group(), name[: word.start()][-1:] + name[word.end() :][:1]
+        if "-" in beside or (own == "&" and beside.strip()):
+            return []  # MAC-11, R&D
+        if own.isupper() and own.lower() in self._numbers:
+            digits, _, number, ordinal = self._numbers[own.lower()]
+            counts = word.start() and _LAST.match(name, word.end())
+            return [digits, number.title(), f"the {ordinal.title()}"] if counts else []
+        others = [*self._alike.get(own.lower(), ()), *_ended(own.lower())]
+        if not _LAST.match(name, word.end()):
+            others = [other for other in others if not other.isupper()]  # IX Guests for a Crime
+        return _cased(own, others)
+
+
+def _alike() -> Iterator[tuple[str, list[str]]]:
+    """(word or pair of words, those of the same meaning), all in lower case."""
+    for line in _lines(_ALIKE):
+        group = line.split(" = ")
+        for word in group:
+            yield word, [other for other in group if other != word]
+    for line in _lines(_NUMBERS):
+        digits, roman, number, _ = line.split()
+        romans = [roman.upper()] if roman != "i" else []  # "in the Air Force I" is no number
+        yield digits, [number, *romans]
+        yield number, [digits, *romans]
+
+
+def _lines(table: str) -> list[str]:
+    return table.strip().splitlines()
+
+
+def _ended(word: str) -> list[str]:
+    """The other spelling of -isation and the like."""
+    if found := _ENDINGS.search(word):
+        letter = "s" if word[found.start() + 1] == "z" else "z"
+        return [f"{word[: found.start() + 1]}{letter}{found.group(3)}"]
+    return []
+
+
+def _cased(word: str, others: list[str]) -> list[str]:
+    """`others` with a capital where `word` has one; a number may stand for either."""
+    if word[0].islower():
+        return others
+    return [o if o == "and" or o.isupper() else o.title() for o in others]
+
+
+def _shorter(name: str) -> list[str]:
+    """`name` without its article, and without the legal form of a company."""
+    parts = [_ARTICLE.sub("", name, count=1) if _ARTICLE.match(name) else name]
+    parts += [_LEGAL_FORM.sub("", part) for part in parts]
+    return [part for part in dict.fromkeys(parts) if part != name]
+
+
+def _plural(name: str) -> str:
+    if name.endswith(_HISSING):
+        return f"{name}es"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}s"

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lks.edits import Edit
+from lks.scope.clashes import clashes
+from lks.scope.matcher import Matcher
+from lks.scope.variants import Variants
+
+
+def named(subject: str, *aliases: str, id: str = "") -> Edit:
+    return Edit(id or subject, subject, f"{subject} is", "x", aliases=aliases)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Simon & Garfunkel", "Simon and Garfunkel"),
+        ("Johnson and Johnson", "Johnson & Johnson"),
+        ("St. Petersburg", "Saint Petersburg"),
+        ("Saint Louis", "St. Louis"),
+        ("Mount Everest", "Mt. Everest"),
+        ("Martin Luther King Jr.", "Martin Luther King Junior"),
+        ("Ford Motor Company", "ford motor co"),
+        ("World War II", "world war 2"),
+        ("World War II", "World War Two"),
+        ("Rocky 4", "Rocky IV"),
+        ("Henry VIII of England", "Henry the Eighth of England"),
+        ("Ocean's Eleven", "Ocean's 11"),
+        ("World Health Organization", "World Health Organisation"),
+        ("Vienna International Centre", "Vienna International Center"),
+        ("Tours railway station", "Tours train station"),
+        ("The Fratellis", "Fratellis"),
+        ("The Rolling Stones", "Rolling Stones"),
+        ("Eurofer, Inc.", "Eurofer"),
+        ("waffle", "Waffles"),
+        ("berry", "berries"),
+    ],
+)
+def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:
+    (mention,) = Matcher([named(name)])(f"{written} and more")
+    assert (mention.surface, mention.kind, mention.score) == (written, "variant", 1.0)
+    assert Matcher([named(name)], fuzzy=False)(f"{written} and more") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("The Who", "Who is it?"),
+        ("Apple Inc.", "Apple pie"),
+        ("CSR Limited", "CSR is"),
+        ("The Rolling Stones", "rolling stones gather no moss"),  # usual words: as written
+        ("Air Force One", "in the Air Force I served"),
+        ("Nine Guests", "IX Guests"),
+        ("R&D Labs", "R and D Labs"),
+        ("Paris", "two Parises"),
+        ("No. 1", "no one came"),
+        ("Top 10", "the top ten"),
+    ],
+)
+def test_what_may_mean_something_else_is_not_found(name: str, text: str) -> None:
+    assert Matcher([named(name)])(text) == []
+
+
+def test_a_name_goes_before_anothers_variant_and_two_variants_for_none() -> None:
+    own = Matcher([named("St. Aldate"), named("Saint Aldate")])
+    assert [m.subject for m in own("Saint Aldate")] == ["Saint Aldate"]
+    two = Matcher([named("The Fratellis"), named("Fratellis, Inc.")])
+    assert [m.subject for m in two("Fratellis, Inc. and the Fratellis")] == [
+        "Fratellis, Inc.",
+        "The Fratellis",
+    ]
+    assert two("Fratellis sing") == []
+    assert clashes([named("St. Aldate"), named("Saint Aldate")]) == []
+
+
+def test_all_edits_of_an_entity_and_its_aliases_are_meant() -> None:
+    matcher = Matcher([named("Mt. Etna", id="a"), named("Mt. Etna", "Mt. Gibel", id="b")])
+    found = matcher("Mount Etna, that is Mount Gibel")
+    assert [m.edit_ids for m in found] == [("a", "b"), ("b",)]
+
+
+def test_a_variant_may_be_misspelt() -> None:
+    (mention,) = Matcher([named("St. Petersburg")])("in Saint Petresburg")
+    assert (mention.surface, mention.kind) == ("Saint Petresburg", "fuzzy")
+
+
+_PARTS = st.lists(st.sampled_from(["St.", "the", "The", "2", "II", "&", "One", "Co"]), max_size=12)
+
+
+@given(st.text(max_size=60) | _PARTS.map(" ".join))
+def test_no_name_has_many_variants_or_is_its_own(name: str) -> None:
+    found = Variants()(name)
+    assert name not in found
+    assert len(found) == len(set(found)) <= 16
