@@ -41,9 +41,10 @@ def edit(
     form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
     hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Most epochs over all edits; more over those not learnt.")
+        int | None,
+        typer.Option(help="Most epochs over all edits; more over those not learnt.", min=1),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Edits a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Edits a step.", min=1)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
     chat: Annotated[
         bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
