@@ -82,6 +82,11 @@ def test_all_edits_of_an_entity_and_its_aliases_are_meant() -> None:
     assert [m.edit_ids for m in found] == [("a", "b"), ("b",)]
 
 
+def test_what_is_found_is_no_near_miss_too() -> None:
+    matcher = Matcher([named("St. Petersburg")])
+    assert matcher.near_misses("the mayor of Saint Petersburg") == []
+
+
 def test_a_variant_may_be_misspelt() -> None:
     (mention,) = Matcher([named("St. Petersburg")])("in Saint Petresburg")
     assert (mention.surface, mention.kind) == ("Saint Petresburg", "fuzzy")

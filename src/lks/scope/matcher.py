@@ -122,7 +122,11 @@ class Matcher:
         words = normalise(text)
         known = self._other_order(text, words, self._exact(text, words))
         _, refused = self._misspelt(text, words, known, wide=True)
-        misses = [(_mention(text, words, hit, fired=False), reason) for hit, reason in refused]
+        misses = [
+            (_mention(text, words, hit, fired=False), reason)
+            for hit, reason in refused
+            if not any(_same_place(hit, other) for other in known)
+        ]
         return sorted(misses, key=lambda miss: (miss[0].start, -miss[0].score))
 
     def _exact(self, text: str, words: Words) -> list[_Hit]:
@@ -194,6 +198,11 @@ def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Menti
         bearer.edit_ids, bearer.subject, text[start:end], start, end, hit.kind,
         score=round(hit.score, 3), fired=fired,
     )  # fmt: skip
+
+
+def _same_place(hit: _Hit, other: _Hit) -> bool:
+    same = hit.bearer.subject == other.bearer.subject
+    return same and hit.first < other.last and other.first < hit.last
 
 
 def _disjoint(hits: Iterable[_Hit], words: Words) -> list[_Hit]:
