@@ -9,10 +9,7 @@ from itertools import islice, product
 _MOST = 16  # variants of one name
 _WORD = re.compile(r"[^\W_]+|&")
 _LAST = re.compile(r"[,:]| of |$")  # what follows a number that counts: Henry VIII of England
-_ARTICLE = re.compile(r"the\s+(?=\S)", re.IGNORECASE)
-_LEGAL_FORM = re.compile(
-    r"(?<=\S),?\s+(?:inc|incorporated|ltd|limited|llc|plc|corp|gmbh)\.?$", re.I
-)
+_LEGAL_FORMS = {"inc", "incorporated", "ltd", "limited", "llc", "plc", "corp", "gmbh"}
 # In digits, Roman and words, and the ordinal.
 _NUMBERS = """
 1 i one first
@@ -85,7 +82,7 @@ power station = power plant
 football team = soccer team
 football club = soccer club
 """
-_ENDINGS = re.compile(r"(?<=[a-z]{3})(?:(i)s|(i)z)(ation|ations|ational|ing)\b")
+_ENDINGS = re.compile(r"(?<=[a-z]{3})(?:(i)s|(i)z)(ation|ations|ational|ing)$")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
@@ -107,7 +104,8 @@ class Variants:
 
     def _rewritten(self, name: str) -> Iterator[str]:
         lower = name.lower()
-        if self._telling.isdisjoint(_WORD.findall(lower)) and not _ENDINGS.search(lower):
+        ended = "is" in lower or "iz" in lower
+        if self._telling.isdisjoint(_WORD.findall(lower)) and not ended:
             return
         words = list(_WORD.finditer(name))
         slots: list[tuple[int, int, list[str]]] = []
@@ -176,9 +174,13 @@ def _cased(word: str, others: list[str]) -> list[str]:
 
 def _shorter(name: str) -> list[str]:
     """`name` without its article, and without the legal form of a company."""
-    parts = [_ARTICLE.sub("", name, count=1) if _ARTICLE.match(name) else name]
-    parts += [_LEGAL_FORM.sub("", part) for part in parts]
-    return [part for part in dict.fromkeys(parts) if part != name]
+    parts = [name]
+    if name[:4].lower() == "the ":
+        parts.append(name[4:])
+    end = name.rpartition(" ")[2]
+    if end.rstrip(".").lower() in _LEGAL_FORMS:
+        parts += [part[: -len(end)].rstrip(" ,") for part in parts]
+    return parts[1:]
 
 
 def _plural(name: str) -> str:
