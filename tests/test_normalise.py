@@ -46,10 +46,9 @@ def test_spellings_without_joiners_and_in_latin_letters() -> None:
 @given(any_text)
 def test_words_stand_in_the_text_in_order_and_are_stable(text: str) -> None:
     folded = normalise(text)
-    spans = list(zip(folded.starts, folded.ends, strict=True))
-    assert len(spans) == len(folded.words)
-    assert all(0 <= start < end <= len(text) for start, end in spans)
-    assert folded.starts == sorted(folded.starts)
+    assert len(folded.places) == len(folded.words)
+    assert all(0 <= start < end <= len(text) for start, end in folded.places)
+    assert folded.places == sorted(folded.places)
     assert all(word and " " not in word for word in folded.words)
     assert normalise(folded.text).words == folded.words
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from anyascii import anyascii
 
@@ -26,36 +27,40 @@ ALIKE = str.maketrans("yjwvcqz", "iiuukks")  # letters that transliteration conf
 _MOST_MARKS = 16  # on one character: a text of a million marks stays linear
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
-    """Folded words; `words[i]` stands for `original[starts[i]:ends[i]]`."""
+    """Folded words of `original`; `places[i]` is where `words[i]` stands there."""
 
+    original: str
     words: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    told: list[tuple[int, int]] | None = None  # places, where the text is not plain ASCII
 
     @property
     def text(self) -> str:
         return " ".join(self.words)
 
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        if self.told is not None:
+            return self.told
+        return [match.span() for match in _ASCII_WORDS.finditer(self.original)]
+
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Span in the original text of words[first:last]."""
-        return self.starts[first], self.ends[last - 1]
+        return self.places[first][0], self.places[last - 1][1]
 
 
 def normalise(text: str, *, fold_case: bool = True) -> Words:
     """The folded words of `text`. Linear in its length; any string will do."""
-    result = Words()
-    add_word, add_start = result.words.append, result.starts.append
-    add_end = result.ends.append
-    ascii_only = text.isascii()
+    if text.isascii():
+        return Words(text, _ASCII_WORDS.findall(text.lower() if fold_case else text))
+    result = Words(text, told=[])
     folds: dict[str, str] = {}
-    for match in (_ASCII_WORDS if ascii_only else _WORDS).finditer(text):
+    for match in _WORDS.finditer(text):
         word = match.group()
-        if ascii_only or word.isascii():
-            add_word(word.lower() if fold_case else word)
-            add_start(match.start())
-            add_end(match.end())
+        if word.isascii():
+            result.words.append(word.lower() if fold_case else word)
+            result.places.append(match.span())
         else:
             _fold_into(result, word, match.start(), folds, fold_case)
     return result
@@ -83,8 +88,7 @@ def _fold_into(
     def close() -> None:
         if letters:
             result.words.append("".join(letters))
-            result.starts.append(offset + start)
-            result.ends.append(offset + end)
+            result.places.append((offset + start, offset + end))
             letters.clear()
 
     for first, last in _clusters(chunk):

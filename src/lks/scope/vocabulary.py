@@ -33,6 +33,10 @@ class CommonWords:
     def english(self, word: str) -> bool:
         return word in self._ranks
 
+    def rank(self, word: str) -> int:
+        """From -1, of numbers and letters, by how rare a word is; unknown ones come last."""
+        return -1 if word.isdigit() or len(word) == 1 else self._ranks.get(word, len(self._ranks))
+
     def as_written(self, name: Sequence[str]) -> bool:
         """Whether a name matches only in its own case: Ali, pink, F/X, The Bakery, 60 Minutes.
 
