@@ -64,7 +64,7 @@ class ReorderedIndex:
             for place, first, last in zip(maybe.tolist(), low.tolist(), high.tolist(), strict=True):
                 row, begin = divmod(place, len(begins))
                 own = at[block + begin : ends[row, begin]]
-                if first == last or len(own) < self._sizes[row]:  # the run has an end
+                if first == last or len(own) < self._sizes[row]:  # the text has an end
                     continue
                 for name in self._names[first:last].tolist():
                     if self._means(text, words, own, self._patterns[name]):
