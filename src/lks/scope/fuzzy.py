@@ -67,21 +67,16 @@ class FuzzyIndex:
 
         A `wide` search is for explanations: it also looks where nothing can be accepted.
         """
+        everyday = frozenset() if wide else self._common.words
         anchors = [
             index
             for index, word in enumerate(words)
-            if not settled[index] and (wide or self._is_anchor(word))
+            if word not in everyday and not settled[index] and (wide or _is_anchor(word))
         ]
         found: list[Candidate] = []
         for first, last, own in _blocks(anchors, words, self._longest):
             found += self._in_block(words[first:last], own, first, wide)
         return found
-
-    def _is_anchor(self, word: str) -> bool:
-        """Whether `word` may be misspelt or may tell that the word beside it is."""
-        if word in self._common or not 2 <= len(word) <= _LONGEST_WORD:
-            return False
-        return word.isalpha() and not spaceless(word[0])
 
     def _in_block(
         self, words: Sequence[str], anchors: Sequence[int], offset: int, wide: bool
@@ -118,6 +113,11 @@ class FuzzyIndex:
                 a + offset, b + offset, int(name[index]),
                 case.edits, case.support, case.score, reason,
             )  # fmt: skip
+
+
+def _is_anchor(word: str) -> bool:
+    """Whether `word`, no everyday one, may be misspelt or tell that the word beside it is."""
+    return 2 <= len(word) <= _LONGEST_WORD and word.isalpha() and not spaceless(word[0])
 
 
 def search_key(pattern: str) -> str:

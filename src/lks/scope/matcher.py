@@ -212,6 +212,9 @@ def _disjoint(hits: Iterable[_Hit], words: Words) -> list[_Hit]:
         start, end = words.span(hit.first, hit.last)
         return start - end, start, -hit.score
 
+    hits = list(hits)
+    if len(hits) < 2:
+        return hits
     taken = bytearray(len(words.words))
     kept = []
     for hit in sorted(hits, key=rank):

@@ -27,6 +27,10 @@ class CommonWords:
         with source.open(encoding="utf-8-sig") as lines:
             return {line.partition(" ")[0]: rank for rank, line in enumerate(lines)}
 
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(word for word, rank in self._ranks.items() if rank < _COMMON)
+
     def __contains__(self, word: str) -> bool:
         return self._ranks.get(word, _COMMON) < _COMMON
 
