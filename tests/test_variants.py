@@ -37,6 +37,7 @@ def named(subject: str, *aliases: str, id: str = "") -> Edit:
         ("Eurofer, Inc.", "Eurofer"),
         ("waffle", "Waffles"),
         ("berry", "berries"),
+        ("Houston toad", "Houston toads"),
     ],
 )
 def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:

@@ -98,7 +98,8 @@ class Variants:
     def __call__(self, name: str) -> list[str]:
         found = [name, *_shorter(name)]
         found += [other for own in found for other in self._rewritten(own)]
-        if name.isascii() and name.islower() and name[-1:].isalpha():
+        last = name.rpartition(" ")[2]
+        if last.isascii() and last.islower() and last.isalpha():  # Houston toad, no family name
             found.append(_plural(name))
         return list(dict.fromkeys(found))[1 : _MOST + 1]
 
