@@ -14,6 +14,7 @@ from lks.scope.vocabulary import CommonWords, linking
 SCORE = 0.9  # of a mention, where a name as it is known has 1
 _LEAST = 3  # words of a name: of two the order often tells names apart (York University)
 _MOST = 12
+_FEW = 20  # names that are looked at one by one
 _BLOCK = 1_000  # words of a text looked at together
 _SPARSE = 5  # bits: of so many times as many places one is taken
 _GAP = 3  # words from one telling word to the next: two linking ones may stand between
@@ -29,26 +30,26 @@ class ReorderedIndex:
 
     def __init__(self, patterns: Sequence[str], common: CommonWords) -> None:
         self._patterns, self._common = patterns, common
-        kept, keys, sizes, rarest = [], [], set(), set()
+        kept, keys, sizes = [], [], set()
+        self._by_rarest: dict[str, list[int]] = {}
         for index, pattern in enumerate(patterns):
             words = _telling(pattern.split(" "))
             if _files(words):
                 kept.append(index)
                 keys.append(_wrapped(sum(map(hash, words))))
                 sizes.add(len(words))
-                rarest.add(max(words, key=common.rank))
+                self._by_rarest.setdefault(max(words, key=common.rank), []).append(index)
         order = np.argsort(np.asarray(keys, dtype=np.int64), kind="stable")
         self._keys = np.asarray(keys, dtype=np.int64)[order]
         self._names = np.asarray(kept, dtype=np.int64)[order]
         self._sizes = np.asarray(sorted(sizes), dtype=np.int64)[:, None]
-        self._rarest = frozenset(rarest)
         self._low_bits = 2 ** (len(keys).bit_length() + _SPARSE) - 1
         self._maybe = np.zeros(self._low_bits + 1, dtype=np.bool_)  # few keys get past it
         self._maybe[self._keys & self._low_bits] = True
 
     def search(self, text: str, words: Words) -> Iterator[tuple[int, int, int]]:
         """(first, last, name): words[first:last] of `text` are that pattern's, reordered."""
-        if self._rarest.isdisjoint(words.words):
+        if not self._may_hold(set(words.words)):
             return
         at = [index for index, word in enumerate(words.words) if not linking(word)]
         count = len(at)
@@ -69,6 +70,16 @@ class ReorderedIndex:
                 for name in self._names[first:last].tolist():
                     if self._means(text, words, own, self._patterns[name]):
                         yield own[0], own[-1] + 1, name
+
+    def _may_hold(self, present: set[str]) -> bool:
+        """A quick look, which most texts do not get past: all words of a name must be there."""
+        for word in present:
+            names = self._by_rarest.get(word, ())
+            if len(names) > _FEW:
+                return True
+            if any(present.issuperset(_telling(self._patterns[n].split(" "))) for n in names):
+                return True
+        return False
 
     def _means(self, text: str, words: Words, own: Sequence[int], pattern: str) -> bool:
         """Whether the words at `own` are those of `pattern`, near each other and in one sentence.
