@@ -32,7 +32,7 @@ class CommonWords:
         return frozenset(word for word, rank in self._ranks.items() if rank < _COMMON)
 
     def __contains__(self, word: str) -> bool:
-        return self._ranks.get(word, _COMMON) < _COMMON
+        return word in self.words
 
     def english(self, word: str) -> bool:
         return word in self._ranks
