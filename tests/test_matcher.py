@@ -241,6 +241,12 @@ def test_words_in_another_order(name: str, text: str, found: int) -> None:
     assert len(Matcher([named(name)], fuzzy=False)(text)) == (name == "New York City")
 
 
+def test_a_word_of_many_names_alone_is_none_of_them() -> None:
+    matcher = Matcher([named(f"Battle of Verdunia {year}") for year in range(1900, 1940)])
+    assert matcher("Verdunia") == []
+    assert surfaces(matcher, "the 1916 Battle of Verdunia") == ["1916 Battle of Verdunia"]
+
+
 def test_two_names_of_the_same_words_refuse_each_other() -> None:
     both = [named("Battle of Long Island 1776"), named("1776 Long Island Battle")]
     assert surfaces(Matcher(both[:1]), "The Long Island Battle of 1776") == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lks.edits import Edit
@@ -43,15 +43,22 @@ class NameTable:
     """
 
     def __init__(
-        self, edits: Sequence[Edit], common: CommonWords, more: MoreNames, *, varied: bool = False
+        self, edits: Iterable[Edit], common: CommonWords, more: MoreNames, *, varied: bool = False
     ) -> None:
         self._common = common
         table: dict[str, tuple[Bearer, ...]] = {}
+        variants = Variants()
+        others: dict[str, list[tuple[Edit, str, bool]]] = {}
         for edit in edits:
             for spelling in (edit.subject, *edit.aliases, *more(edit)):
                 self._add(table, edit, spelling)
-        if varied:
-            self._add_variants(table, edits, more)
+                for other, cased in self._varied(spelling, variants) if varied else ():
+                    pattern = " ".join(normalise(other).words)
+                    others.setdefault(pattern, []).append((edit, other, cased))
+        for pattern, meant in others.items():  # neither a name nor meant by two entities
+            if pattern not in table and len({edit.subject for edit, _, _ in meant}) == 1:
+                for edit, other, cased in meant:
+                    self._enter(table, edit, "variant", other, as_written=cased)
         self.patterns = list(table)
         self.bearers = list(table.values())
 
@@ -62,25 +69,17 @@ class NameTable:
         if joined != spelling and joined.casefold() not in self._common:
             self._enter(table, edit, kind, joined)
 
-    def _add_variants(
-        self, table: dict[str, tuple[Bearer, ...]], edits: Iterable[Edit], more: MoreNames
-    ) -> None:
-        """Enter other ways to write the names, but none that is a name or fits two entities."""
-        variants, meant = Variants(), dict[str, list[tuple[Edit, str, bool]]]()
-        for edit in edits:
-            for spelling in (edit.subject, *edit.aliases, *more(edit)):
-                for other in variants(spelling):
-                    own, words = normalise(spelling).words, normalise(other).words
-                    shorter = len(words) < len(own)
-                    if shorter and self._common.as_written(words):
-                        continue  # The Who, asked by Who
-                    usual = shorter and all(map(self._common.english, words))
-                    cased = usual or self._common.as_written(own)  # No. 1 is not "no one"
-                    meant.setdefault(" ".join(words), []).append((edit, other, cased))
-        for pattern, bearers in meant.items():
-            if pattern not in table and len({edit.subject for edit, _, _ in bearers}) == 1:
-                for edit, other, cased in bearers:
-                    self._enter(table, edit, "variant", other, as_written=cased)
+    def _varied(self, spelling: str, variants: Variants) -> Iterator[tuple[str, bool]]:
+        """(another way to write it, whether that counts in its own case only)."""
+        found = variants(spelling)
+        own = normalise(spelling).words if found else []
+        for other in found:
+            words = normalise(other).words
+            shorter = len(words) < len(own)
+            if shorter and self._common.as_written(words):
+                continue  # The Who, asked by Who
+            usual = shorter and all(map(self._common.english, words))
+            yield other, usual or self._common.as_written(own)  # No. 1 is not "no one"
 
     def _enter(
         self,

@@ -15,10 +15,7 @@ SCORE = 0.9  # of a mention, where a name as it is known has 1
 _LEAST = 3  # words of a name: of two the order often tells names apart (York University)
 _MOST = 12
 _FEW = 20  # names that are looked at one by one
-_BLOCK = 1_000  # words of a text looked at together
-_SPARSE = 5  # bits: of so many times as many places one is taken
 _GAP = 3  # words from one telling word to the next: two linking ones may stand between
-_NOTHING = np.zeros(1, dtype=np.int64)
 _PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 
 
@@ -36,40 +33,36 @@ class ReorderedIndex:
             words = _telling(pattern.split(" "))
             if _files(words):
                 kept.append(index)
-                keys.append(_wrapped(sum(map(hash, words))))
+                keys.append(sum(map(hash, words)) % 2**64)
                 sizes.add(len(words))
                 self._by_rarest.setdefault(max(words, key=common.rank), []).append(index)
-        order = np.argsort(np.asarray(keys, dtype=np.int64), kind="stable")
-        self._keys = np.asarray(keys, dtype=np.int64)[order]
+        order = np.argsort(np.asarray(keys, dtype=np.uint64), kind="stable")
+        self._keys = np.asarray(keys, dtype=np.uint64)[order]
         self._names = np.asarray(kept, dtype=np.int64)[order]
-        self._sizes = np.asarray(sorted(sizes), dtype=np.int64)[:, None]
-        self._low_bits = 2 ** (len(keys).bit_length() + _SPARSE) - 1
-        self._maybe = np.zeros(self._low_bits + 1, dtype=np.bool_)  # few keys get past it
-        self._maybe[self._keys & self._low_bits] = True
+        self._sizes = sorted(sizes)
 
     def search(self, text: str, words: Words) -> Iterator[tuple[int, int, int]]:
         """(first, last, name): words[first:last] of `text` are that pattern's, reordered."""
         if not self._may_hold(set(words.words)):
             return
         at = [index for index, word in enumerate(words.words) if not linking(word)]
-        count = len(at)
-        hashes = np.fromiter((hash(words.words[index]) for index in at), np.int64, count)
-        sums = np.concatenate([_NOTHING, hashes.cumsum()])
-        for block in range(0, count, _BLOCK):
-            begins = np.arange(block, min(block + _BLOCK, count))
-            ends = begins + self._sizes
-            keys = (sums[np.minimum(ends, count)] - sums[begins]).ravel()
-            maybe = np.flatnonzero(self._maybe[keys & self._low_bits])
-            low = np.searchsorted(self._keys, keys[maybe])
-            high = np.searchsorted(self._keys, keys[maybe], side="right")
-            for place, first, last in zip(maybe.tolist(), low.tolist(), high.tolist(), strict=True):
-                row, begin = divmod(place, len(begins))
-                own = at[block + begin : ends[row, begin]]
-                if first == last or len(own) < self._sizes[row]:  # the text has an end
-                    continue
-                for name in self._names[first:last].tolist():
-                    if self._means(text, words, own, self._patterns[name]):
-                        yield own[0], own[-1] + 1, name
+        if len(at) < self._sizes[0]:
+            return
+        hashes = np.asarray([hash(words.words[index]) % 2**64 for index in at], dtype=np.uint64)
+        sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(hashes)])
+        sizes = [size for size in self._sizes if size <= len(at)]
+        keys = np.concatenate([sums[size:] - sums[:-size] for size in sizes])
+        low = np.searchsorted(self._keys, keys)
+        filed = self._keys[np.minimum(low, len(self._keys) - 1)] == keys
+        edges = np.cumsum([0, *(len(sums) - size for size in sizes)])
+        for place in np.flatnonzero(filed).tolist():
+            row = int(np.searchsorted(edges, place, side="right")) - 1
+            begin = place - int(edges[row])
+            own = at[begin : begin + sizes[row]]
+            high = np.searchsorted(self._keys, keys[place], side="right")
+            for name in self._names[low[place] : high].tolist():
+                if self._means(text, words, own, self._patterns[name]):
+                    yield own[0], own[-1] + 1, name
 
     def _may_hold(self, present: set[str]) -> bool:
         """A quick look, which most texts do not get past: all words of a name must be there."""
@@ -106,11 +99,6 @@ class ReorderedIndex:
         if len(small) == len(found):
             return any(word not in self._common for word in found)
         return set(small) <= set(normalise(subject, fold_case=False).words)
-
-
-def _wrapped(number: int) -> int:
-    """As a sum of 64-bit integers comes out."""
-    return (number + 2**63) % 2**64 - 2**63
 
 
 def _telling(words: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice, product
+from itertools import islice, product, zip_longest
 
 _MOST = 16  # variants of one name
 _WORD = re.compile(r"[^\W_]+|&")
@@ -82,7 +82,7 @@ power station = power plant
 football team = soccer team
 football club = soccer club
 """
-_ENDINGS = re.compile(r"(?<=[a-z]{3})(?:(i)s|(i)z)(ation|ations|ational|ing)$")
+_ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
@@ -92,8 +92,7 @@ class Variants:
     def __init__(self) -> None:
         self._numbers = {line.split()[1]: line.split() for line in _lines(_NUMBERS)}
         self._alike = dict(_alike())
-        self._pairs = {key.split()[0] for key in self._alike if " " in key}
-        self._telling = {*self._alike, *self._pairs, *self._numbers}
+        self._telling = {*(key.split()[0] for key in self._alike), *self._numbers}
 
     def __call__(self, name: str) -> list[str]:
         found = [name, *_shorter(name)]
@@ -109,23 +108,19 @@ class Variants:
         if self._telling.isdisjoint(_WORD.findall(lower)) and not ended:
             return
         words = list(_WORD.finditer(name))
-        slots: list[tuple[int, int, list[str]]] = []
-        for index, word in enumerate(words):
-            if slots and word.start() < slots[-1][1]:
+        parts, at = [], 0  # each what may stand in its place, first what does
+        for word, following in zip_longest(words, words[1:]):
+            if word.start() < at:
                 continue
-            own = word.group()
-            pair = [own.lower(), words[index + 1].group().lower()] if index + 1 < len(words) else []
-            if pair and pair[0] in self._pairs and (others := self._alike.get(" ".join(pair))):
-                slots.append((word.start(), words[index + 1].end(), _cased(own, others)))
-            elif others := self._others(name, word):
-                slots.append((word.start(), word.end(), others))
-        choices = ([name[start:end], *others] for start, end, others in slots)
-        for chosen in islice(product(*choices), 1, _MOST + 1):
-            parts, at = [], 0
-            for (start, end, _), part in zip(slots, chosen, strict=True):
-                parts += [name[at:start], part]
+            end, others = word.end(), self._others(name, word)
+            if following and (
+                pair := self._alike.get(f"{word.group()} {following.group()}".lower())
+            ):
+                end, others = following.end(), _cased(word.group(), pair)
+            if others:
+                parts += [[name[at : word.start()]], [name[word.start() : end], *others]]
                 at = end
-            yield "".join([*parts, name[at:]])
+        yield from map("".join, islice(product(*parts, [name[at:]]), 1, _MOST + 1))
 
     def _others(self, name: str, word: re.Match[str]) -> list[str]:
         own, beside = word.group(), name[: word.start()][-1:] + name[word.end() :][:1]
@@ -161,8 +156,8 @@ def _lines(table: str) -> list[str]:
 def _ended(word: str) -> list[str]:
     """The other spelling of -isation and the like."""
     if found := _ENDINGS.search(word):
-        letter = "s" if word[found.start() + 1] == "z" else "z"
-        return [f"{word[: found.start() + 1]}{letter}{found.group(3)}"]
+        letter = "s" if found[1] == "z" else "z"
+        return [f"{word[: found.start()]}i{letter}{found[2]}"]
     return []
 
 
