@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from lks.edits import Edit, EditSet, Probe
 from lks.scope.common import common_relations
 from lks.scope.relation import OPEN_ENDED
 
+DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 SENTENCES = [
@@ -100,7 +102,7 @@ def make_tokenizer(*, chat: bool = False, bos: bool = False) -> tf.PreTrainedTok
 def make_backbone(name: str, *, seed: int = 0, chat: bool = False, bos: bool = False) -> Backbone:
     torch.manual_seed(seed)
     model = tf.AutoModelForCausalLM.from_config(_config(name))
-    return Backbone(model.float(), make_tokenizer(chat=chat, bos=bos), f"tiny-{name}")
+    return Backbone(model.float().to(DEVICE), make_tokenizer(chat=chat, bos=bos), f"tiny-{name}")
 
 
 @pytest.fixture(params=ARCHITECTURES)
