@@ -66,8 +66,8 @@ class ReorderedIndex:
 
     def _may_hold(self, present: set[str]) -> bool:
         """A quick look, which most texts do not get past: all words of a name must be there."""
-        for word in present:
-            names = self._by_rarest.get(word, ())
+        for word in self._by_rarest.keys() & present:
+            names = self._by_rarest[word]
             if len(names) > _FEW:
                 return True
             if any(present.issuperset(_telling(self._patterns[n].split(" "))) for n in names):
