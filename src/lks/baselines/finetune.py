@@ -34,21 +34,15 @@ class TuneSettings:
 
     Attributes:
         epochs: passes over the edits, each with the prompt or a paraphrase of an edit in turn.
-        batch_size: at least so many edits a step; more where a pass would take over `most_steps`.
         lr: of AdamW; falls linearly to 0.
         enough: stop after a pass whose mean loss (nats a token) is below this.
     """
 
     epochs: int = 30
     batch_size: int = 8
-    most_steps: int | None = None
     lr: float = 5e-3
     enough: float = 0.02
     seed: int = 0
-
-    def batch_of(self, n: int) -> int:
-        """Edits a step with n of them."""
-        return max(self.batch_size, -(-n // self.most_steps) if self.most_steps else 0)
 
 
 class TunedModel(WeightModel):
@@ -80,14 +74,13 @@ class TunedModel(WeightModel):
         texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
         optimizer = torch.optim.AdamW(self.parameters, settings.lr, weight_decay=0.0)
         rng, order = random.Random(settings.seed), list(range(len(edits)))
-        size = settings.batch_of(len(order))
         for epoch in range(settings.epochs):
             rng.shuffle(order)
             total = 0.0
-            for start in range(0, len(order), size):
+            for start in range(0, len(order), settings.batch_size):
                 left = 1 - (epoch + start / len(order)) / settings.epochs
                 optimizer.param_groups[0]["lr"] = settings.lr * left
-                chosen = order[start : start + size]
+                chosen = order[start : start + settings.batch_size]
                 losses = self._losses(
                     [(texts[i][epoch % len(texts[i])], edits[i].target) for i in chosen]
                 )
@@ -192,7 +185,7 @@ class LoRA:
         self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
     ) -> None:
         self.rank, self.alpha = rank, alpha
-        self.settings = settings or TuneSettings(lr=1e-3, most_steps=160)
+        self.settings = settings or TuneSettings(lr=1e-3)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
