@@ -227,3 +227,15 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> Any:
 def padded(n: int, step: int) -> int:
     """The next multiple of `step`."""
     return -(-n // step) * step
+
+
+def fast_dtype(backbone: Backbone) -> torch.dtype:
+    """In which frozen layers are quickest to train through, float32 where bfloat16 is slow."""
+    if backbone.device.type == "cpu" and not _cpu_has_bfloat16():
+        return torch.float32
+    own = next(backbone.model.parameters()).dtype
+    return own if own == torch.float16 else torch.bfloat16
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
 from lks.backbone import Backbone, Encoding
@@ -23,7 +24,7 @@ from lks.baselines._locate import Spot, layer_at, projection
 from lks.baselines._targets import Targets
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
-from lks.suffix import SplitModel
+from lks.suffix import SplitModel, fast_dtype
 
 DEPTH = 0.93
 
@@ -143,6 +144,13 @@ class LoraModel(TunedModel):
         self._layers = tuned.base_model
         self._layers.disable_adapter_layers()
         super().__init__(backbone, edits, own, settings)
+
+    def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
+        dtype = fast_dtype(self.backbone)
+        device = self.backbone.device.type
+        kernel = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
+        with kernel, torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return super()._losses(pairs)
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:

@@ -16,7 +16,7 @@ from lks.edits import Edit
 from lks.hypernetwork import Blocks, KnowledgeBlocks, RefinedBlocks, state_size
 from lks.scope import Scope
 from lks.store import TensorStore, texts_budget
-from lks.suffix import SplitModel, collate, grouped
+from lks.suffix import SplitModel, collate, fast_dtype, grouped
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
 from lks.training.examples import (
@@ -324,13 +324,5 @@ def _settled(epochs: Sequence[Epoch], config: TrainingConfig) -> bool:
 
 
 def _precision(name: str, backbone: Backbone) -> torch.dtype:
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if backbone.device.type == "cpu" and not _cpu_has_bfloat16():
-        return torch.float32
-    own = next(backbone.model.parameters()).dtype
-    return own if own == torch.float16 else torch.bfloat16
-
-
-def _cpu_has_bfloat16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return named.get(name) or fast_dtype(backbone)
