@@ -59,6 +59,9 @@ def test_cells_are_made_once_and_hold_every_case(
     assert unedited["plain"]["teacher_forced"]["locality"] == 1.0
     assert unedited["stored_bytes_each"] == 0 < tuned["stored_bytes_each"]
     assert tuned["chat"] is None and tuned["groups"] == 2 and tuned["plain"]["n"] == 4
+    assert tuned["settings"]["settings"]["epochs"] == 30 and unedited["settings"] == {}
+    entropy = [row["plain"]["fluency"] for row in rows]
+    assert entropy[0]["after"] == entropy[0]["before"] != entropy[1]["after"]
     gained = tuned["plain"]["teacher_forced"]["reliability"]
     assert gained > unedited["plain"]["teacher_forced"]["reliability"]
     cases = [json.loads(line) for line in (out / "facts-2-ft-0.jsonl").read_text().splitlines()]
@@ -112,6 +115,7 @@ def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folde
     assert (pack / "manifest.json").read_bytes() == manifest
     assert again["edit_seconds"] == first["edit_seconds"] > 0
     assert again["plain"] == first["plain"]
+    assert first["settings"] == json.loads(manifest)["training"]["config"]
 
 
 def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:

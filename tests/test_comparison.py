@@ -19,11 +19,14 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
     scores = {**dict.fromkeys(KINDS, score), "ep": score}
     style = {"teacher_forced": scores, "free_running": scores, "contained": scores,
-             "triggered": scores, "intervals": {"ep": (score - 0.1, score)}}  # fmt: skip
+             "triggered": scores, "intervals": {"ep": (score - 0.1, score)},
+             "clean_stops": scores, "locality_kl": 1 - score,
+             "fluency": {"before": 5.0, "after": 4 + score}}  # fmt: skip
     cell = {"method": method, "data": "facts.jsonl", "size": size, "seed": seed, "model": "tiny"}
     made = {"cell": cell, "plain": style, "chat": None, "edit_seconds_each": 1.5,
             "stored_bytes_each": 2304, "peak_memory_bytes": 2e9, "first_token_ratio": 1.02,
-            "next_token_ratio": 1.0, "machine": "x", "versions": {"torch": "2"}}  # fmt: skip
+            "next_token_ratio": 1.0, "machine": "x", "versions": {"torch": "2"},
+            "settings": {"layer": None, "k": 3, "sample": {"tokens": 20}}}  # fmt: skip
     return made | changes
 
 
@@ -58,6 +61,8 @@ def test_markdown_tables() -> None:
     assert "### facts.jsonl, 10 edits: scores" in text
     assert "| lks | 0.900 (0.80–0.90) | 0.900 |" in text
     assert "| ft | 1.5 | 2.3 | 2 | 1.02 | 1 |" in text
+    assert "| lks | 0.90 / 0.90 / 0.90 | 0.100 | 4.90 | 5.00 |" in text
+    assert "- lks: k 3, sample (tokens 20)\n" in text
     assert "x failed: RuntimeError: <no> good" in text
 
 
@@ -82,6 +87,7 @@ def test_the_page_needs_no_network_and_escapes_what_models_write() -> None:
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)|url\(\s*["']?http|@import""", page)
     assert "</script><b>" not in page
     assert "&lt;no&gt; good" in page
+    assert "<b>ft</b>: k 3, sample (tokens 20)" in page
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser")

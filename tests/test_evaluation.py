@@ -92,7 +92,7 @@ def models():
 
 
 def test_scores_of_an_edited_model(models) -> None:
-    summary = evaluate(*models, make_edits(), max_new_tokens=12, fluency_tokens=8).summary()
+    summary = evaluate(*models, make_edits(), max_new_tokens=12).summary()
     low, high = summary["intervals"]["reliability"]
     assert low <= summary["teacher_forced"]["reliability"] <= high
     assert summary["contained"]["reliability"] >= summary["free_running"]["reliability"]

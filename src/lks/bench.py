@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability, comparison
-from lks.evaluation.runner import Evaluation, evaluate
+from lks.evaluation.runner import Evaluation, evaluate, fluency
 from lks.pack import Pack
 from lks.provenance import provenance
 from lks.rendering import Prompt
@@ -46,6 +46,7 @@ from lks.versions import write_whole
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
+FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
@@ -186,16 +187,20 @@ def run_cell(cell: Cell, out: Path) -> None:
     unedited = _Remembering(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
     edit_seconds, stored, costs, abilities = 0.0, 0, (1.0, 1.0), []
+    settings: dict[str, Any] = {}
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
         begun = time.monotonic()
-        with _editor(cell, pool, out, number).apply(backbone, edits) as model:
+        method = _editor(cell, pool, out, number)
+        with method.apply(backbone, edits) as model:
             edit_seconds += _trained_seconds(model) or time.monotonic() - begun
             stored += model.stored_bytes()
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
                 rows = -(-rows // len(groups))
                 _score(cell, unedited, model, edits[:rows], evaluation)
             if not number:
+                plain.fluency = fluency(unedited, model, edits[:FLUENCY_EDITS])
+                settings = _settings(method, model)
                 costs = _costs(backbone, model, edits)
                 abilities = _abilities(cell, unedited, model)
     count = cell.size * len(groups)
@@ -211,6 +216,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         "peak_memory_bytes": peak_memory(),
         "first_token_ratio": costs[0],
         "next_token_ratio": costs[1],
+        "settings": settings,
         "seconds": round(time.monotonic() - started, 1),
         **provenance(),
     }
@@ -268,6 +274,16 @@ class _Trained:
             )  # fmt: skip
         with Scalpel(Pack.load(self.path)).apply(backbone) as model:
             yield model
+
+
+def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
+    """What was settable: an editor's public attributes, of LKS those of the training."""
+    if isinstance(model, ScalpelModel):
+        return dict(model.pack.training["config"])
+    own = {k: v for k, v in vars(method).items() if k[0] != "_" and not callable(v)}
+    return {
+        k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in own.items()
+    }
 
 
 def _trained_seconds(model: EditedModel) -> float | None:

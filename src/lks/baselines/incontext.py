@@ -173,14 +173,14 @@ class Retrieve:
     def __init__(self, k: int = 1, by: str = "dense", embedder: str = DEFAULT) -> None:
         if by not in ("dense", "bm25") or k < 1:
             raise InputError(f"retrieval is by dense or bm25, of k >= 1 facts, not {by!r}, {k}")
-        self._k, self._by, self._embedder = k, by, Embedder(embedder)
+        self.k, self.by, self.embedder = k, by, embedder
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
-        yield self._model(backbone, edits, self._index, self._k)
+        yield self._model(backbone, edits, self._index, self.k)
 
     def _index(self, documents: Sequence[str]) -> _Index:
-        return _BM25(documents) if self._by == "bm25" else _Dense(documents, self._embedder)
+        return _BM25(documents) if self.by == "bm25" else _Dense(documents, Embedder(self.embedder))
 
 
 class _Demonstrating(_Searching):

@@ -56,6 +56,10 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
         row[f"chat_{kind}"] = over("chat", "teacher_forced", kind)
     for kind in KINDS:
         row[f"fired_{kind}"] = over("plain", "triggered", kind)
+        row[f"stops_{kind}"] = over("plain", "clean_stops", kind)
+    row["kl"] = over("plain", "locality_kl")
+    for name in ("before", "after"):
+        row[f"entropy_{name}"] = over("plain", "fluency", name)
     row["contained"] = over("plain", "contained", "reliability")
     row["chat_free"] = over("chat", "free_running", "reliability")
     row["abilities"] = _abilities(good)
@@ -101,6 +105,13 @@ SCORE_COLUMNS = (
     ("in a chat: EP", lambda r: number(r["chat_ep"])),
     ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
 )
+TEXT_COLUMNS = (
+    ("method", lambda r: r["method"]),
+    ("ends by itself r / g / l", lambda r: _three(r, *(f"stops_{kind}" for kind in KINDS))),
+    ("KL of other answers", lambda r: number(r["kl"])),
+    ("n-gram entropy about the subjects", lambda r: number(r["entropy_after"], 2)),
+    ("unedited", lambda r: number(r["entropy_before"], 2)),
+)
 COST_COLUMNS = (
     ("method", lambda r: r["method"]),
     ("s an edit", lambda r: _amount(r["edit_seconds_each"])),
@@ -109,6 +120,7 @@ COST_COLUMNS = (
     ("first token, times unedited", lambda r: _amount(r["first_token_ratio"])),
     ("each further token", lambda r: _amount(r["next_token_ratio"])),
 )
+SECTIONS = (("scores", SCORE_COLUMNS), ("texts", TEXT_COLUMNS), ("costs", COST_COLUMNS))
 
 
 def tables(summaries: Iterable[Row]) -> list[dict[str, Any]]:
@@ -119,7 +131,7 @@ def tables(summaries: Iterable[Row]) -> list[dict[str, Any]]:
     made = []
     for (data, size), rows in found.items():
         good = [row for row in rows if "seeds" in row]
-        for what, columns in (("scores", SCORE_COLUMNS), ("costs", COST_COLUMNS)):
+        for what, columns in SECTIONS:
             made.append(
                 {
                     "title": f"{data}, {size} edit{'s' if size > 1 else ''}: {what}",
@@ -159,7 +171,23 @@ def to_markdown(summaries: Sequence[Row]) -> str:
         lines += [_line(cells) for cells in table["rows"]]
         lines += [f"\n{method} failed: {error}" for method, error in table["failed"]]
         lines += [""]
+    if known := settings(summaries):
+        lines += ["### Settings", "", *(f"- {method}: {text}" for method, text in known), ""]
     return "\n".join(lines)
+
+
+def settings(summaries: Iterable[Row]) -> list[tuple[str, str]]:
+    """(method, its settings): those of its last cell. What is None goes by the model's depth."""
+    found = {s["cell"]["method"]: _told(s["settings"]) for s in summaries if s.get("settings")}
+    return sorted(found.items())
+
+
+def _told(values: Row) -> str:
+    shown = {name: value for name, value in values.items() if value is not None}
+    return ", ".join(
+        f"{name} ({_told(value)})" if isinstance(value, dict) else f"{name} {value}"
+        for name, value in shown.items()
+    )
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -226,7 +254,7 @@ def to_html(summaries: Sequence[Row], cases: Sequence[Row], drawn: Iterable[str]
     # "<" could end the script that the cases stand in
     packed = json.dumps(cases, ensure_ascii=False).replace("<", "\\u003c")
     return environment.get_template("comparison.html").render(
-        tables=tables(summaries), plots=list(drawn), cases=packed,
+        tables=tables(summaries), settings=settings(summaries), plots=list(drawn), cases=packed,
         machines=sorted({summary["machine"] for summary in good}),
         versions=good[0]["versions"] if good else {},
         models=sorted({summary["cell"]["model"] for summary in summaries}),

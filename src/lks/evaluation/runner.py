@@ -25,6 +25,7 @@ KINDS = ("reliability", "generality", "locality")
 PORTABILITY = "portability"
 AT_ONCE = 64  # locality prompts whose distributions are held at once
 ANSWER_TOKENS = 8
+FLUENCY_TOKENS = 64
 FLUENCY_PROMPT = "{} is known for"
 
 
@@ -150,7 +151,6 @@ def evaluate(
     free_running: bool = True,
     max_new_tokens: int = 32,
     fluency_edits: int = 32,
-    fluency_tokens: int = 64,
     contradicted: Collection[str] = (),
     count: Callable[[str], int] | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -192,12 +192,21 @@ def evaluate(
     result = Evaluation(chat, len(edits), probes, contradicted=frozenset(contradicted))
     if fluency_edits and free_running:
         on_stage("fluency")
-        subjects = dict.fromkeys(edit.subject for edit in edits[:fluency_edits])
-        prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
-        for name, model in (("before", base), ("after", edited)):
-            texts = model.generate(prompts, max_new_tokens=fluency_tokens)
-            result.fluency[name] = mean(ngram_entropy(text) for text in texts)
+        result.fluency = fluency(base, edited, edits[:fluency_edits])
     return result
+
+
+def fluency(
+    base: EditedModel, edited: EditedModel, edits: Sequence[Edit]
+) -> dict[str, float | None]:
+    """N-gram entropy of what the two models, `before` and `after`, write about the subjects."""
+    subjects = dict.fromkeys(edit.subject for edit in edits)
+    prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
+    texts = {
+        name: model.generate(prompts, max_new_tokens=FLUENCY_TOKENS)
+        for name, model in (("before", base), ("after", edited))
+    }
+    return {name: mean(map(ngram_entropy, own)) for name, own in texts.items()}
 
 
 def _probes(edit: Edit) -> list[Probe]:
