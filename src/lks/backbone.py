@@ -342,7 +342,7 @@ class _Given(nn.Module):
 
 
 def default_threads() -> int:
-    """CPU cores that this process may use, a container's quota included."""
+    """CPU cores that this process may use: a container's quota and OMP_NUM_THREADS count."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -351,7 +351,8 @@ def default_threads() -> int:
         limit, _, period = quota.read_text().strip().partition(" ")
         if limit != "max":
             cores = min(cores, max(1, round(int(limit) / int(period))))
-    return cores
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(told)) if told.isdecimal() and int(told) else cores
 
 
 def _get(root: Any, path: str) -> Any:

@@ -13,7 +13,10 @@ from lks.errors import InputError
 Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads; all cores, or OMP_NUM_THREADS, if not given.", min=1),
+]
 LayersPath = Annotated[
     str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
 ]
