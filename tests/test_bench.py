@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from conftest import make_edits
+from conftest import make_backbone, make_edits
 from typer.testing import CliRunner
 
 from lks import bench
 from lks.backbone import Backbone
+from lks.baselines.finetune import TuneSettings
 from lks.bench import Cell
 from lks.cli import app
 from lks.console import print_bench
-from lks.editor import UneditedModel
+from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.models import CACHE_VARIABLE
@@ -224,3 +225,17 @@ def test_scores_of_the_unedited_model_are_kept_to_the_bit(
     assert [score.predicted for score in again.score(pairs[:1])] == [(7,)]
     assert again.score(pairs[:1], chat=True)[0].predicted != (7,)
     assert again.score(pairs[:1], full=True)[0].full is not None
+
+
+def test_settings_are_what_can_be_written_down() -> None:
+    class Slotted:
+        __slots__ = ()
+
+    class Own:
+        def __init__(self) -> None:
+            self.k, self.call, self.settings, self._hidden = 3, print, TuneSettings(epochs=7), 1
+
+    backbone = make_backbone("llama")
+    with editor("unedited").apply(backbone, ()) as model:
+        assert bench._settings(Slotted(), model) == {}
+        assert bench._settings(Own(), model) == {"k": 3, "settings": asdict(TuneSettings(epochs=7))}

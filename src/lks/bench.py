@@ -280,10 +280,20 @@ def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
     """What was settable: an editor's public attributes, of LKS those of the training."""
     if isinstance(model, ScalpelModel):
         return dict(model.pack.training["config"])
-    own = {k: v for k, v in vars(method).items() if k[0] != "_" and not callable(v)}
-    return {
-        k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in own.items()
+    public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
+    plain = {
+        k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
+        for k, v in public.items()
     }
+    return {k: v for k, v in plain.items() if _fits_json(v)}
+
+
+def _fits_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False  # no setting: a function, a tensor
+    return True
 
 
 def _trained_seconds(model: EditedModel) -> float | None:
