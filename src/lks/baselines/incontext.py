@@ -174,13 +174,14 @@ class Retrieve:
         if by not in ("dense", "bm25") or k < 1:
             raise InputError(f"retrieval is by dense or bm25, of k >= 1 facts, not {by!r}, {k}")
         self.k, self.by, self.embedder = k, by, embedder
+        self._embed = Embedder(embedder)  # loads its model once, for all changes of the edits
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
         yield self._model(backbone, edits, self._index, self.k)
 
     def _index(self, documents: Sequence[str]) -> _Index:
-        return _BM25(documents) if self.by == "bm25" else _Dense(documents, Embedder(self.embedder))
+        return _BM25(documents) if self.by == "bm25" else _Dense(documents, self._embed)
 
 
 class _Demonstrating(_Searching):
