@@ -63,3 +63,13 @@ def _seconds(text: str) -> float:
     started = time.perf_counter()
     normalise(text)
     return time.perf_counter() - started
+
+
+def test_typographic_marks_part_words_as_ascii_ones_do() -> None:
+    text = "\u201cO\u2019Neill\u201d \u2014 it\xa0is\u2026 1\u20132"
+    plain = "'O'Neill'   it is. 1-2"
+    assert len(text) == len(plain)
+    for fold_case in (True, False):
+        ours, theirs = (normalise(t, fold_case=fold_case) for t in (text, plain))
+        assert (ours.words, ours.places) == (theirs.words, theirs.places)
+    assert normalise(text + " \u00e9").words == [*normalise(plain).words, "e"]

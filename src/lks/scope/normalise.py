@@ -23,6 +23,7 @@ _WORDS = re.compile(rf"[0-9A-Za-z_\x80-\U0010ffff]+|[{_SYMBOL}]")
 _IGNORED = re.compile("[\u034f\u02bb\u115f\u1160\ufe00-\ufe0f\U000e0100-\U000e01ef\u2122\u2120]")
 _APOSTROPHES = re.compile("[\u02b9\u02bc-\u02bf\u055a\uff07]")
 _JOINERS = re.compile("['\u2018\u2019\u02bc\uff07\\-\u2010\u2011]")
+_PARTING = dict.fromkeys(map(ord, "\xa0–—‘’“”…"), " ")  # all that most texts have beside ASCII
 ALIKE = str.maketrans("yjwvcqz", "iiuukks")  # letters that transliteration confuses
 _MOST_MARKS = 16  # on one character: a text of a million marks stays linear
 
@@ -52,7 +53,7 @@ class Words:
 
 def normalise(text: str, *, fold_case: bool = True) -> Words:
     """The folded words of `text`. Linear in its length; any string will do."""
-    if text.isascii():
+    if text.isascii() or text.translate(_PARTING).isascii():
         return Words(text, _ASCII_WORDS.findall(text.lower() if fold_case else text))
     result = Words(text, told=[])
     folds: dict[str, str] = {}
