@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
 from lks.backbone import Backbone, Encoding
@@ -24,7 +23,7 @@ from lks.baselines._locate import Spot, layer_at, projection
 from lks.baselines._targets import Targets
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
-from lks.suffix import SplitModel, fast_dtype
+from lks.suffix import SplitModel, fast_dtype, short_attention
 
 DEPTH = 0.93
 
@@ -146,10 +145,9 @@ class LoraModel(TunedModel):
         super().__init__(backbone, edits, own, settings)
 
     def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        dtype = fast_dtype(self.backbone)
-        device = self.backbone.device.type
-        kernel = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
-        with kernel, torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        device, dtype = self.backbone.device, fast_dtype(self.backbone)
+        reduced = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        with short_attention(device), reduced:
             return super()._losses(pairs)
 
     @contextmanager

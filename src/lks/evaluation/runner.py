@@ -202,11 +202,10 @@ def fluency(
     """N-gram entropy of what the two models, `before` and `after`, write about the subjects."""
     subjects = dict.fromkeys(edit.subject for edit in edits)
     prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
-    texts = {
-        name: model.generate(prompts, max_new_tokens=FLUENCY_TOKENS)
+    return {
+        name: mean(map(ngram_entropy, model.generate(prompts, max_new_tokens=FLUENCY_TOKENS)))
         for name, model in (("before", base), ("after", edited))
     }
-    return {name: mean(map(ngram_entropy, own)) for name, own in texts.items()}
 
 
 def _probes(edit: Edit) -> list[Probe]:
