@@ -12,6 +12,7 @@ from conftest import make_backbone
 
 from lks.baselines._locate import projection
 from lks.baselines._targets import Targets
+from lks.baselines import finetune
 from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings
 from lks.editor import UneditedModel
 from lks.edits import EditSet
@@ -76,6 +77,19 @@ def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:
     with FineTune(2, settings).apply(backbone, edits) as model, model.in_place():
         assert torch.equal(projection(backbone, 2).weight, ended[1])  # the seed decides all
     assert not torch.equal(*ended)
+
+
+def test_lora_takes_larger_batches_for_many_edits(
+    edits: EditSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "MANY", len(edits))
+    with LoRA().apply(make_backbone("llama"), edits[:1]) as model:
+        assert model.settings == finetune.SMALL
+        model.add(edits[1:])
+        assert model.settings == finetune.LARGE
+    given = TuneSettings(epochs=1)
+    with LoRA(settings=given).apply(make_backbone("llama"), edits) as model:
+        assert model.settings == given
 
 
 def test_targets_end_the_text() -> None:

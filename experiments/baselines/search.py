@@ -1,6 +1,6 @@
 """Settings of the baselines, searched on rows that no benchmark scores: the last of each file.
 
-    python experiments/baselines/search.py zsre.jsonl counterfact.jsonl --methods rome,memit
+    python experiments/baselines/search.py zsre.jsonl counterfact.jsonl --methods rome memit
 
 Each trial is scored teacher-forced on the rows' own and held-out prompts, all edits in force (ROME:
 one at a time, as in its paper). Writes search.json; what is there is not made again.
@@ -28,7 +28,7 @@ from lks.evaluation.runner import Evaluation, evaluate
 from lks.training.prompts import with_lent_paraphrases
 
 OUT = Path(__file__).parent / "search.json"
-HELD_BACK, FEW = 100, 20
+HELD_BACK, FEW, MANY = 100, 20, 1_000
 TRAINED = ("rome", "memit", "alphaedit", "ft", "lora", "grace")  # seconds an edit: few will do
 ONE_BY_ONE = ("rome",)
 
@@ -53,6 +53,10 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         for layer, lr in ((10, 5e-3), (18, 2e-3), (18, 5e-3), (24, 5e-3), (27, 5e-3))
     },
     "lora": {f"lr {lr}": {"settings": TuneSettings(lr=lr)} for lr in (1e-3, 2e-3, 4e-3)},
+    "lora, many": {
+        f"batches of 128, lr {lr}": {"settings": TuneSettings(batch_size=128, lr=lr)}
+        for lr in (1e-3, 2e-3, 4e-3)
+    },
     "grace": {
         f"layer {layer}, radius {radius}": {
             "layer": layer, "settings": GraceSettings(radius=radius),
@@ -69,13 +73,14 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--methods", default=",".join(GRIDS))
+    parser.add_argument("--methods", nargs="+", default=list(GRIDS), choices=GRIDS)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
-    backbone = Backbone.load("smollm2-135m", device="cpu")
+    backbone = Backbone.load("smollm2-135m", device=options.device)
     found = json.loads(OUT.read_text()) if OUT.exists() else {}
     learnt: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
-    for method in options.methods.split(","):
+    for method in options.methods:
         for data in options.data:
             edits = _held_back(data, FEW if method in TRAINED else HELD_BACK)
             for name, settings in GRIDS[method].items():
@@ -91,9 +96,11 @@ def main() -> None:
                 print(key, found[key], flush=True)
 
 
-def _held_back(data: Path, count: int) -> EditSet:
+def _held_back(data: Path, method: str) -> EditSet:
+    """The last rows; of a method for many edits more, some of which others score."""
     rows = EditSet.load(data)
-    return with_lent_paraphrases(rows[-HELD_BACK:][:count], rows)
+    held = rows[-MANY:] if method.endswith("many") else rows[-HELD_BACK:]
+    return with_lent_paraphrases(held[: FEW if method in TRAINED else len(held)], rows)
 
 
 def _scores(
@@ -106,7 +113,7 @@ def _scores(
     """`known` are values learnt before for the same layers; new ones come to them."""
     whole, base = Evaluation(False, 0, []), UneditedModel(backbone)
     for group in _groups(method, edits):
-        with editor(method, **settings).apply(backbone, []) as model:
+        with editor(method.split(",")[0], **settings).apply(backbone, []) as model:
             if isinstance(model, MemitModel):
                 model.known = known
             model.add(group)

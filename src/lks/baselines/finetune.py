@@ -45,6 +45,11 @@ class TuneSettings:
     seed: int = 0
 
 
+SMALL = TuneSettings(lr=1e-3)  # of LoRA
+LARGE = TuneSettings(batch_size=128, lr=2e-3)  # batches of 8 would take hours
+MANY = 4_000  # edits, from which on LoRA takes LARGE
+
+
 class TunedModel(WeightModel):
     """Some parameters trained on the edits, from their first values whenever the edits change."""
 
@@ -55,7 +60,7 @@ class TunedModel(WeightModel):
         parameters: Sequence[nn.Parameter],
         settings: TuneSettings,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         super().__init__(backbone, edits, parameters)
 
     def change(self, edits: EditSet) -> None:
@@ -70,7 +75,7 @@ class TunedModel(WeightModel):
                 parameter.grad = None
 
     def _train(self, edits: EditSet) -> None:
-        settings = self._settings
+        settings = self.settings
         texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
         optimizer = torch.optim.AdamW(self.parameters, settings.lr, weight_decay=0.0)
         rng, order = random.Random(settings.seed), list(range(len(edits)))
@@ -137,12 +142,17 @@ class LoraModel(TunedModel):
     """One whose matrices stand beside the backbone's layers, and count only while it works."""
 
     def __init__(
-        self, backbone: Backbone, edits: Iterable[Edit], tuned: Any, settings: TuneSettings
+        self, backbone: Backbone, edits: Iterable[Edit], tuned: Any, given: TuneSettings | None
     ) -> None:
         own = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
         self._layers = tuned.base_model
         self._layers.disable_adapter_layers()
-        super().__init__(backbone, edits, own, settings)
+        self._given = given
+        super().__init__(backbone, edits, own, given or SMALL)
+
+    def change(self, edits: EditSet) -> None:
+        self.settings = self._given or (LARGE if len(edits) >= MANY else SMALL)
+        super().change(edits)
 
     def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         device, dtype = self.backbone.device, fast_dtype(self.backbone)
@@ -183,6 +193,7 @@ class LoRA:
 
     Args:
         rank, alpha: r and alpha of the paper.
+        settings: by the number of edits if not given.
     """
 
     name = "lora"
@@ -190,8 +201,7 @@ class LoRA:
     def __init__(
         self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
     ) -> None:
-        self.rank, self.alpha = rank, alpha
-        self.settings = settings or TuneSettings(lr=1e-3)
+        self.rank, self.alpha, self.settings = rank, alpha, settings
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
@@ -208,7 +218,7 @@ class LoRA:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses
-            torch.manual_seed(self.settings.seed)
+            torch.manual_seed((self.settings or SMALL).seed)
             tuned = get_peft_model(backbone.model, config)
         try:
             yield LoraModel(backbone, edits, tuned.eval(), self.settings)
