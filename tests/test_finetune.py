@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import make_backbone
 
+from lks.baselines import finetune
 from lks.baselines._locate import projection
 from lks.baselines._targets import Targets
-from lks.baselines import finetune
 from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings
 from lks.editor import UneditedModel
 from lks.edits import EditSet
