@@ -281,8 +281,8 @@ def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
     if isinstance(model, ScalpelModel):
         return dict(model.pack.training["config"])
     public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
-    if getattr(model, "settings", None):  # chosen by the number of edits
-        public["settings"] = model.settings
+    if chosen := getattr(model, "settings", None):  # by the number of edits
+        public["settings"] = chosen
     plain = {
         k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
         for k, v in public.items()
