@@ -97,8 +97,8 @@ def test_targets_end_the_text() -> None:
     ended = Targets.of(backbone, [("Rome is", "old"), ("", "Lima")])
     assert ended.labels.tolist().count(backbone.tokenizer.eos_token_id) == 2
     assert ended.labels[ended.rows == 0][-1] == backbone.tokenizer.eos_token_id
-    logits = torch.zeros(len(ended.labels), 360)
-    assert torch.allclose(ended.losses(logits), torch.full((2,), 360.0).log())
+    logits = torch.zeros(len(ended.labels), 360, device=backbone.device)
+    assert torch.allclose(ended.losses(logits).cpu(), torch.full((2,), 360.0).log())
 
 
 def test_lora_without_peft_is_told_so(edits: EditSet, monkeypatch: pytest.MonkeyPatch) -> None:

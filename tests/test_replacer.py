@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, make_backbone
+from conftest import ARCHITECTURES, DEVICE, make_backbone
 from torch import nn
 
 from lks.backbone import Backbone, Encoding, view
@@ -43,7 +43,7 @@ def encode(backbone: Backbone, side: str = "right") -> Encoding:
 def plan_for(encoding: Encoding, blocks, places=PLACES) -> Plan:
     rows = torch.tensor([row for row, _ in places])
     columns = torch.tensor([encoding.starts[row] + token for row, token in places])
-    return Plan(len(encoding.texts), rows, columns, blocks)
+    return Plan(len(encoding.texts), rows.to(DEVICE), columns.to(DEVICE), blocks)
 
 
 def run(backbone: Backbone, encoding: Encoding) -> torch.Tensor:
@@ -55,7 +55,7 @@ def run(backbone: Backbone, encoding: Encoding) -> torch.Tensor:
 
 def vectors(backbone: Backbone) -> torch.Tensor:
     torch.manual_seed(3)
-    return torch.randn(len(PLACES), backbone.width)
+    return torch.randn(len(PLACES), backbone.width).to(DEVICE)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

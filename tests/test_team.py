@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from lks.errors import InputError
+from lks.backbone import Backbone
+from lks.errors import InputError, ModelError
 from lks.training.team import Team
 
 WORKER = """
@@ -30,7 +32,7 @@ config = TrainingConfig(
     patience=0, scope="entity",
 )
 losses = []
-team = Team.of_environment()
+team = Team.of_environment(backbone.device)
 pack = train_pack(backbone, make_edits(), config, team=team, on_epoch=losses.append)
 if team.main:
     rows = [[e.reliability, e.generality, e.locality] for e in losses]
@@ -70,7 +72,20 @@ def test_several_processes_without_accelerate_are_told_so(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InputError, match=r"need Accelerate: pip install .*\[multi\]"):
-        Team.of_environment()
+        Team.of_environment(torch.device("cpu"))
+
+
+def test_more_processes_than_gpus_are_told_so(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(
+        ModelError, match="process 2 on this machine finds 1 GPU; start one process"
+    ):
+        Backbone.load(str(model_folder))
+    assert Backbone.load(str(model_folder), device="cpu").device.type == "cpu"
 
 
 def test_values_come_back_in_the_order_of_the_edits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,7 +220,7 @@ def test_an_interrupted_run_resumes_to_the_same_losses(
         train(backbone, edits, prompts, config, checkpoints=tmp_path, on_epoch=interrupt)
     resumed = train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
     assert resumed.epochs == whole.epochs
-    every = torch.arange(len(edits))
+    every = torch.arange(len(edits), device=backbone.device)
     assert torch.equal(resumed.blocks.blocks(every), whole.blocks.blocks(every))
 
 
@@ -302,7 +302,8 @@ def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
 def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> None:
     prompts, _ = training_prompts(edits)
     config = replace(QUICK, epochs=4, chat=False, w_loc=0.0)
-    before, every = train(backbone, edits, prompts, config), torch.arange(len(edits))
+    before = train(backbone, edits, prompts, config)
+    every = torch.arange(len(edits), device=backbone.device)
     moved = []
     for learnt in (0.0, 10.0, 20.0, 1000.0):
         after = train(backbone, edits, prompts, replace(config, finishing=8, learnt=learnt))
@@ -324,7 +325,7 @@ def test_an_edit_is_learnt_when_it_is_so_in_both_styles(backbone: Backbone, edit
     examples = examples_of(backbone, edits)
     blocks = KnowledgeBlocks(
         features(examples), kind="linear", form="residual", scale=1.0, refine=True
-    )
+    ).to(backbone.device)
     split = SplitModel(backbone, 1, torch.float32)
     loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), Team())
     assert loop._not_learnt() == list(range(len(edits)))  # never read

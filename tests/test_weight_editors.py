@@ -135,7 +135,7 @@ def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ids = torch.tensor(backbone.tokenize(file.read_text(), chat=False)[0][:64]).view(4, 16)
     keys: list[torch.Tensor] = []
     backbone.layer(2).mlp.down_proj.register_forward_pre_hook(lambda m, args: keys.append(args[0]))
-    backbone.decoder(ids)
+    backbone.decoder(ids.to(backbone.device))
     expected = keys[0].reshape(64, -1)
     assert torch.allclose(found[1], expected.T @ expected / 64, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(statistics, "_moments", None)  # from the cache the second time
@@ -179,7 +179,7 @@ def behind(
     """One delta a text, added behind layer 1."""
 
     def added(states: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(len(columns))
+        rows = torch.arange(len(columns), device=columns.device)
         return out.index_put((rows, columns), out[rows, columns] + deltas)
 
     return residual(backbone, 1).changed(added)
@@ -218,7 +218,7 @@ def test_the_loss_of_a_lesson_is_that_of_the_whole_model() -> None:
     span, prompts = subject_ends([TOWER])["eiffel"], [TOWER.prompt, "So. " + TOWER.prompt]
     lesson = fact(backbone, TOWER, span, ["", "So. "])
     learnt = learn_deltas(SplitModel(backbone, 1), [lesson], settings)[0]
-    delta = torch.zeros(backbone.width, requires_grad=True)
+    delta = torch.zeros(backbone.width, requires_grad=True, device=backbone.device)
     losses = []
     for prompt in prompts:
         joined, boundary = backbone.join(prompt, TOWER.target, chat=False)
@@ -226,7 +226,10 @@ def test_the_loss_of_a_lesson_is_that_of_the_whole_model() -> None:
         offset = len(prompt) - len(TOWER.prompt)
         column = last_token(encoding.offsets[0], span[0] + offset, span[1] + offset)
         first = tokens_from(encoding.offsets[0], boundary)
-        with torch.enable_grad(), behind(backbone, delta[None], torch.tensor([column])):
+        with (
+            torch.enable_grad(),
+            behind(backbone, delta[None], torch.tensor([column], device=backbone.device)),
+        ):
             logits = backbone.model(encoding.input_ids).logits[0, first - 1 : -1].float()
         losses.append(F.cross_entropy(logits, encoding.input_ids[0, first:]))
     (gradient,) = torch.autograd.grad(sum(losses), delta)

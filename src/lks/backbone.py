@@ -389,7 +389,13 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if rank >= count:
+            raise ModelError(
+                f"process {rank + 1} on this machine finds {count} GPU{'s' * (count > 1)}; "
+                "start one process a GPU, or say --device cpu"
+            )
+        return torch.device("cuda", rank)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -94,7 +94,7 @@ def edit(
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
         quiet=quiet or as_json,
     )  # fmt: skip
-    if not Team.of_environment().main:
+    if not Team.of_environment(backbone.device).main:
         return
     result = {
         "pack": str(out),

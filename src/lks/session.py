@@ -43,7 +43,10 @@ def train_to(
     Raises:
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
-    team, checkpoints = Team.of_environment(), out.with_name(out.name + ".checkpoint")
+    team, checkpoints = (
+        Team.of_environment(backbone.device),
+        out.with_name(out.name + ".checkpoint"),
+    )
     pack = trained(
         backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
         checkpoints=checkpoints, resume=resume,

@@ -23,8 +23,8 @@ class Team:
         self.rank, self.size = rank, size
 
     @classmethod
-    def of_environment(cls) -> Team:
-        """The processes that `accelerate launch` or `torchrun` started.
+    def of_environment(cls, device: torch.device) -> Team:
+        """The processes that `accelerate launch` or `torchrun` started, each on such a device.
 
         Raises:
             InputError: there are several, and Accelerate is not installed.
@@ -37,7 +37,7 @@ class Team:
             raise InputError(
                 'several processes need Accelerate: pip install "latent-knowledge-scalpel[multi]"'
             ) from error
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=device.type == "cpu")
         return cls(state.process_index, state.num_processes)
 
     @property
