@@ -323,9 +323,9 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
 
 def test_an_edit_is_learnt_when_it_is_so_in_both_styles(backbone: Backbone, edits: EditSet) -> None:
     examples = examples_of(backbone, edits)
-    blocks = KnowledgeBlocks(
-        features(examples), kind="linear", form="residual", scale=1.0, refine=True
-    ).to(backbone.device)
+    read = features(examples).to(backbone.device)
+    blocks = KnowledgeBlocks(read, kind="linear", form="residual", scale=1.0, refine=True)
+    blocks.to(backbone.device)
     split = SplitModel(backbone, 1, torch.float32)
     loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), Team())
     assert loop._not_learnt() == list(range(len(edits)))  # never read

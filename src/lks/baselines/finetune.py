@@ -46,7 +46,7 @@ class TuneSettings:
 
 
 SMALL = TuneSettings(lr=1e-3)  # of LoRA
-LARGE = TuneSettings(batch_size=128, lr=2e-3)  # batches of 8 would take hours
+LARGE = TuneSettings(lr=1e-3, batch_size=128)  # as good, in fewer steps
 MANY = 4_000  # edits, from which on LoRA takes LARGE
 
 
