@@ -43,10 +43,8 @@ def train_to(
     Raises:
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
-    team, checkpoints = (
-        Team.of_environment(backbone.device),
-        out.with_name(out.name + ".checkpoint"),
-    )
+    team = Team.of_environment(backbone.device)
+    checkpoints = out.with_name(out.name + ".checkpoint")
     pack = trained(
         backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
         checkpoints=checkpoints, resume=resume,
