@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import make_backbone
 from gguf import GGUFWriter
 
-from lks import models
+from lks import loading, models
 from lks.backbone import Backbone, default_threads
 from lks.errors import ModelError, OutputError
 
@@ -149,3 +150,15 @@ def test_omp_num_threads_is_heeded(
     all_cores = default_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert default_threads() == (threads or all_cores)
+
+
+def test_a_quantisation_without_gradients_is_refused(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_backbone("llama").model.cpu()
+    model.quantization_method = "bitsandbytes"
+    monkeypatch.setattr(
+        loading.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: model
+    )
+    with pytest.raises(ModelError, match="bitsandbytes passes no gradients on a CPU; use a GPU"):
+        Backbone.load(str(model_folder), device="cpu")

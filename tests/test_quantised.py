@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import make_backbone
-from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import AutoModelForCausalLM, TorchAoConfig
 
-from lks import loading
 from lks.backbone import Backbone
 from lks.editor import UneditedModel, editor
 from lks.edits import EditSet
@@ -20,6 +17,7 @@ from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
 from lks.training.packs import train_pack
 
+torchao = pytest.importorskip("torchao.quantization", reason="needs the extra 'quantised'")
 QUICK = TrainingConfig(
     layer=1, epochs=30, batch_size=2, lr=1e-2, refine_lr=5e-2, patience=0, finishing=0,
     scope="entity",
@@ -29,7 +27,7 @@ QUICK = TrainingConfig(
 @pytest.fixture
 def folder(model_folder: Path, tmp_path: Path) -> Path:
     """The tiny model in eight bits, saved as a user would have it."""
-    kept = TorchAoConfig(Int8WeightOnlyConfig())
+    kept = TorchAoConfig(torchao.Int8WeightOnlyConfig())
     model = AutoModelForCausalLM.from_pretrained(model_folder, quantization_config=kept)
     model.save_pretrained(tmp_path / "eight")
     Backbone.load(str(model_folder)).tokenizer.save_pretrained(tmp_path / "eight")
@@ -58,7 +56,7 @@ def test_other_weights_are_another_model() -> None:
     hashes = set()
     for seed in (0, 1):
         backbone = make_backbone("llama", seed=seed)
-        quantize_(backbone.model, Int8WeightOnlyConfig())
+        torchao.quantize_(backbone.model, torchao.Int8WeightOnlyConfig())
         hashes.add(Backbone(backbone.model, backbone.tokenizer).fingerprint["weights"])
     assert len(hashes) == 2
 
@@ -66,20 +64,7 @@ def test_other_weights_are_another_model() -> None:
 @pytest.mark.parametrize("name", ["ft", "rome", "memit"])
 def test_editors_that_change_weights_are_told_so(name: str, edits: EditSet) -> None:
     backbone = make_backbone("llama")
-    quantize_(backbone.model, Int8WeightOnlyConfig())
+    torchao.quantize_(backbone.model, torchao.Int8WeightOnlyConfig())
     with pytest.raises(ModelError, match="its weights are quantised, and this editor changes"):
         with editor(name).apply(backbone, edits):
             pass
-
-
-def test_a_quantisation_without_gradients_is_refused(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = make_backbone("llama").model.cpu()
-    model.quantization_method = "bitsandbytes"
-    monkeypatch.setattr(
-        loading.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: model
-    )
-    with pytest.raises(ModelError, match="bitsandbytes passes no gradients on a CPU; use a GPU"):
-        Backbone.load(str(model_folder), device="cpu")
-    assert torch.is_grad_enabled()
