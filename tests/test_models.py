@@ -152,6 +152,17 @@ def test_omp_num_threads_is_heeded(
     assert default_threads() == (threads or all_cores)
 
 
+def test_a_library_that_is_missing_is_named(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args, **options):
+        raise ModuleNotFoundError("No module named 'torchao'", name="torchao")
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", missing)
+    with pytest.raises(ModelError, match="cannot be loaded: it needs torchao: pip install torchao"):
+        Backbone.load(str(model_folder))
+
+
 def test_a_quantisation_without_gradients_is_refused(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

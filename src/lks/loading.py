@@ -28,6 +28,8 @@ def load(name: str, device: str, dtype: str, say: Callable[[str], None]) -> tupl
                 model = model.to(chosen)
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, ModuleNotFoundError):
+            reason = f"it needs {error.name}: pip install {error.name}"
         raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
     if chosen.type == "cpu" and getattr(model, "quantization_method", None) == "bitsandbytes":
         raise ModelError(
