@@ -21,6 +21,7 @@ from lks.scope.misspelling import TWO_FIT
 from lks.scope.names import Bearer, NameTable
 from lks.scope.normalise import Words, normalise
 from lks.scope.reordered import SCORE, ReorderedIndex
+from lks.scope.reworded import RewordedIndex
 from lks.scope.vocabulary import CommonWords
 
 
@@ -39,7 +40,7 @@ class Mention:
     surface: str
     start: int
     end: int
-    kind: str  # exact | alias | variant | reordered | fuzzy
+    kind: str  # exact | alias | variant | reordered | fuzzy | reworded
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
@@ -103,6 +104,7 @@ class Matcher:
         fuzzy = fuzzy and bool(patterns)
         self._fuzzy = FuzzyIndex(patterns, common) if fuzzy else None
         self._reordered = ReorderedIndex(patterns, common) if fuzzy else None
+        self._reworded = RewordedIndex(patterns, common, self._table.small) if fuzzy else None
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""
@@ -112,6 +114,21 @@ class Matcher:
             hits = self._other_order(text, words, hits)
             hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
         return [_mention(text, words, hit) for hit in hits]
+
+    def reworded(self, text: str, known: Sequence[Mention]) -> list[tuple[Mention, str]]:
+        """What may be a name in other words, beside the mentions that are `known`, each with its
+        sentence. Most are not: take those only of which the sentence means what an edit does."""
+        if self._reworded is None:
+            return []
+        words, named = normalise(text), {edit_id for own in known for edit_id in own.edit_ids}
+        found: dict[tuple[int, int, str], tuple[Mention, str]] = {}
+        for place in self._reworded.search(text, words):
+            bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
+            mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
+            if named.isdisjoint(bearer.edit_ids) and all(_apart(own, mention) for own in known):
+                key = (mention.start, mention.end, mention.subject)  # aliases may share words
+                found[key] = mention, text[slice(*words.span(place.begin, place.end))]
+        return list(found.values())
 
     def as_written(self, name: str) -> bool:
         """Whether `name`, as a subject or an alias, matches only in the case in which it is."""
@@ -191,6 +208,19 @@ class Matcher:
         return hits, refused + [(hit, TWO_FIT) for hit in ambiguous]
 
 
+def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
+    """Of mentions that overlap the longest, of equally long ones that with the higher score."""
+
+    def rank(mention: Mention) -> tuple[int, float, int]:
+        return mention.start - mention.end, -mention.score, mention.start
+
+    kept: list[Mention] = []
+    for mention in sorted(mentions, key=rank):
+        if all(mention.end <= own.start or own.end <= mention.start for own in kept):
+            kept.append(mention)
+    return sorted(kept, key=lambda mention: mention.start)
+
+
 def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Mention:
     start, end = words.span(hit.first, hit.last)
     bearer = hit.bearer
@@ -198,6 +228,13 @@ def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Menti
         bearer.edit_ids, bearer.subject, text[start:end], start, end, hit.kind,
         score=round(hit.score, 3), fired=fired,
     )  # fmt: skip
+
+
+def _apart(known: Mention, mention: Mention) -> bool:
+    """Whether two mentions do not overlap, or `mention` is a longer name that holds the other."""
+    inside = mention.start <= known.start and known.end <= mention.end
+    longer = mention.end - mention.start > known.end - known.start
+    return known.end <= mention.start or mention.end <= known.start or (inside and longer)
 
 
 def _same_place(hit: _Hit, other: _Hit) -> bool:

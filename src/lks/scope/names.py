@@ -117,6 +117,12 @@ class NameTable:
         found = (b for spelling in spellings for b in bearers if b.cased == spelling)
         return next(found, None)
 
+    def small(self, index: int) -> set[str]:
+        """Words that a subject, pattern `index`, has in lower case; none of another name."""
+        words = normalise(self.bearers[index][0].subject, fold_case=False).words
+        own = " ".join(words).lower() == self.patterns[index]
+        return {word for word in words if word.islower()} if own else set()
+
     def as_written(self, name: str) -> bool:
         """Whether `name` matches only in its own case."""
         return self._common.as_written(normalise(name).words)

@@ -278,6 +278,16 @@ class RelationGate:
             )
         return verdicts
 
+    def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
+        """How near each text is to the nearest of some wordings, names and all: the cosine."""
+        texts = list(dict.fromkeys(text for one, own in pairs for text in (one, *own)))
+        if not texts:
+            return []
+        vectors = dict(zip(texts, self._embed(texts), strict=True))
+        return [
+            round(max(float(vectors[one] @ vectors[text]) for text in own), 3) for one, own in pairs
+        ]
+
     def _verdicts(
         self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
     ) -> list[Verdict]:

@@ -15,14 +15,16 @@ from typing import Any
 from lks.edits import Edit
 from lks.positions import Offsets, last_token
 from lks.profiles import in_force
-from lks.scope.matcher import Matcher, Mention
+from lks.scope.matcher import Matcher, Mention, disjoint
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
+from lks.scope.reworded import ALIKE
 from lks.scope.sentences import Sentences, Span
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
 STATED = "the text states it, and then asks about another entity"
+FAR = "perhaps its name in other words, but the question is not one of its edits' ({:.2f} of {})"
 ANSWER = 2_000  # characters after an entity in which the text may state its fact
 
 
@@ -54,7 +56,7 @@ class Scope:
             for edit in edits
             if edit.negative
         }
-        self._targets = {edit.id: edit.target for edit in edits}
+        self._edits = {edit.id: edit for edit in edits}
 
     def with_gate(self, gate: RelationGate | None) -> Scope:
         """The same names behind another gate."""
@@ -75,7 +77,7 @@ class Scope:
 
     def examine(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Every mention in each text with the reasons; the gate reads all texts at once."""
-        entities = [_entities(self._matcher(text)) for text in texts]
+        entities = [_entities(named) for named in self._named(texts)]
         asked: list[tuple[list[str], list[str]]] = []
         for text, known in zip(texts, entities, strict=True):
             if self._gate and known:
@@ -95,8 +97,14 @@ class Scope:
         return examined
 
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
-        """Places that look like a misspelt name but do not count, and why."""
-        return self._matcher.near_misses(text)
+        """Places that look like a name, misspelt or in other words, but do not count, and why."""
+        reworded = self._reworded([text], [self._matcher(text)])[0]
+        refused = [
+            (replace(mention, fired=False), FAR.format(mention.score, ALIKE))
+            for mention in reworded
+            if mention.score < ALIKE
+        ]
+        return self._matcher.near_misses(text) + refused
 
     def question(self, text: str, edit_id: str) -> str:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
@@ -104,6 +112,34 @@ class Scope:
         own = next((entity for entity in known if edit_id in ids(entity)), None)
         asking = _sentences(text, known).asking(_spans(own)) if own else []
         return asking[-1] if asking else text
+
+    def _named(self, texts: Sequence[str]) -> list[list[Mention]]:
+        """The mentions in each text; with a gate, names in other words are among them."""
+        found = [self._matcher(text) for text in texts]
+        if self._gate is None:
+            return found
+        return [
+            disjoint([*own, *(mention for mention in reworded if mention.score >= ALIKE)])
+            for own, reworded in zip(found, self._reworded(texts, found), strict=True)
+        ]
+
+    def _reworded(
+        self, texts: Sequence[str], found: Sequence[Sequence[Mention]]
+    ) -> list[list[Mention]]:
+        """What may name an entity in other words, beside the mentions that are `found`.
+
+        The score is how near the sentence, name and all, is to the nearest wording of its edits.
+        """
+        if self._gate is None:
+            return [[] for _ in texts]
+        proposed = [self._matcher.reworded(t, own) for t, own in zip(texts, found, strict=True)]
+        asked = [(said, self._wordings(mention)) for own in proposed for mention, said in own]
+        scores = iter(self._gate.alike(asked))
+        return [[replace(mention, score=next(scores)) for mention, _ in own] for own in proposed]
+
+    def _wordings(self, mention: Mention) -> list[str]:
+        edits = [self._edits[edit_id] for edit_id in mention.edit_ids]
+        return [wording for edit in edits for wording in (edit.prompt, *edit.paraphrases)]
 
     def _findings(
         self, text: str, own: Sequence[Mention], verdicts: Sequence[Verdict]
@@ -139,7 +175,7 @@ class Scope:
             last = next((start for start, other in lasts[:2] if other != i), 0)
             between = text[end : min(last, end + ANSWER)] if own else ""
             if between:
-                stated |= {e for e in ids(own) if _stands(self._targets[e], between)}
+                stated |= {e for e in ids(own) if _stands(self._edits[e].target, between)}
         return stated
 
     def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
