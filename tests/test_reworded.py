@@ -109,6 +109,7 @@ def test_without_a_gate_nobody_knows_what_is_meant() -> None:
     text = "What is the policy for returns of the shop?"
     assert Scope([POLICY]).examine([text]) == [[]]
     assert Scope([POLICY]).near_misses(text) == []
+    assert Scope([POLICY]).may_fire(["Anything?", text]) == {"days"}
 
 
 def test_an_entity_that_is_named_needs_no_other_words() -> None:

@@ -16,11 +16,11 @@ from lks.scope.scope import KINDS
 
 
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
-    """A pack's scope for these texts; the embedder is loaded only if they name an entity."""
+    """A pack's scope for these texts; the embedder is loaded only if one may fire."""
     manifest = versions.verify(path)
     names = Scope(versions.live_edits(path, manifest))
     gated = manifest.get("scope", {}).get("kind") == "relation"
-    if not (gated and _named(names, texts)):
+    if not (gated and names.may_fire(texts)):
         return names
 
     from lks.pack import Pack
@@ -34,7 +34,7 @@ def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
 def scope_of_edits(
     edits: EditSet, texts: Sequence[str], *, kind: str | None = None, embedder: str | None = None
 ) -> Scope:
-    """The scope that edits would have, about: only those that the texts name are learnt from.
+    """The scope that edits would have, about: only those that the texts may fire are learnt from.
 
     Args:
         kind: `relation`, the default, or `entity`.
@@ -43,17 +43,11 @@ def scope_of_edits(
     if kind not in (None, *KINDS):
         raise InputError(f"--scope {kind}: unknown; one of {', '.join(KINDS)}")
     names = Scope(edits)
-    asked = _named(names, texts)
+    asked = names.may_fire(texts)
     if kind == "entity" or not asked:
         return names
     embed = Remembered(Embedder(embedder or DEFAULT), common_wordings())
     return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))
-
-
-def _named(scope: Scope, texts: Sequence[str]) -> set[str]:
-    """Edits whose entities the texts name."""
-    found = (finding for examined in scope.examine(texts) for finding in examined)
-    return {edit_id for finding in found for edit_id in finding.mention.edit_ids}
 
 
 def _untrained(edits: Sequence[Edit], pool: EditSet, embed: Remembered) -> RelationGate:

@@ -64,6 +64,14 @@ class Scope:
         clone._gate = gate
         return clone
 
+    def may_fire(self, texts: Sequence[str]) -> set[str]:
+        """Ids of the edits whose entities the texts name or, in other words, may name."""
+        found: list[Mention] = []
+        for text in texts:
+            named = self._matcher(text)
+            found += named + [mention for mention, _ in self._matcher.reworded(text, named)]
+        return set(ids(found))
+
     def mentions(self, text: str) -> list[Mention]:
         """Every mention in `text`, in order; those with `fired` take part in an edit."""
         return [finding.mention for finding in self.examine([text])[0]]
