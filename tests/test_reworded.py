@@ -79,6 +79,7 @@ def test_the_words_of_a_name_are_found_inflected_turned_and_with_another_noun(
         ("return policy", "Is there a policy?"),
         ("Callixtus III of Rome", "Callixtus II of Rome has the position of"),
         ("The Who", "Who is it?"),
+        ("Nokia X family", "Nokia X is made by"),
     ],
 )
 def test_what_may_be_another_name_is_not_proposed(name: str, text: str) -> None:

@@ -125,7 +125,9 @@ class Matcher:
         for place in self._reworded.search(text, words):
             bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
             mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
-            if named.isdisjoint(bearer.edit_ids) and all(_apart(own, mention) for own in known):
+            told = words.span(place.first, place.told)[1]
+            apart = all(_apart(own, mention.start, told) for own in known)
+            if apart and named.isdisjoint(bearer.edit_ids):
                 key = (mention.start, mention.end, mention.subject)  # aliases may share words
                 found[key] = mention, text[slice(*words.span(place.begin, place.end))]
         return list(found.values())
@@ -230,11 +232,11 @@ def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Menti
     )  # fmt: skip
 
 
-def _apart(known: Mention, mention: Mention) -> bool:
-    """Whether two mentions do not overlap, or `mention` is a longer name that holds the other."""
-    inside = mention.start <= known.start and known.end <= mention.end
-    longer = mention.end - mention.start > known.end - known.start
-    return known.end <= mention.start or mention.end <= known.start or (inside and longer)
+def _apart(known: Mention, start: int, end: int) -> bool:
+    """Whether a mention does not overlap a stretch, or lies in it and is shorter."""
+    inside = start <= known.start and known.end <= end
+    longer = end - start > known.end - known.start
+    return known.end <= start or end <= known.start or (inside and longer)
 
 
 def _same_place(hit: _Hit, other: _Hit) -> bool:

@@ -7,7 +7,7 @@ asks whether the whole sentence means what one of their edits means.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 
@@ -16,10 +16,11 @@ from Stemmer import Stemmer
 from lks.scope.normalise import Words
 from lks.scope.vocabulary import CommonWords, linking
 
-ALIKE = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .69
+ALIKE = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .70
 _LONGEST = 30  # words of a sentence that may be a question about a name
 _FEW = 20  # names filed under one word: with more it tells nothing
 _TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
+_NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
 _SPREAD = 2  # linking words that may stand between those of a name
 _ENDS = re.compile(r"[.!?;:]\s|\n")
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
@@ -27,9 +28,13 @@ _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """words[first:last] may be pattern `name`; words[begin:end] are the sentence."""
+    """words[first:last] may be pattern `name`, whose own words stand in words[first:told].
+
+    The sentence is words[begin:end].
+    """
 
     first: int
+    told: int
     last: int
     name: int
     begin: int
@@ -39,9 +44,10 @@ class Proposal:
 class RewordedIndex:
     """Finds patterns whose telling words, two at least, stand in a sentence, inflected.
 
-    Three and more may stand in any order, and up to half be missing that only say what kind of
-    thing it is: common words, in lower case in a name with capitals. Two in another order are
-    often another name (York University), unless both are in lower case or a possessive parts them.
+    Three and more may stand in any order, and others may stand for up to half that only say what
+    kind of thing it is: common words, in lower case in a name with capitals. Two in another order
+    are often another name (York University), unless both are in lower case or a possessive parts
+    them.
 
     Args:
         small: the words of a pattern that are written in lower case.
@@ -50,8 +56,8 @@ class RewordedIndex:
     def __init__(
         self, patterns: Sequence[str], common: CommonWords, small: Callable[[int], set[str]]
     ) -> None:
-        self._patterns, self._common, self._stemmer = patterns, common, Stemmer("english")
-        self._small = small
+        self._patterns, self._common, self._small = patterns, common, small
+        self._stemmer = Stemmer("english")
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
         alike: dict[str, str] = {}  # one string for each stem
@@ -76,8 +82,11 @@ class RewordedIndex:
         for begin, end in _sentences(text, words) if names else ():
             at = {stems[i]: i for i in reversed(range(begin, end)) if not linking(words.words[i])}
             for name in names:
-                if self._holds(at, name):
-                    yield from self._proposed(text, words, at, name, (begin, end))
+                if not self._holds(at, name):
+                    continue
+                place = self._place(words.words, stems, at, name, end)
+                if place and not self._anothers(text, words, place, self._own[name], (begin, end)):
+                    yield Proposal(*place, name, begin, end)
 
     def _possible(self, stems: set[str]) -> list[int]:
         """Names that a text of these stems may hold: a quick look, past which few texts get."""
@@ -89,64 +98,67 @@ class RewordedIndex:
         own = self._own[name]
         return sum(stem not in stems for stem in own) <= _most_missing(own)
 
-    def _proposed(
-        self, text: str, words: Words, at: Mapping[str, int], name: int, sentence: tuple[int, int]
-    ) -> Iterator[Proposal]:
-        """The name, if its words are near each other and tell enough."""
-        own = _telling(self._patterns[name])
-        found = {word: at[s] for word, s in zip(own, self._own[name], strict=True) if s in at}
-        missing = [word for word in own if word not in found]
+    def _place(
+        self, words: Sequence[str], stems: Sequence[str], at: Mapping[str, int], name: int, end: int
+    ) -> tuple[int, int, int] | None:
+        """(first, told, last) if the name's words are near each other and tell enough."""
+        own = dict(zip(_telling(self._patterns[name]), self._own[name], strict=True))
+        found = {word: at[stem] for word, stem in own.items() if stem in at}
+        missing = own.keys() - found.keys()
         telling = prod(max(self._common.rank(word), 1) for word in found) >= _TELLING
-        if not telling or not self._fits(name, own, missing):
-            return
-        first, last = min(found.values()), max(found.values()) + 1
-        if last < sentence[1] and self._goes_on(words.words[last], own, missing):
-            last += 1
-        turned = len(own) == 2 and found[own[0]] > found[own[1]]
-        if turned and "s" not in words.words[first:last] and not self._small(name).issuperset(own):
-            return
-        if last - first > len(own) + _SPREAD:
-            return
-        near = range(max(first - 1, sentence[0]), min(last + 1, sentence[1]))
-        others = [i for i in near if i not in found.values() and not linking(words.words[i])]
-        inside = sum(first < i < last for i in others)
-        if inside > len(missing) or any(
-            self._tells_apart(text, words, i, i > sentence[0]) for i in others
-        ):
-            return
-        yield Proposal(first, last, name, *sentence)
+        if not telling or not self._may_do_without(missing, own.keys(), name):
+            return None
+        first, told = min(found.values()), max(found.values()) + 1
+        goes_on = told < end and (words[told] in own or self._is_kind(words[told], own, missing))
+        last = told + goes_on
+        inside = [i for i in range(first, last) if not linking(words[i])]
+        others = sum(stems[i] not in own.values() for i in inside)
+        if not bool(missing) <= others <= len(missing) or last - first > len(own) + _SPREAD:
+            return None
+        turned = len(own) == 2 and list(found.values()) != sorted(found.values())
+        if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
+            return None
+        return first, told, last
 
-    def _fits(self, name: int, own: Sequence[str], missing: Sequence[str]) -> bool:
-        """Whether a name may do without these words."""
+    def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
         if not missing:
             return True
         small = self._small(name)
-        return (
-            small.issuperset(missing)
-            and not small.issuperset(own)
-            and all(map(self._may_lack, missing))
-        )
+        return missing <= small and not own <= small and all(map(self._may_lack, missing))
 
-    def _goes_on(self, word: str, own: Sequence[str], missing: Sequence[str]) -> bool:
-        """Whether a name's stretch takes in the word after it: the "series" for its "family"."""
-        return word in own or (own[-1] in missing and word in self._common and not linking(word))
-
-    def _rank(self, pair: tuple[str, str]) -> int:
-        return self._common.rank(pair[0])
+    def _is_kind(self, word: str, own: dict[str, str], missing: Set[str]) -> bool:
+        """Whether the word after a name may stand for its last: "series" for "family"."""
+        return next(reversed(own)) in missing and self._common.rank(word) >= _NOUNS
 
     def _may_lack(self, word: str) -> bool:
         """Whether another word may stand for this one: family, series, range."""
         return len(word) > 2 and word in self._common and not _ROMAN.fullmatch(word)
 
-    def _tells_apart(self, text: str, words: Words, index: int, inside: bool) -> bool:
-        """Whether a word beside those of a name makes it another's: Ferrari 156, Karl Popper.
+    def _anothers(
+        self,
+        text: str,
+        words: Words,
+        place: tuple[int, int, int],
+        own: Sequence[str],
+        sentence: tuple[int, int],
+    ) -> bool:
+        """Whether a word in or beside that place makes the name another's: Ferrari 156.
 
-        At the beginning of a sentence (not `inside`) a capital says nothing.
+        At the beginning of a sentence a capital says nothing.
         """
-        word = words.words[index]
-        if any(map(str.isdigit, word)) or _ROMAN.fullmatch(word):
-            return True
-        return inside and text[words.places[index][0]].isupper() and word not in self._common
+        begin, end = max(place[0] - 1, sentence[0]), min(place[2] + 1, sentence[1])
+        for index, stem in enumerate(self._stems(words.words[begin:end]), start=begin):
+            word = words.words[index]
+            if stem in own or linking(word):
+                continue
+            capital = index > sentence[0] and text[words.places[index][0]].isupper()
+            number = any(map(str.isdigit, word)) or _ROMAN.fullmatch(word)
+            if number or (capital and word not in self._common):
+                return True
+        return False
+
+    def _rank(self, pair: tuple[str, str]) -> int:
+        return self._common.rank(pair[0])
 
     def _stems(self, words: Sequence[str]) -> list[str]:
         """English stems; a word with other letters than a to z is its own."""
