@@ -147,8 +147,10 @@ def test_proposals_lie_in_the_text_whatever_the_order_of_the_edits(
 @pytest.mark.parametrize(
     "text",
     ["", "\ud800", "x\udfff return policy", "🙂 \u202e", "a" * 1_000_000, "policy " * 100_000,
-     "policy. return. " * 50_000, "ז" * 100_000],
+     "policy. return. " * 10_000, "policy for returns. " * 10_000, "return policy " * 10_000,
+     "ז" * 100_000],
 )  # fmt: skip
 def test_no_text_is_too_strange_or_too_long(text: str) -> None:
     matcher = Matcher([named("return policy"), named("\ud800 x"), named("Sands of Beirut")])
     matcher.reworded(text, matcher(text))
+    gated(POLICY).examine([text])

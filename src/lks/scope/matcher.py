@@ -126,8 +126,7 @@ class Matcher:
             bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
             mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
             told = words.span(place.first, place.told)[1]
-            apart = all(_apart(own, mention.start, told) for own in known)
-            if apart and named.isdisjoint(bearer.edit_ids):
+            if named.isdisjoint(bearer.edit_ids) and _holds_more(known, mention.start, told):
                 key = (mention.start, mention.end, mention.subject)  # aliases may share words
                 found[key] = mention, text[slice(*words.span(place.begin, place.end))]
         return list(found.values())
@@ -210,15 +209,17 @@ class Matcher:
         return hits, refused + [(hit, TWO_FIT) for hit in ambiguous]
 
 
-def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
-    """Of mentions that overlap the longest, of equally long ones that with the higher score."""
+def disjoint(mentions: Iterable[Mention], length: int) -> list[Mention]:
+    """Of mentions that overlap, in a text of that length, the longest; then that with the higher
+    score."""
 
-    def rank(mention: Mention) -> tuple[int, float, int]:
-        return mention.start - mention.end, -mention.score, mention.start
+    def rank(mention: Mention) -> tuple[int, float, int, str]:
+        return mention.start - mention.end, -mention.score, mention.start, mention.subject
 
-    kept: list[Mention] = []
+    taken, kept = bytearray(length), []
     for mention in sorted(mentions, key=rank):
-        if all(mention.end <= own.start or own.end <= mention.start for own in kept):
+        if not any(taken[mention.start : mention.end]):
+            taken[mention.start : mention.end] = b"\x01" * (mention.end - mention.start)
             kept.append(mention)
     return sorted(kept, key=lambda mention: mention.start)
 
@@ -232,11 +233,16 @@ def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Menti
     )  # fmt: skip
 
 
-def _apart(known: Mention, start: int, end: int) -> bool:
-    """Whether a mention does not overlap a stretch, or lies in it and is shorter."""
-    inside = start <= known.start and known.end <= end
-    longer = end - start > known.end - known.start
-    return known.end <= start or end <= known.start or (inside and longer)
+def _holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
+    """Whether a stretch overlaps none of these mentions, or those that it does lie in it and are
+    shorter; they are disjoint and in order."""
+    at = bisect_left(known, end, key=lambda mention: mention.start)
+    while at and known[at - 1].end > start:
+        at -= 1
+        inside = start <= known[at].start and known[at].end <= end
+        if not inside or known[at].end - known[at].start == end - start:
+            return False
+    return True
 
 
 def _same_place(hit: _Hit, other: _Hit) -> bool:

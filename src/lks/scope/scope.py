@@ -19,7 +19,7 @@ from lks.scope.matcher import Matcher, Mention, disjoint
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
 from lks.scope.reworded import ALIKE
-from lks.scope.sentences import Sentences, Span
+from lks.scope.sentences import REACH, Sentences, Span
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
@@ -124,12 +124,10 @@ class Scope:
     def _named(self, texts: Sequence[str]) -> list[list[Mention]]:
         """The mentions in each text; with a gate, names in other words are among them."""
         found = [self._matcher(text) for text in texts]
-        if self._gate is None:
-            return found
-        return [
-            disjoint([*own, *(mention for mention in reworded if mention.score >= ALIKE)])
-            for own, reworded in zip(found, self._reworded(texts, found), strict=True)
-        ]
+        for i, reworded in enumerate(self._reworded(texts, found)):
+            if meant := [mention for mention in reworded if mention.score >= ALIKE]:
+                found[i] = disjoint([*found[i], *meant], len(texts[i]))
+        return found
 
     def _reworded(
         self, texts: Sequence[str], found: Sequence[Sequence[Mention]]
@@ -140,14 +138,18 @@ class Scope:
         """
         if self._gate is None:
             return [[] for _ in texts]
-        proposed = [self._matcher.reworded(t, own) for t, own in zip(texts, found, strict=True)]
+        proposed = [
+            self._matcher.reworded(text, own)[-REACH:]
+            for text, own in zip(texts, found, strict=True)
+        ]
         asked = [(said, self._wordings(mention)) for own in proposed for mention, said in own]
         scores = iter(self._gate.alike(asked))
         return [[replace(mention, score=next(scores)) for mention, _ in own] for own in proposed]
 
     def _wordings(self, mention: Mention) -> list[str]:
         edits = [self._edits[edit_id] for edit_id in mention.edit_ids]
-        return [wording for edit in edits for wording in (edit.prompt, *edit.paraphrases)]
+        wordings = [edit.prompt for edit in edits]
+        return [*wordings, *(text for edit in edits for text in edit.paraphrases)][:REACH]
 
     def _findings(
         self, text: str, own: Sequence[Mention], verdicts: Sequence[Verdict]
