@@ -60,20 +60,24 @@ class RewordedIndex:
         self._stemmer = Stemmer("english")
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
-        alike: dict[str, str] = {}  # one string for each stem
+        known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
         for index, pattern in enumerate(patterns):
             words = _telling(pattern)
-            stems = tuple(alike.setdefault(stem, stem) for stem in self._stems(words))
-            self._own.append(stems)
+            for word in words:
+                if word not in known:
+                    known[word] = self._weighed(word)
+            weighed = [known[word] for word in words]
+            self._own.append(tuple(stem for *_, stem in weighed))
             if len(words) < 2:
                 continue
-            rarest = sorted(zip(words, stems, strict=True), key=self._rank, reverse=True)
-            needed = [stem for word, stem in rarest if not self._may_lack(word)]
+            weighed.sort(reverse=True)
             # one of these stands in whatever means the name
-            for stem in needed[:1] or [stem for _, stem in rarest[: 1 + _most_missing(stems)]]:
+            for needed, _, stem in weighed[: 1 + _most_missing(words)]:
                 names = self._filed.setdefault(stem, [])
                 if len(names) <= _FEW:
                     names.append(index)
+                if needed:
+                    break
 
     def search(self, text: str, words: Words) -> Iterator[Proposal]:
         """Proposals in `text`."""
@@ -157,8 +161,8 @@ class RewordedIndex:
                 return True
         return False
 
-    def _rank(self, pair: tuple[str, str]) -> int:
-        return self._common.rank(pair[0])
+    def _weighed(self, word: str) -> tuple[bool, int, str]:
+        return not self._may_lack(word), self._common.rank(word), self._stems([word])[0]
 
     def _stems(self, words: Sequence[str]) -> list[str]:
         """English stems; a word with other letters than a to z is its own."""
