@@ -39,8 +39,8 @@ def gated(*edits: Edit) -> Scope:
 
 
 def proposed(name: str, text: str) -> list[str]:
-    matcher = Matcher([named(name)])
-    return [mention.surface for mention, _ in matcher.reworded(text, matcher(text))]
+    _, found = Matcher([named(name)]).with_reworded(text)
+    return [mention.surface for mention, _ in found]
 
 
 @pytest.mark.parametrize(
@@ -129,19 +129,18 @@ def test_a_longer_name_in_other_words_goes_before_one_inside_it() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(names, st.lists(word, max_size=5), st.randoms())
+@given(names, st.lists(word, max_size=5))
 def test_proposals_lie_in_the_text_whatever_the_order_of_the_edits(
-    subjects: list[str], parts: list[str], random: object
+    subjects: list[str], parts: list[str]
 ) -> None:
     text = " ".join([*parts, *reversed(subjects[0].split()), "s", *parts])
     edits = [named(name, id=str(index)) for index, name in enumerate(subjects)]
     found = []
     for order in (edits, edits[::-1]):
-        matcher = Matcher(order)
-        own = matcher.reworded(text, matcher(text))
+        _, own = Matcher(order).with_reworded(text)
         assert all(text[m.start : m.end] == m.surface and m.surface in said for m, said in own)
-        found.append(sorted((m.start, m.end, m.subject, m.edit_ids) for m, _ in own))
-    assert [row[:3] for row in found[0]] == [row[:3] for row in found[1]]
+        found.append(sorted((m.start, m.end, m.subject, sorted(m.edit_ids)) for m, _ in own))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
@@ -152,5 +151,5 @@ def test_proposals_lie_in_the_text_whatever_the_order_of_the_edits(
 )  # fmt: skip
 def test_no_text_is_too_strange_or_too_long(text: str) -> None:
     matcher = Matcher([named("return policy"), named("\ud800 x"), named("Sands of Beirut")])
-    matcher.reworded(text, matcher(text))
+    matcher.with_reworded(text)
     gated(POLICY).examine([text])

@@ -43,8 +43,7 @@ def scope_of_edits(
     if kind not in (None, *KINDS):
         raise InputError(f"--scope {kind}: unknown; one of {', '.join(KINDS)}")
     names = Scope(edits)
-    asked = names.may_fire(texts)
-    if kind == "entity" or not asked:
+    if kind == "entity" or not (asked := names.may_fire(texts)):
         return names
     embed = Remembered(Embedder(embedder or DEFAULT), common_wordings())
     return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))

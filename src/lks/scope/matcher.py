@@ -7,10 +7,10 @@ ahocorasick-rs) over the folded words, however many names there are; misspelt on
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
@@ -23,6 +23,8 @@ from lks.scope.normalise import Words, normalise
 from lks.scope.reordered import SCORE, ReorderedIndex
 from lks.scope.reworded import RewordedIndex
 from lks.scope.vocabulary import CommonWords
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -108,28 +110,33 @@ class Matcher:
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""
-        words = normalise(text)
-        hits = self._exact(text, words)
-        if self._fuzzy is not None:
-            hits = self._other_order(text, words, hits)
-            hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
-        return [_mention(text, words, hit) for hit in hits]
+        return self._mentions(text, normalise(text))
 
-    def reworded(self, text: str, known: Sequence[Mention]) -> list[tuple[Mention, str]]:
-        """What may be a name in other words, beside the mentions that are `known`, each with its
-        sentence. Most are not: take those only of which the sentence means what an edit does."""
-        if self._reworded is None:
-            return []
-        words, named = normalise(text), {edit_id for own in known for edit_id in own.edit_ids}
+    def with_reworded(self, text: str) -> tuple[list[Mention], list[tuple[Mention, str]]]:
+        """As a call, and beside these what may be a name in other words, each with its sentence.
+
+        Most are not: take those only of which the sentence means what an edit does.
+        """
+        words = normalise(text)
+        known = self._mentions(text, words)
+        named = {edit_id for own in known for edit_id in own.edit_ids}
         found: dict[tuple[int, int, str], tuple[Mention, str]] = {}
-        for place in self._reworded.search(text, words):
+        for place in self._reworded.search(words) if self._reworded else ():
             bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
             mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
             told = words.span(place.first, place.told)[1]
             if named.isdisjoint(bearer.edit_ids) and _holds_more(known, mention.start, told):
                 key = (mention.start, mention.end, mention.subject)  # aliases may share words
-                found[key] = mention, text[slice(*words.span(place.begin, place.end))]
-        return list(found.values())
+                sentence = words.span(place.sentence.start, place.sentence.stop)
+                found[key] = mention, text[slice(*sentence)]
+        return known, list(found.values())
+
+    def _mentions(self, text: str, words: Words) -> list[Mention]:
+        hits = self._exact(text, words)
+        if self._fuzzy is not None:
+            hits = self._other_order(text, words, hits)
+            hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
+        return [_mention(text, words, hit) for hit in hits]
 
     def as_written(self, name: str) -> bool:
         """Whether `name`, as a subject or an alias, matches only in the case in which it is."""
@@ -209,19 +216,13 @@ class Matcher:
         return hits, refused + [(hit, TWO_FIT) for hit in ambiguous]
 
 
-def disjoint(mentions: Iterable[Mention], length: int) -> list[Mention]:
-    """Of mentions that overlap, in a text of that length, the longest; then that with the higher
-    score."""
+def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
+    """Of mentions that overlap the longest, of equally long ones that with the higher score."""
 
     def rank(mention: Mention) -> tuple[int, float, int, str]:
         return mention.start - mention.end, -mention.score, mention.start, mention.subject
 
-    taken, kept = bytearray(length), []
-    for mention in sorted(mentions, key=rank):
-        if not any(taken[mention.start : mention.end]):
-            taken[mention.start : mention.end] = b"\x01" * (mention.end - mention.start)
-            kept.append(mention)
-    return sorted(kept, key=lambda mention: mention.start)
+    return _first_come(sorted(mentions, key=rank), lambda own: slice(own.start, own.end))
 
 
 def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Mention:
@@ -250,23 +251,28 @@ def _same_place(hit: _Hit, other: _Hit) -> bool:
     return same and hit.first < other.last and other.first < hit.last
 
 
-def _disjoint(hits: Iterable[_Hit], words: Words) -> list[_Hit]:
+def _disjoint(hits: Sequence[_Hit], words: Words) -> list[_Hit]:
     """The longest hits first, no word twice; in order of the text."""
 
     def rank(hit: _Hit) -> tuple[int, int, float]:
         start, end = words.span(hit.first, hit.last)
         return start - end, start, -hit.score
 
-    hits = list(hits)
     if len(hits) < 2:
-        return hits
-    taken = bytearray(len(words.words))
+        return list(hits)
+    return _first_come(sorted(hits, key=rank), lambda hit: slice(hit.first, hit.last))
+
+
+def _first_come(ranked: Sequence[_T], place: Callable[[_T], slice]) -> list[_T]:
+    """Those that overlap none before them, in the order of their places."""
+    taken = bytearray(max((place(one).stop for one in ranked), default=0))
     kept = []
-    for hit in sorted(hits, key=rank):
-        if not any(taken[hit.first : hit.last]):
-            taken[hit.first : hit.last] = b"\x01" * (hit.last - hit.first)
-            kept.append(hit)
-    return sorted(kept, key=lambda hit: hit.first)
+    for one in ranked:
+        own = place(one)
+        if not any(taken[own]):
+            taken[own] = b"\x01" * (own.stop - own.start)
+            kept.append(one)
+    return sorted(kept, key=lambda one: place(one).start)
 
 
 def _unambiguous(hits: Iterable[_Hit], count: int) -> tuple[list[_Hit], list[_Hit]]:

@@ -16,6 +16,7 @@ from functools import cached_property
 
 from anyascii import anyascii
 
+PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 _KEPT = "#$%&*+<=>@"  # symbols that tell names apart: C and C#, AT&T; words of their own
 _SYMBOL = re.escape(_KEPT)
 _ASCII_WORDS = re.compile(rf"[0-9A-Za-z_]+|[{_SYMBOL}]")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from lks.scope.normalise import Words, normalise, spaceless
-from lks.scope.vocabulary import CommonWords, linking
+from lks.scope.normalise import PARTED, Words, normalise, spaceless
+from lks.scope.vocabulary import CommonWords, linking, telling
 
 SCORE = 0.9  # of a mention, where a name as it is known has 1
 _LEAST = 3  # words of a name: of two the order often tells names apart (York University)
 _MOST = 12
 _FEW = 20  # names that are looked at one by one
 _GAP = 3  # words from one telling word to the next: two linking ones may stand between
-_PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 
 
 class ReorderedIndex:
@@ -30,7 +28,7 @@ class ReorderedIndex:
         kept, keys, sizes = [], [], set()
         self._by_rarest: dict[str, list[int]] = {}
         for index, pattern in enumerate(patterns):
-            words = _telling(pattern.split(" "))
+            words = telling(pattern.split(" "))
             if _files(words):
                 kept.append(index)
                 keys.append(sum(map(hash, words)) % 2**64)
@@ -70,7 +68,7 @@ class ReorderedIndex:
             names = self._by_rarest[word]
             if len(names) > _FEW:
                 return True
-            if any(present.issuperset(_telling(self._patterns[n].split(" "))) for n in names):
+            if any(present.issuperset(telling(self._patterns[n].split(" "))) for n in names):
                 return True
         return False
 
@@ -80,11 +78,11 @@ class ReorderedIndex:
         Without a linking word or a number only the end may have moved to the front, as in lists
         (Riebeeck, Jan van): first names in another order are another person's.
         """
-        found, meant = [words.words[index] for index in own], _telling(pattern.split(" "))
+        found, meant = [words.words[index] for index in own], telling(pattern.split(" "))
         if sorted(found) != sorted(meant) or any(b - a > _GAP for a, b in pairwise(own)):
             return False
         low, high = words.span(own[0], own[-1] + 1)
-        if _PARTED.search(text, low, high):
+        if PARTED.search(text, low, high):
             return False
         told = len(pattern.split(" ")) > len(meant) or own[-1] + 1 - own[0] > len(own)
         return told or any(map(str.isdigit, found)) or _rotated(found, meant)
@@ -94,15 +92,11 @@ class ReorderedIndex:
 
         All in lower case will do if one of the words is unusual.
         """
-        found = [w for w in _telling(normalise(surface, fold_case=False).words) if w[0].isalpha()]
+        found = [w for w in telling(normalise(surface, fold_case=False).words) if w[0].isalpha()]
         small = [word for word in found if word[0].islower()]
         if len(small) == len(found):
             return any(word not in self._common for word in found)
         return set(small) <= set(normalise(subject, fold_case=False).words)
-
-
-def _telling(words: Sequence[str]) -> list[str]:
-    return [word for word in words if not linking(word)]
 
 
 def _files(words: Sequence[str]) -> bool:

@@ -13,16 +13,15 @@ from math import prod
 
 from Stemmer import Stemmer
 
-from lks.scope.normalise import Words
-from lks.scope.vocabulary import CommonWords, linking
+from lks.scope.normalise import PARTED, Words
+from lks.scope.vocabulary import CommonWords, linking, telling
 
-ALIKE = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .70
+MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
 _LONGEST = 30  # words of a sentence that may be a question about a name
 _FEW = 20  # names filed under one word: with more it tells nothing
 _TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
 _NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
 _SPREAD = 2  # linking words that may stand between those of a name
-_ENDS = re.compile(r"[.!?;:]\s|\n")
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 
@@ -30,15 +29,14 @@ _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 class Proposal:
     """words[first:last] may be pattern `name`, whose own words stand in words[first:told].
 
-    The sentence is words[begin:end].
+    `sentence` are the indices of the sentence's words.
     """
 
     first: int
     told: int
     last: int
     name: int
-    begin: int
-    end: int
+    sentence: range
 
 
 class RewordedIndex:
@@ -62,7 +60,7 @@ class RewordedIndex:
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
         known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
         for index, pattern in enumerate(patterns):
-            words = _telling(pattern)
+            words = _distinct(pattern)
             for word in words:
                 if word not in known:
                     known[word] = self._weighed(word)
@@ -79,18 +77,16 @@ class RewordedIndex:
                 if needed:
                     break
 
-    def search(self, text: str, words: Words) -> Iterator[Proposal]:
-        """Proposals in `text`."""
+    def search(self, words: Words) -> Iterator[Proposal]:
+        """Proposals in a text."""
         stems = self._stems(words.words)
         names = self._possible(set(stems))
-        for begin, end in _sentences(text, words) if names else ():
-            at = {stems[i]: i for i in reversed(range(begin, end)) if not linking(words.words[i])}
+        for sentence in _sentences(words) if names else ():
+            at = {stems[i]: i for i in reversed(sentence) if not linking(words.words[i])}
             for name in names:
-                if not self._holds(at, name):
-                    continue
-                place = self._place(words.words, stems, at, name, end)
-                if place and not self._anothers(text, words, place, self._own[name], (begin, end)):
-                    yield Proposal(*place, name, begin, end)
+                found = self._place(words, stems, at, name, sentence)
+                if found and not self._anothers(words, stems, found):
+                    yield found
 
     def _possible(self, stems: set[str]) -> list[int]:
         """Names that a text of these stems may hold: a quick look, past which few texts get."""
@@ -103,14 +99,22 @@ class RewordedIndex:
         return sum(stem not in stems for stem in own) <= _most_missing(own)
 
     def _place(
-        self, words: Sequence[str], stems: Sequence[str], at: Mapping[str, int], name: int, end: int
-    ) -> tuple[int, int, int] | None:
-        """(first, told, last) if the name's words are near each other and tell enough."""
-        own = dict(zip(_telling(self._patterns[name]), self._own[name], strict=True))
+        self,
+        text: Words,
+        stems: Sequence[str],
+        at: Mapping[str, int],
+        name: int,
+        sentence: range,
+    ) -> Proposal | None:
+        """Where the name is, if its words are near each other in the sentence and tell enough."""
+        if not self._holds(at, name):
+            return None
+        words, end = text.words, sentence.stop
+        own = dict(zip(_distinct(self._patterns[name]), self._own[name], strict=True))
         found = {word: at[stem] for word, stem in own.items() if stem in at}
         missing = own.keys() - found.keys()
-        telling = prod(max(self._common.rank(word), 1) for word in found) >= _TELLING
-        if not telling or not self._may_do_without(missing, own.keys(), name):
+        rare = prod(max(self._common.rank(word), 1) for word in found) >= _TELLING
+        if not rare or not self._may_do_without(missing, own.keys(), name):
             return None
         first, told = min(found.values()), max(found.values()) + 1
         goes_on = told < end and (words[told] in own or self._is_kind(words[told], own, missing))
@@ -122,7 +126,7 @@ class RewordedIndex:
         turned = len(own) == 2 and list(found.values()) != sorted(found.values())
         if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
             return None
-        return first, told, last
+        return Proposal(first, told, last, name, sentence)
 
     def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
         if not missing:
@@ -138,24 +142,17 @@ class RewordedIndex:
         """Whether another word may stand for this one: family, series, range."""
         return len(word) > 2 and word in self._common and not _ROMAN.fullmatch(word)
 
-    def _anothers(
-        self,
-        text: str,
-        words: Words,
-        place: tuple[int, int, int],
-        own: Sequence[str],
-        sentence: tuple[int, int],
-    ) -> bool:
+    def _anothers(self, words: Words, stems: Sequence[str], found: Proposal) -> bool:
         """Whether a word in or beside that place makes the name another's: Ferrari 156.
 
         At the beginning of a sentence a capital says nothing.
         """
-        begin, end = max(place[0] - 1, sentence[0]), min(place[2] + 1, sentence[1])
-        for index, stem in enumerate(self._stems(words.words[begin:end]), start=begin):
+        begins, own = found.sentence.start, self._own[found.name]
+        for index in range(max(found.first - 1, begins), min(found.last + 1, found.sentence.stop)):
             word = words.words[index]
-            if stem in own or linking(word):
+            if stems[index] in own or linking(word):
                 continue
-            capital = index > sentence[0] and text[words.places[index][0]].isupper()
+            capital = index > begins and words.original[words.places[index][0]].isupper()
             number = any(map(str.isdigit, word)) or _ROMAN.fullmatch(word)
             if number or (capital and word not in self._common):
                 return True
@@ -174,20 +171,22 @@ def _most_missing(words: Sequence[str]) -> int:
     return len(words) // 2 if len(words) > 2 else 0
 
 
-def _telling(pattern: str) -> list[str]:
-    return list(dict.fromkeys(word for word in pattern.split(" ") if not linking(word)))
+def _distinct(pattern: str) -> list[str]:
+    """The telling words of a pattern, each once."""
+    return list(dict.fromkeys(telling(pattern.split(" "))))
 
 
-def _sentences(text: str, words: Words) -> Iterator[tuple[int, int]]:
-    """(first, last) words of each sentence that is short enough."""
-    ends = iter([*(match.start() for match in _ENDS.finditer(text)), len(text)])
+def _sentences(words: Words) -> Iterator[range]:
+    """Indices of the words of each sentence that is short enough."""
+    text = words.original
+    ends = iter([*(match.start() for match in PARTED.finditer(text)), len(text)])
     begin, end = 0, next(ends)
     for index, (start, _) in enumerate(words.places):
         if start > end:
             if 0 < index - begin <= _LONGEST:
-                yield begin, index
+                yield range(begin, index)
             begin = index
             while start > end:
                 end = next(ends)
     if len(words.places) - begin <= _LONGEST:
-        yield begin, len(words.places)
+        yield range(begin, len(words.places))

@@ -18,7 +18,7 @@ from lks.profiles import in_force
 from lks.scope.matcher import Matcher, Mention, disjoint
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
-from lks.scope.reworded import ALIKE
+from lks.scope.reworded import MEANT
 from lks.scope.sentences import REACH, Sentences, Span
 
 KINDS = ("relation", "entity")
@@ -64,12 +64,12 @@ class Scope:
         clone._gate = gate
         return clone
 
-    def may_fire(self, texts: Sequence[str]) -> set[str]:
+    def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""
         found: list[Mention] = []
         for text in texts:
-            named = self._matcher(text)
-            found += named + [mention for mention, _ in self._matcher.reworded(text, named)]
+            named, proposed = self._matcher.with_reworded(text)
+            found += named + [mention for mention, _ in proposed]
         return set(ids(found))
 
     def mentions(self, text: str) -> list[Mention]:
@@ -85,7 +85,7 @@ class Scope:
 
     def examine(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Every mention in each text with the reasons; the gate reads all texts at once."""
-        entities = [_entities(named) for named in self._named(texts)]
+        entities = [_entities(named) for named, _ in self._named(texts)]
         asked: list[tuple[list[str], list[str]]] = []
         for text, known in zip(texts, entities, strict=True):
             if self._gate and known:
@@ -106,13 +106,9 @@ class Scope:
 
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Places that look like a name, misspelt or in other words, but do not count, and why."""
-        reworded = self._reworded([text], [self._matcher(text)])[0]
-        refused = [
-            (replace(mention, fired=False), FAR.format(mention.score, ALIKE))
-            for mention in reworded
-            if mention.score < ALIKE
-        ]
-        return self._matcher.near_misses(text) + refused
+        ((_, refused),) = self._named([text])
+        reworded = [(replace(m, fired=False), FAR.format(m.score, MEANT)) for m in refused]
+        return self._matcher.near_misses(text) + reworded
 
     def question(self, text: str, edit_id: str) -> str:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
@@ -121,30 +117,25 @@ class Scope:
         asking = _sentences(text, known).asking(_spans(own)) if own else []
         return asking[-1] if asking else text
 
-    def _named(self, texts: Sequence[str]) -> list[list[Mention]]:
-        """The mentions in each text; with a gate, names in other words are among them."""
-        found = [self._matcher(text) for text in texts]
-        for i, reworded in enumerate(self._reworded(texts, found)):
-            if meant := [mention for mention in reworded if mention.score >= ALIKE]:
-                found[i] = disjoint([*found[i], *meant], len(texts[i]))
-        return found
+    def _named(self, texts: Sequence[str]) -> list[tuple[list[Mention], list[Mention]]]:
+        """The mentions in each text, and what may be a name in other words but is not meant.
 
-    def _reworded(
-        self, texts: Sequence[str], found: Sequence[Sequence[Mention]]
-    ) -> list[list[Mention]]:
-        """What may name an entity in other words, beside the mentions that are `found`.
-
-        The score is how near the sentence, name and all, is to the nearest wording of its edits.
+        The score of names in other words, which only a gate can tell, is how near their sentence,
+        name and all, is to the nearest wording of their edits.
         """
         if self._gate is None:
-            return [[] for _ in texts]
-        proposed = [
-            self._matcher.reworded(text, own)[-REACH:]
-            for text, own in zip(texts, found, strict=True)
-        ]
-        asked = [(said, self._wordings(mention)) for own in proposed for mention, said in own]
+            return [(self._matcher(text), []) for text in texts]
+        found = [self._matcher.with_reworded(text) for text in texts]
+        found = [(known, proposed[-REACH:]) for known, proposed in found]
+        asked = [(said, self._wordings(mention)) for _, own in found for mention, said in own]
         scores = iter(self._gate.alike(asked))
-        return [[replace(mention, score=next(scores)) for mention, _ in own] for own in proposed]
+        named = []
+        for known, proposed in found:
+            scored = [replace(mention, score=next(scores)) for mention, _ in proposed]
+            meant = [mention for mention in scored if mention.score >= MEANT]
+            refused = [mention for mention in scored if mention.score < MEANT]
+            named.append((disjoint([*known, *meant]) if meant else known, refused))
+        return named
 
     def _wordings(self, mention: Mention) -> list[str]:
         edits = [self._edits[edit_id] for edit_id in mention.edit_ids]

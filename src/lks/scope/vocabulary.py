@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.resources import files
 
@@ -61,6 +61,11 @@ def written(words: Sequence[str]) -> str:
 def little(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
     return word.lower() in _LITTLE or word.isdigit()
+
+
+def telling(words: Iterable[str]) -> list[str]:
+    """The folded words that do not only link others."""
+    return [word for word in words if not linking(word)]
 
 
 def linking(word: str) -> bool:
