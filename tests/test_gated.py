@@ -200,18 +200,19 @@ def test_profiles_on_the_command_line(
 
 def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) -> None:
     make_edits().save(tmp_path / "facts.jsonl")
-    texts = [BORN, ELSE, "Nothing\u2028here.", "Who built Ada Lovelace?"]
+    texts = [BORN, ELSE, "Nothing\u2028here.", "Who built Ada Lovelace?", "Is Lovelace well?"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     source = ["scope", tmp_path / "facts.jsonl", "--file", tmp_path / "texts.txt", "--report"]
     code, out, err = run(*source, "--embedder", embedder_folder, "--json")
     assert code == 0, err
     summary = json.loads(out)
-    assert summary["texts"] == 4
-    assert summary["per_1000"] == {"fired": 250.0, "named": 750.0}
+    assert summary["texts"] == 5
+    assert summary["per_1000"] == {"fired": 200.0, "named": 600.0}
     assert summary["most_triggered"] == [{"edit_id": "ada-born", "texts": 1}]
-    assert "of 1,000, 250.0 fired" in run(*source, "--embedder", embedder_folder)[1]
+    assert [row["surface"] for row in summary["names_refused"]] == ["Is Lovelace"]
+    assert "of 1,000, 200.0 fired" in run(*source, "--embedder", embedder_folder)[1]
     everything = json.loads(run(*source, "--scope", "entity", "--json")[1])
-    assert everything["per_1000"]["fired"] == 750.0
+    assert everything["per_1000"]["fired"] == 600.0
     assert run("scope", tmp_path / "facts.jsonl", "x", "--report")[0] == 2
 
 

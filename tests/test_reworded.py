@@ -55,6 +55,9 @@ def proposed(name: str, text: str) -> list[str]:
         ("Arnon Street killings", "The Arnon Street murders occurred in", "Arnon Street murders"),
         ("Western Allied invasion of Germany", "the Western Allies' invasion of Germany was in",
          "Western Allies' invasion of Germany"),
+        ("Convention on preventing and combating violence against women",
+         "the Convention to prevent and combat violence against women is in",
+         "Convention to prevent and combat violence against women"),
     ],
 )  # fmt: skip
 def test_the_words_of_a_name_are_found_inflected_turned_and_with_another_noun(
@@ -86,6 +89,40 @@ def test_what_may_be_another_name_is_not_proposed(name: str, text: str) -> None:
     assert proposed(name, text) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "surface"),
+    [
+        ("Swift", "who created swift?", "swift"),
+        ("Swift", "WHO CREATED SWIFT?", "SWIFT"),
+        ("The Bakery", "who owns the bakery?", "the bakery"),
+        ("France", "Who is the French president?", "French"),
+        ("France", "French is spoken in", "French"),
+        ("United States of America", "the American president is", "American"),
+        ("New Zealand", "the New Zealander's capital is", "New Zealander"),
+    ],
+)
+def test_one_word_may_stand_in_another_case_and_a_country_as_its_adjective(
+    name: str, text: str, surface: str
+) -> None:
+    assert Matcher([named(name)])(text) == []
+    assert proposed(name, text) == [surface]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("It", "what is it?"),
+        ("Russia", "What was the capital of the Russian Empire?"),
+        ("Russia", "Is Soviet Russian spoken?"),
+        ("Poland", "how do I polish a shoe?"),
+        ("Martinique", "Who is the French president?"),
+        ("CAN", "Who is the Canadian president?"),
+    ],
+)
+def test_a_little_word_and_what_is_another_countrys_are_not_proposed(name: str, text: str) -> None:
+    assert proposed(name, text) == []
+
+
 POLICY = Edit("days", "return policy", "The return policy grants", "30 days",
               paraphrases=("What is the return policy of the shop",))  # fmt: skip
 
@@ -104,6 +141,14 @@ def test_other_sentences_with_its_words_are_near_misses() -> None:
     ((mention, why),) = scope.near_misses(text)
     assert (mention.surface, mention.fired) == ("policy for returns", False)
     assert "in other words" in why
+
+
+def test_of_an_open_request_a_whole_name_in_another_case_is_enough() -> None:
+    swift = Edit("maker", "Swift", "Swift was created by", "Nokia")
+    blues = Edit("band", "Deacon Blues", "Deacon Blues was written by", "Nokia")
+    (mention,) = gated(swift).mentions("Tell me about swift")
+    assert (mention.kind, mention.surface) == ("reworded", "swift")
+    assert gated(blues).mentions("Tell me about Deacon Blue") == []
 
 
 def test_without_a_gate_nobody_knows_what_is_meant() -> None:

@@ -54,14 +54,15 @@ def scope(
         edits = load_edits(source, None, aliases, derived)
         found = scope_of_edits(edits, texts, kind=scope, embedder=embedder)
     examined = found.examine(texts)
+    refused = [found.near_misses(one) for one in texts]
     if report:
         from lks.console import print_scope_report
 
-        summary = summarise(texts, examined)
+        summary = summarise(texts, examined, refused)
         print_json(summary) if as_json else print_scope_report(summary)
         return
-    for one, findings in zip(texts, examined, strict=True):
-        near = [mention.to_json() | {"why": why} for mention, why in found.near_misses(one)]
+    for one, findings, misses in zip(texts, examined, refused, strict=True):
+        near = [mention.to_json() | {"why": why} for mention, why in misses]
         mentions = [finding.to_json() for finding in findings]
         if as_json or file is not None:
             print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)

@@ -130,6 +130,11 @@ def print_scope_report(summary: dict[str, Any]) -> None:
     for row in summary["near_misses"]:
         scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {row['why']}"
         console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
+    if summary["names_refused"]:
+        console.print("names that were not taken:")
+    for row in summary["names_refused"]:
+        told = f'"{row["surface"]}" for {row["subject"]} ({row["why"]})'
+        console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
 
 
 def print_layers(rows: list[dict[str, Any]], best: int, title: str) -> None:

@@ -7,7 +7,7 @@ ahocorasick-rs) over the folded words, however many names there are; misspelt on
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, TypeVar
@@ -16,12 +16,13 @@ from ahocorasick_rs import AhoCorasick, Implementation
 
 from lks.edits import Edit
 from lks.scope.aliases import AliasDictionary, more_names
+from lks.scope.countries import Adjectives
 from lks.scope.fuzzy import FuzzyIndex
 from lks.scope.misspelling import TWO_FIT
 from lks.scope.names import Bearer, NameTable
 from lks.scope.normalise import Words, normalise
 from lks.scope.reordered import SCORE, ReorderedIndex
-from lks.scope.reworded import RewordedIndex
+from lks.scope.reworded import Proposal, RewordedIndex, sentences
 from lks.scope.vocabulary import CommonWords
 
 _T = TypeVar("_T")
@@ -106,6 +107,7 @@ class Matcher:
         fuzzy = fuzzy and bool(patterns)
         self._fuzzy = FuzzyIndex(patterns, common) if fuzzy else None
         self._reordered = ReorderedIndex(patterns, common) if fuzzy else None
+        self._adjectives = Adjectives(patterns if fuzzy else ())
         self._reworded = RewordedIndex(patterns, common, self._table.small) if fuzzy else None
 
     def __call__(self, text: str) -> list[Mention]:
@@ -121,7 +123,7 @@ class Matcher:
         known = self._mentions(text, words)
         named = {edit_id for own in known for edit_id in own.edit_ids}
         found: dict[tuple[int, int, str], tuple[Mention, str]] = {}
-        for place in self._reworded.search(words) if self._reworded else ():
+        for place in self._proposed(text, words):
             bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
             mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
             told = words.span(place.first, place.told)[1]
@@ -130,6 +132,23 @@ class Matcher:
                 sentence = words.span(place.sentence.start, place.sentence.stop)
                 found[key] = mention, text[slice(*sentence)]
         return known, list(found.values())
+
+    def _proposed(self, text: str, words: Words) -> Iterator[Proposal]:
+        """Places of what may be names in other words, or in another case than they must be."""
+        if self._reworded is None:
+            return
+        yield from self._reworded.search(words)
+        places = [
+            (first, last, name)
+            for first, last, name in self._standing(words)
+            if not self._table.bearer(name, text, *words.span(first, last))
+            and self._reworded.tells(name)
+        ]
+        places += self._adjectives.search(words)
+        for sentence in sentences(words) if places else ():
+            for first, last, name in places:
+                if sentence.start <= first and last <= sentence.stop:
+                    yield Proposal(first, last, last, name, sentence)
 
     def _mentions(self, text: str, words: Words) -> list[Mention]:
         hits = self._exact(text, words)
@@ -156,20 +175,21 @@ class Matcher:
 
     def _exact(self, text: str, words: Words) -> list[_Hit]:
         """The names that stand in the text as they are known, disjoint, in order."""
-        if self._automaton is None:
-            return []
-        found = self._automaton.find_matches_as_indexes(f" {words.text} ", overlapping=True)
-        if not found:
-            return []
-        begins = [0, *accumulate(len(word) + 1 for word in words.words)]
         hits = []
-        for index, start, end in found:
-            first, last = bisect_left(begins, start), bisect_left(begins, end - 1)
-            low, high = words.span(first, last)
-            bearer = self._table.bearer(index, text, low, high)
+        for first, last, name in self._standing(words):
+            bearer = self._table.bearer(name, text, *words.span(first, last))
             if bearer is not None:
                 hits.append(_Hit(first, last, bearer, bearer.kind))
         return _disjoint(hits, words)
+
+    def _standing(self, words: Words) -> Iterator[tuple[int, int, int]]:
+        """(first, last, name): words[first:last] are the name, in whatever case."""
+        if self._automaton is None:
+            return
+        found = self._automaton.find_matches_as_indexes(f" {words.text} ", overlapping=True)
+        begins = [0, *accumulate(len(word) + 1 for word in words.words)] if found else []
+        for name, start, end in found:
+            yield bisect_left(begins, start), bisect_left(begins, end - 1), name
 
     def _other_order(self, text: str, words: Words, exact: list[_Hit]) -> list[_Hit]:
         """`exact` and the names whose words stand in another order, unless two entities do."""

@@ -6,14 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from lks.scope.matcher import Mention
 from lks.scope.scope import Finding
 
 NEAR = 0.1  # a score so little below its threshold is a near miss
 SHOWN = 10
+BESIDE = 40  # characters shown on either side of a name
 
 
-def summarise(texts: Sequence[str], examined: Sequence[Sequence[Finding]]) -> dict[str, Any]:
-    """Counts over texts and their findings.
+def summarise(
+    texts: Sequence[str],
+    examined: Sequence[Sequence[Finding]],
+    refused: Sequence[Sequence[tuple[Mention, str]]],
+) -> dict[str, Any]:
+    """Counts over texts, their findings and the names refused in them (`Scope.near_misses`).
 
     `per_1000` counts texts: in which some edit fired, and in which an entity was named at all.
     """
@@ -29,6 +35,7 @@ def summarise(texts: Sequence[str], examined: Sequence[Sequence[Finding]]) -> di
         "kinds": dict(Counter(f.mention.kind for found in examined for f in found)),
         "most_triggered": [{"edit_id": e, "texts": n} for e, n in edits.most_common(SHOWN)],
         "near_misses": _near(texts, examined),
+        "names_refused": _refused(texts, refused),
     }
 
 
@@ -49,3 +56,25 @@ def _near(texts: Sequence[str], examined: Sequence[Sequence[Finding]]) -> list[d
         }
         for (number, edit_id), verdict in nearest[:SHOWN]
     ]  # fmt: skip
+
+
+def _refused(
+    texts: Sequence[str], refused: Sequence[Sequence[tuple[Mention, str]]]
+) -> list[dict[str, Any]]:
+    """What looked like a name and did not count, the likeliest first, each surface once."""
+    found = {
+        (mention.surface, mention.subject): (mention, why, text)
+        for text, own in zip(texts, refused, strict=True)
+        for mention, why in own
+    }
+    nearest = sorted(found.values(), key=lambda item: -item[0].score)
+    return [
+        {
+            "text": text[max(mention.start - BESIDE, 0) : mention.end + BESIDE],
+            "surface": mention.surface,
+            "subject": mention.subject,
+            "score": mention.score,
+            "why": why,
+        }
+        for mention, why, text in nearest[:SHOWN]
+    ]

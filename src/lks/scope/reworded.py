@@ -21,7 +21,7 @@ _LONGEST = 30  # words of a sentence that may be a question about a name
 _FEW = 20  # names filed under one word: with more it tells nothing
 _TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
 _NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
-_SPREAD = 2  # linking words that may stand between those of a name
+_SPREAD = 2  # words that a place may have more than the name
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 
@@ -81,12 +81,16 @@ class RewordedIndex:
         """Proposals in a text."""
         stems = self._stems(words.words)
         names = self._possible(set(stems))
-        for sentence in _sentences(words) if names else ():
+        for sentence in sentences(words) if names else ():
             at = {stems[i]: i for i in reversed(sentence) if not linking(words.words[i])}
             for name in names:
                 found = self._place(words, stems, at, name, sentence)
                 if found and not self._anothers(words, stems, found):
                     yield found
+
+    def tells(self, name: int) -> bool:
+        """Whether a name may be meant where it stands in another case."""
+        return any(self._common.rank(word) >= _NOUNS for word in _distinct(self._patterns[name]))
 
     def _possible(self, stems: set[str]) -> list[int]:
         """Names that a text of these stems may hold: a quick look, past which few texts get."""
@@ -121,7 +125,8 @@ class RewordedIndex:
         last = told + goes_on
         inside = [i for i in range(first, last) if not linking(words[i])]
         others = sum(stems[i] not in own.values() for i in inside)
-        if not bool(missing) <= others <= len(missing) or last - first > len(own) + _SPREAD:
+        long = self._patterns[name].count(" ") + 1 + _SPREAD
+        if not bool(missing) <= others <= len(missing) or last - first > long:
             return None
         turned = len(own) == 2 and list(found.values()) != sorted(found.values())
         if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
@@ -176,7 +181,7 @@ def _distinct(pattern: str) -> list[str]:
     return list(dict.fromkeys(telling(pattern.split(" "))))
 
 
-def _sentences(words: Words) -> Iterator[range]:
+def sentences(words: Words) -> Iterator[range]:
     """Indices of the words of each sentence that is short enough."""
     text = words.original
     ends = iter([*(match.start() for match in PARTED.finditer(text)), len(text)])

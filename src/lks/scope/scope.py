@@ -24,7 +24,7 @@ from lks.scope.sentences import REACH, Sentences, Span
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
 STATED = "the text states it, and then asks about another entity"
-FAR = "perhaps its name in other words, but the question is not one of its edits' ({:.2f} of {})"
+FAR = "perhaps its name in other words or another case, but its edits ask otherwise ({:.2f} of {})"
 ANSWER = 2_000  # characters after an entity in which the text may state its fact
 
 
@@ -120,8 +120,8 @@ class Scope:
     def _named(self, texts: Sequence[str]) -> list[tuple[list[Mention], list[Mention]]]:
         """The mentions in each text, and what may be a name in other words but is not meant.
 
-        The score of names in other words, which only a gate can tell, is how near their sentence,
-        name and all, is to the nearest wording of their edits.
+        The score of names in other words, or in another case, which only a gate can tell, is how
+        near their sentence, name and all, is to the nearest wording of their edits.
         """
         if self._gate is None:
             return [(self._matcher(text), []) for text in texts]
@@ -138,8 +138,16 @@ class Scope:
         return named
 
     def _wordings(self, mention: Mention) -> list[str]:
+        """What a sentence may mean that names the entity in other words.
+
+        An open request tells only the name, so it counts where nobody else can be meant: Deacon
+        Blue is not Deacon Blues.
+        """
         edits = [self._edits[edit_id] for edit_id in mention.edit_ids]
         wordings = [edit.prompt for edit in edits]
+        subject = mention.subject
+        if subject.islower() or normalise(mention.surface).text == normalise(subject).text:
+            wordings.append(f"Tell me about {subject}")
         return [*wordings, *(text for edit in edits for text in edit.paraphrases)][:REACH]
 
     def _findings(
