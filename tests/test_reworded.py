@@ -192,9 +192,10 @@ def test_proposals_lie_in_the_text_whatever_the_order_of_the_edits(
     "text",
     ["", "\ud800", "x\udfff return policy", "🙂 \u202e", "a" * 1_000_000, "policy " * 100_000,
      "policy. return. " * 10_000, "policy for returns. " * 10_000, "return policy " * 10_000,
-     "ז" * 100_000],
+     "ז" * 100_000, "swift. " * 100_000, "swift " * 100_000, "French. " * 100_000],
 )  # fmt: skip
 def test_no_text_is_too_strange_or_too_long(text: str) -> None:
-    matcher = Matcher([named("return policy"), named("\ud800 x"), named("Sands of Beirut")])
+    subjects = ["return policy", "\ud800 x", "Sands of Beirut", "Swift", "France", "Dr. Who"]
+    matcher = Matcher([named(subject) for subject in subjects])
     matcher.with_reworded(text)
     gated(POLICY).examine([text])

@@ -144,10 +144,11 @@ class Matcher:
             if not self._table.bearer(name, text, *words.span(first, last))
             and self._reworded.tells(name)
         ]
-        places += self._adjectives.search(words)
+        places = sorted([*places, *self._adjectives.search(words)])
         for sentence in sentences(words) if places else ():
-            for first, last, name in places:
-                if sentence.start <= first and last <= sentence.stop:
+            begin, end = (bisect_left(places, (at,)) for at in (sentence.start, sentence.stop))
+            for first, last, name in places[begin:end]:
+                if last <= sentence.stop:
                     yield Proposal(first, last, last, name, sentence)
 
     def _mentions(self, text: str, words: Words) -> list[Mention]:
