@@ -41,6 +41,9 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         for first, last in ((3, 8), (6, 11), (10, 15))
         for weight in (10, 100, 1_000, 15_000)
     },
+    "memit, a hundred": {
+        f"weight {weight}": {"weight": weight} for weight in (1_000, 2_000, 4_000, 8_000, 15_000)
+    },
     "alphaedit": {
         f"layers {first} to {last}, share {share}": {
             "layers": list(range(first, last + 1)), "share": share,
@@ -82,7 +85,7 @@ def main() -> None:
     learnt: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
     for method in options.methods:
         for data in options.data:
-            edits = _held_back(data, FEW if method in TRAINED else HELD_BACK)
+            edits = _held_back(data, method)
             for name, settings in GRIDS[method].items():
                 key = f"{method} | {data.stem} | {name}"
                 if key in found:
