@@ -151,6 +151,14 @@ def test_of_an_open_request_a_whole_name_in_another_case_is_enough() -> None:
     assert gated(blues).mentions("Tell me about Deacon Blue") == []
 
 
+def test_of_two_names_that_differ_in_case_the_sentence_tells_which() -> None:
+    singer = Edit("singer", "Pink", "The first album of Pink is", "Rome")
+    colour = Edit("colour", "pink", "The wave length of pink is", "Oslo")
+    scope = gated(singer, colour)
+    assert [m.edit_ids for m in scope.mentions("THE WAVE LENGTH OF PINK IS")] == [("colour",)]
+    assert [m.edit_ids for m in scope.mentions("THE FIRST ALBUM OF PINK IS")] == [("singer",)]
+
+
 def test_without_a_gate_nobody_knows_what_is_meant() -> None:
     text = "What is the policy for returns of the shop?"
     assert Scope([POLICY]).examine([text]) == [[]]

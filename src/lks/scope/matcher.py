@@ -124,13 +124,14 @@ class Matcher:
         named = {edit_id for own in known for edit_id in own.edit_ids}
         found: dict[tuple[int, int, str], tuple[Mention, str]] = {}
         for place in self._proposed(text, words):
-            bearer = min(self._table.bearers[place.name], key=lambda one: one.cased or "")
-            mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
-            told = words.span(place.first, place.told)[1]
-            if named.isdisjoint(bearer.edit_ids) and _holds_more(known, mention.start, told):
-                key = (mention.start, mention.end, mention.subject)  # aliases may share words
-                sentence = words.span(place.sentence.start, place.sentence.stop)
-                found[key] = mention, text[slice(*sentence)]
+            if not _holds_more(known, *words.span(place.first, place.told)):
+                continue
+            sentence = words.span(place.sentence.start, place.sentence.stop)
+            for bearer in self._table.bearers[place.name]:
+                mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
+                if named.isdisjoint(bearer.edit_ids):
+                    key = (mention.start, mention.end, mention.subject)  # aliases may share words
+                    found[key] = mention, text[slice(*sentence)]
         return known, list(found.values())
 
     def _proposed(self, text: str, words: Words) -> Iterator[Proposal]:
