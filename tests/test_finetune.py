@@ -5,12 +5,14 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import make_backbone
 
-from lks.baselines import finetune
+from lks.baselines import _progress, finetune
 from lks.baselines._locate import projection
 from lks.baselines._targets import Targets
 from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings
@@ -77,6 +79,40 @@ def test_tuning_stops_when_it_is_good_enough(edits: EditSet) -> None:
     with FineTune(2, settings).apply(backbone, edits) as model, model.in_place():
         assert torch.equal(projection(backbone, 2).weight, ended[1])  # the seed decides all
     assert not torch.equal(*ended)
+
+
+@pytest.mark.parametrize("make", [FineTune, LoRA])
+def test_tuning_that_was_stopped_goes_on(
+    make: Callable, edits: EditSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKS_CACHE", str(tmp_path))
+    monkeypatch.setattr(_progress, "LONG", 0.0)
+    backbone, pairs = make_backbone("llama"), [(edit.prompt, edit.target) for edit in edits]
+    editor = make(settings=TuneSettings(epochs=4, enough=0.0, batch_size=2))
+    with editor.apply(backbone, edits) as model:
+        whole = model.score(pairs)
+        assert model.earlier_seconds == 0
+    passed, trained, stops = TunedModel._pass, [], [2]
+
+    def noted(model: TunedModel, batches: list, epoch: int, *given: Any) -> float:
+        if epoch in stops:
+            stops.clear()
+            raise KeyboardInterrupt
+        trained.append(epoch)
+        return passed(model, batches, epoch, *given)
+
+    monkeypatch.setattr(TunedModel, "_pass", noted)
+    with pytest.raises(KeyboardInterrupt):
+        with editor.apply(backbone, edits):
+            pass
+    assert trained == [0, 1]
+    with editor.apply(backbone, edits[:1]):
+        assert trained == [0, 1, 0, 1, 2, 3]  # of other edits nothing was there
+    with editor.apply(backbone, edits) as model:
+        assert trained[6:] == [2, 3]
+        assert model.earlier_seconds > 0
+        assert model.score(pairs) == whole
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_lora_takes_larger_batches_for_many_edits(

@@ -193,7 +193,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         begun = time.monotonic()
         method = _editor(cell, pool, out, number)
         with method.apply(backbone, edits) as model:
-            edit_seconds += _trained_seconds(model) or time.monotonic() - begun
+            edit_seconds += _edit_seconds(model, time.monotonic() - begun)
             stored += model.stored_bytes()
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
                 rows = -(-rows // len(groups))
@@ -298,9 +298,13 @@ def _fits_json(value: Any) -> bool:
     return True
 
 
-def _trained_seconds(model: EditedModel) -> float | None:
-    """What training took, if the model has a pack: it may have been made earlier."""
-    return model.pack.training["seconds"] if isinstance(model, ScalpelModel) else None
+def _edit_seconds(model: EditedModel, now: float) -> float:
+    """What editing took, now or earlier: a pack may be there, a training have been stopped."""
+    if isinstance(model, ScalpelModel):
+        seconds: float = model.pack.training["seconds"]
+        return seconds
+    earlier: float = getattr(model, "earlier_seconds", 0.0)
+    return now + earlier
 
 
 class _Remembering(UneditedModel):

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lks.backbone import Backbone, Encoding
 from lks.baselines._holding import WeightModel
 from lks.baselines._locate import Spot, layer_at, projection
+from lks.baselines._progress import Progress
 from lks.baselines._targets import Targets
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
@@ -65,7 +66,13 @@ def _batches(pairs: list[tuple[str, str]], settings: TuneSettings) -> list[list[
 
 
 class TunedModel(WeightModel):
-    """Some parameters trained on the edits, from their first values whenever the edits change."""
+    """Some parameters trained on the edits, from their first values whenever the edits change.
+
+    Attributes:
+        earlier_seconds: of a training that was stopped and went on, those before.
+    """
+
+    earlier_seconds = 0.0
 
     def __init__(
         self,
@@ -73,8 +80,10 @@ class TunedModel(WeightModel):
         edits: Iterable[Edit],
         parameters: Sequence[nn.Parameter],
         settings: TuneSettings,
+        kind: object,
     ) -> None:
         self.settings = settings
+        self._kind = kind  # the base model and what of it is trained
         super().__init__(backbone, edits, parameters)
 
     def change(self, edits: EditSet) -> None:
@@ -92,6 +101,8 @@ class TunedModel(WeightModel):
         settings = self.settings
         texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
         optimizer = torch.optim.AdamW(self.parameters, settings.lr, weight_decay=0.0)
+        progress = Progress((self._kind, settings, list(edits)), self.parameters, optimizer)
+        self.earlier_seconds = progress.seconds
         rng, order = random.Random(settings.seed), list(range(len(edits)))
         for epoch in range(settings.epochs):
             rng.shuffle(order)
@@ -99,17 +110,30 @@ class TunedModel(WeightModel):
             batches = _batches(pairs, settings)
             if settings.window > 1:
                 rng.shuffle(batches)
-            total = 0.0
-            for index, batch in enumerate(batches):
-                left = 1 - (epoch + index / len(batches)) / settings.epochs
-                optimizer.param_groups[0]["lr"] = settings.lr * left
-                losses = self._losses(batch)
-                optimizer.zero_grad()
-                losses.mean().backward()
-                optimizer.step()
-                total += float(losses.detach().sum())
-            if total / len(order) < settings.enough:
+            if epoch < progress.passes:
+                continue
+            if self._pass(batches, epoch, optimizer) < settings.enough:
                 break
+            progress.keep(epoch + 1)
+        progress.end()
+
+    def _pass(
+        self,
+        batches: Sequence[Sequence[tuple[str, str]]],
+        epoch: int,
+        optimizer: torch.optim.Optimizer,
+    ) -> float:
+        """The mean loss of one pass over all edits."""
+        total = 0.0
+        for index, batch in enumerate(batches):
+            left = 1 - (epoch + index / len(batches)) / self.settings.epochs
+            optimizer.param_groups[0]["lr"] = self.settings.lr * left
+            losses = self._losses(batch)
+            optimizer.zero_grad()
+            losses.mean().backward()
+            optimizer.step()
+            total += float(losses.detach().sum())
+        return total / sum(map(len, batches))
 
     def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         targets = Targets.of(self.backbone, pairs)
@@ -133,7 +157,8 @@ class ProjectionModel(TunedModel):
     ) -> None:
         self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
-        super().__init__(backbone, edits, [spot.module.weight], settings)
+        kind = backbone.fingerprint, "projection", spot.layer
+        super().__init__(backbone, edits, [spot.module.weight], settings, kind)
 
     def change(self, edits: EditSet) -> None:
         try:
@@ -157,13 +182,18 @@ class LoraModel(TunedModel):
     """One whose matrices stand beside the backbone's layers, and count only while it works."""
 
     def __init__(
-        self, backbone: Backbone, edits: Iterable[Edit], tuned: Any, given: TuneSettings | None
+        self,
+        backbone: Backbone,
+        edits: Iterable[Edit],
+        tuned: Any,
+        given: TuneSettings | None,
+        kind: object,
     ) -> None:
         own = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
         self._layers = tuned.base_model
         self._layers.disable_adapter_layers()
         self._given = given
-        super().__init__(backbone, edits, own, given or SMALL)
+        super().__init__(backbone, edits, own, given or SMALL, kind)
 
     def change(self, edits: EditSet) -> None:
         self.settings = self._given or (LARGE if len(edits) >= MANY else SMALL)
@@ -230,12 +260,13 @@ class LoRA:
             task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
             target_modules="all-linear",
         )  # fmt: skip
+        kind = backbone.fingerprint, "lora", self.rank, self.alpha  # before its layers are others
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses
             torch.manual_seed((self.settings or SMALL).seed)
             tuned = get_peft_model(backbone.model, config)
         try:
-            yield LoraModel(backbone, edits, tuned.eval(), self.settings)
+            yield LoraModel(backbone, edits, tuned.eval(), self.settings, kind)
         finally:
             tuned.unload()
