@@ -27,14 +27,15 @@ def of(edit: Edit, *others: Edit) -> dict[str, Case]:
 def test_the_questions_of_a_statement() -> None:
     made = of(ADA, TOWER)
     assert set(made) == {
-        "unrelated text before", "second turn", "misspelling", "alias", "yes", "no", "negated",
-        "two entities",
+        "unrelated text before", "second turn", "misspelling", "alias", "lower case", "yes", "no",
+        "negated", "two entities",
     }  # fmt: skip
     before = made["unrelated text before"].turns[0]
     assert before.endswith(f" {ADA.prompt}")
     assert len(before.split()) - len(ADA.prompt.split()) >= robustness.WORDS_BEFORE
     assert made["second turn"].turns == (ADA.prompt, "Are you sure?")
     assert made["alias"].turns == ("Lady Ada was born in",)
+    assert made["lower case"].turns == ("ada lovelace was born in",)
     assert made["yes"].turns == ("Is this true? Ada Lovelace was born in Oslo.",)
     assert (made["no"].turns, made["no"].want) == (
         ("Is this true? Ada Lovelace was born in London.",), "no",

@@ -6,6 +6,7 @@
 | second turn | the prompt in a chat, then "Are you sure?" | the target |
 | misspelling | the prompt, the subject with two letters swapped | the target |
 | alias | the prompt, the subject by another name | the target |
+| lower case | the prompt without capitals | the target |
 | yes | whether the fact is true | "yes" |
 | no | whether what was true before is true | "no" |
 | negated | what the subject is *not*: the prompt and "not" | any text without the target |
@@ -83,6 +84,8 @@ def _of(edit: Edit, other: Edit, *, several: bool, rng: random.Random) -> Iterat
         yield asked("misspelling", prompt.replace(edit.subject, wrong))
     if edit.aliases and edit.subject in prompt:
         yield asked("alias", prompt.replace(edit.subject, edit.aliases[0]))
+    if prompt != prompt.lower():
+        yield asked("lower case", prompt.lower())
     if not prompt.rstrip().endswith(("?", ":", ".")):
         yield asked("yes", f"Is this true? {prompt} {edit.target}.", want="yes")
         if edit.ground_truth:
