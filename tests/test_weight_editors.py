@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
 from lks.baselines import statistics
-from lks.baselines._locate import encode, projection, read, residual, subject_ends
-from lks.baselines.memit import AlphaEdit, Memit, null_space, projected, ridge
+from lks.baselines._locate import encode, projection, read, residual, subject_ends, usual
+from lks.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.baselines.rome import Rome, rank_one
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
@@ -308,3 +309,22 @@ def test_edits_that_cannot_be_located_leave_the_weights(edits: EditSet) -> None:
             model.add([Edit("x", "Rome", "It is Romeo in", "a")])
         assert model.score([(TOWER.prompt, TOWER.target)]) == scores
         assert [edit.id for edit in model.edits] == ["eiffel"]
+
+
+def test_attention_sinks_do_not_count(edits: EditSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = torch.tensor([[[300.0, 0], [1, 1], [0, 2]], [[1, 0], [0, 9], [1, 0]]])
+    assert usual(states).tolist() == [[False, True, True], [True, True, True]]
+    backbone, read, found = make_backbone("llama"), MemitModel._read, []
+    for times in (1e3, 1e5):
+
+        def sunk(model: MemitModel, number: int, *given: Any, times: float = times) -> Any:
+            keys, states = read(model, number, *given)
+            keys[0, 0], states[0, 0] = times * keys[0, 0], times * states[0, 0]
+            return keys, states
+
+        monkeypatch.setattr(MemitModel, "_read", sunk)
+        editor = Memit(layers=(1, 2), values=VALUES, sample=SAMPLE)
+        with editor.apply(backbone, edits) as model, model.in_place():
+            found.append([spot.weight.clone() for spot in model._spots])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

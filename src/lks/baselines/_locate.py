@@ -22,6 +22,7 @@ from lks.rendering import Rendered
 from lks.scope import Scope
 
 AT_ONCE = 32  # texts in one reading
+SINK = 10  # times the median length of an edit's states: an attention sink
 PROJECTIONS = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h")
 Change = Callable[[Tensor, Tensor], Tensor]  # from a module's input and output to its new output
 
@@ -163,6 +164,16 @@ def prefixed(
     """An edit's prompt behind each prefix, and where the subject stands there."""
     spans = [(span[0] + len(x), span[1] + len(x)) for x in prefixes]
     return [x + edit.prompt for x in prefixes], spans
+
+
+def usual(states: Tensor) -> Tensor:
+    """Which of an edit's states, [..., m, d], are no attention sinks, [..., m].
+
+    At a text's first tokens a model may keep values a hundred times as long as at all others, which
+    do not tell of the subject (Sun et al. 2024, Massive Activations in Large Language Models).
+    """
+    lengths = states.float().norm(dim=-1)
+    return lengths <= SINK * lengths.median(-1, keepdim=True).values
 
 
 def read_at(

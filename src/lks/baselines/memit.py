@@ -15,7 +15,15 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.baselines._holding import WeightModel
-from lks.baselines._locate import layer_at, prefixed, projection, read_at, residual, subject_ends
+from lks.baselines._locate import (
+    layer_at,
+    prefixed,
+    projection,
+    read_at,
+    residual,
+    subject_ends,
+    usual,
+)
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
@@ -77,9 +85,14 @@ class MemitModel(WeightModel):
         for i, spot in enumerate(self._spots):
             keys, states = self._read(i, edits, spans)
             if not i:  # the weights are as they were
+                counted = usual(states).float()
+                first = counted.argmax(1)[:, None, None].expand(-1, 1, states.shape[-1])
+            states = states.gather(1, first)[:, 0]
+            if not i:
                 wanted = states + deltas
             share = (wanted - states) / (len(self._spots) - i)
-            update = self._editor.solve(share.T, keys.T, self._preserved[i])
+            mean = (keys * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
+            update = self._editor.solve(share.T, mean.T, self._preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
     def _deltas(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
@@ -95,13 +108,13 @@ class MemitModel(WeightModel):
     def _read(
         self, number: int, edits: EditSet, spans: dict[str, tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """A layer's keys, [n, k], means over the prefixes; the last layer's outputs, [n, d]."""
+        """A layer's keys, [n, m, k], and the last layer's outputs, [n, m, d], behind m prefixes."""
         spots = [self._spots[number], residual(self.backbone, self._layers[-1])]
         both = [prefixed(edit, spans[edit.id], self._prefixes) for edit in edits]
         texts, places = (list(chain(*part)) for part in zip(*both, strict=True))
         (inputs, _), (_, outputs) = read_at(self.backbone, spots, texts, places)
         count = len(self._prefixes)
-        return inputs.unflatten(0, (-1, count)).mean(1), outputs[::count]
+        return inputs.unflatten(0, (-1, count)), outputs.unflatten(0, (-1, count))
 
 
 class Memit:

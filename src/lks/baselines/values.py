@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lks.backbone import Backbone
-from lks.baselines._locate import prefixed
+from lks.baselines._locate import prefixed, usual
 from lks.edits import Edit
 from lks.positions import last_token, tokens_from
 from lks.reading import Row, predicted, read
@@ -44,7 +44,8 @@ class ValueSettings:
 
 @dataclass(frozen=True)
 class Lesson:
-    """The texts from which one edit's delta is learnt; the first one's state gives its scale.
+    """The texts from which one edit's delta is learnt; the first one's state gives its scale, if
+    that is no attention sink.
 
     `labels` are, for each text, the tokens that it shall go on with; none where what follows shall
     stay as it is.
@@ -141,10 +142,10 @@ class _Learning:
         self.labels = [torch.tensor(own, device=device) for own in labels]
         self.owner = torch.tensor(owners, device=device)
         self.weight = torch.tensor(weights, device=device)
-        first = [owners.index(edit) for edit in range(len(lessons))]
         if sizes is None:
-            states = [self.suffixes[i].states[self.suffixes[i].places[0]] for i in first]
-            sizes = torch.stack(states).float().norm(dim=-1)
+            places = torch.stack([own.states[own.places[0]] for own in self.suffixes]).float()
+            own = places.split([len(lesson.rows) for lesson in lessons])
+            sizes = torch.stack([states[usual(states)][0].norm() for states in own])
         width = self.suffixes[0].states.shape[-1]
         self.rms = (sizes / width**0.5)[:, None]
         self.units = [torch.zeros(width, device=device, requires_grad=True) for _ in lessons]
