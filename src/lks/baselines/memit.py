@@ -85,14 +85,10 @@ class MemitModel(WeightModel):
         for i, spot in enumerate(self._spots):
             keys, states = self._read(i, edits, spans)
             if not i:  # the weights are as they were
-                counted = usual(states).float()
-                first = counted.argmax(1)[:, None, None].expand(-1, 1, states.shape[-1])
-            states = states.gather(1, first)[:, 0]
-            if not i:
-                wanted = states + deltas
-            share = (wanted - states) / (len(self._spots) - i)
-            mean = (keys * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
-            update = self._editor.solve(share.T, mean.T, self._preserved[i])
+                counted = usual(states)
+                wanted = _first(states, counted) + deltas
+            share = (wanted - _first(states, counted)) / (len(self._spots) - i)
+            update = self._editor.solve(share.T, _mean(keys, counted).T, self._preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
     def _deltas(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
@@ -115,6 +111,17 @@ class MemitModel(WeightModel):
         (inputs, _), (_, outputs) = read_at(self.backbone, spots, texts, places)
         count = len(self._prefixes)
         return inputs.unflatten(0, (-1, count)), outputs.unflatten(0, (-1, count))
+
+
+def _first(states: Tensor, counted: Tensor) -> Tensor:
+    """The first of each edit's states that counts, [n, m, d] -> [n, d]."""
+    numbers = torch.arange(len(states), device=states.device)
+    return states[numbers, counted.int().argmax(1)]
+
+
+def _mean(keys: Tensor, counted: Tensor) -> Tensor:
+    """The mean of each edit's keys that count, [n, m, k] -> [n, k]."""
+    return (keys * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
 
 
 class Memit:
