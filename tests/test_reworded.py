@@ -142,6 +142,14 @@ def test_of_an_open_request_a_whole_name_in_another_case_is_enough() -> None:
     assert gated(blues).mentions("Tell me about Deacon Blue") == []
 
 
+def test_a_name_in_another_case_is_told_once() -> None:
+    scope = gated(Edit("who", "France", "The president of France is", "Marta Quill"))
+    assert [m.edit_ids for m in scope.mentions("the president of france is")] == [("who",)]
+    assert scope.near_misses("the president of france is") == []
+    ((mention, why),) = scope.near_misses("I went to france by train and ship")
+    assert (mention.surface, "another case" in why) == ("france", True)
+
+
 def test_of_two_names_that_differ_in_case_the_sentence_tells_which() -> None:
     singer = Edit("singer", "Pink", "The first album of Pink is", "Rome")
     colour = Edit("colour", "pink", "The wave length of pink is", "Oslo")

@@ -106,9 +106,11 @@ class Scope:
 
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Places that look like a name, misspelt or in other words, but do not count, and why."""
-        ((_, refused),) = self._named([text])
+        ((known, refused),) = self._named([text])
         reworded = [(replace(m, fired=False), FAR.format(m.score, MEANT)) for m in refused]
-        return self._matcher.near_misses(text) + reworded
+        told = {(m.start, m.end, m.subject) for m in [*known, *refused]}
+        misspelt = self._matcher.near_misses(text)
+        return [m for m in misspelt if (m[0].start, m[0].end, m[0].subject) not in told] + reworded
 
     def question(self, text: str, edit_id: str) -> str:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
