@@ -53,15 +53,20 @@ LARGE = TuneSettings(lr=1e-3, batch_size=128, epochs=15, window=8)  # as good, i
 MANY = 4_000  # edits, from which on LoRA takes LARGE
 
 
-def _batches(pairs: list[tuple[str, str]], settings: TuneSettings) -> list[list[tuple[str, str]]]:
-    """Of (prompt, target), in the order given but for the sorting in each window."""
-    size = settings.batch_size
-    wide = size * settings.window
-    if settings.window > 1:
-        windows = [pairs[start : start + wide] for start in range(0, len(pairs), wide)]
-        pairs = [
-            pair for own in windows for pair in sorted(own, key=lambda pair: len("".join(pair)))
-        ]
+def _batches(
+    pairs: list[tuple[str, str]], settings: TuneSettings, rng: random.Random
+) -> list[list[tuple[str, str]]]:
+    """Of (prompt, target), in the order given, or sorted in each window and then shuffled."""
+    size, wide = settings.batch_size, settings.batch_size * settings.window
+    if settings.window == 1:
+        return _cut(pairs, size)
+    by_length = [sorted(own, key=lambda pair: len("".join(pair))) for own in _cut(pairs, wide)]
+    batches = [batch for own in by_length for batch in _cut(own, size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def _cut(pairs: list[tuple[str, str]], size: int) -> list[list[tuple[str, str]]]:
     return [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
 
@@ -107,9 +112,7 @@ class TunedModel(WeightModel):
         for epoch in range(settings.epochs):
             rng.shuffle(order)
             pairs = [(texts[i][epoch % len(texts[i])], edits[i].target) for i in order]
-            batches = _batches(pairs, settings)
-            if settings.window > 1:
-                rng.shuffle(batches)
+            batches = _batches(pairs, settings, rng)
             if epoch < progress.passes:
                 continue
             if self._pass(batches, epoch, optimizer) < settings.enough:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from countryinfo import CountryInfo
 
@@ -17,12 +18,19 @@ class Adjectives:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._names: dict[str, list[tuple[list[str], int]]] = {}  # by their first word
+        self._patterns = patterns
+
+    @cached_property
+    def _names(self) -> dict[str, list[tuple[list[str], int]]]:
+        """Words of the adjectives and whose they are, by the first word. Without a relation gate
+        nobody asks."""
+        found: dict[str, list[tuple[list[str], int]]] = {}
         adjectives = _adjectives()
-        for index, pattern in enumerate(patterns):
+        for index, pattern in enumerate(self._patterns):
             if pattern in adjectives:
                 words = normalise(adjectives[pattern]).words
-                self._names.setdefault(words[0], []).append((words, index))
+                found.setdefault(words[0], []).append((words, index))
+        return found
 
     def search(self, words: Words) -> Iterator[tuple[int, int, int]]:
         """(first, last, name): words[first:last] are said of country `name`."""

@@ -26,6 +26,7 @@ from lks.scope.reworded import Proposal, RewordedIndex, sentences
 from lks.scope.vocabulary import CommonWords
 
 _T = TypeVar("_T")
+_Place = tuple[int, int, int]  # first, last, name: words[first:last] are pattern `name`
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class Matcher:
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""
-        return self._mentions(text, normalise(text))
+        words = normalise(text)
+        return self._mentions(text, words, self._standing(words))
 
     def with_reworded(self, text: str) -> tuple[list[Mention], list[tuple[Mention, str]]]:
         """As a call, and beside these what may be a name in other words, each with its sentence.
@@ -120,10 +122,11 @@ class Matcher:
         Most are not: take those only of which the sentence means what an edit does.
         """
         words = normalise(text)
-        known = self._mentions(text, words)
+        standing = self._standing(words)
+        known = self._mentions(text, words, standing)
         named = {edit_id for own in known for edit_id in own.edit_ids}
         found: dict[tuple[int, int, str], tuple[Mention, str]] = {}
-        for place in self._proposed(text, words):
+        for place in self._proposed(text, words, standing):
             if not _holds_more(known, *words.span(place.first, place.told)):
                 continue
             sentence = words.span(place.sentence.start, place.sentence.stop)
@@ -134,14 +137,14 @@ class Matcher:
                     found[key] = mention, text[slice(*sentence)]
         return known, list(found.values())
 
-    def _proposed(self, text: str, words: Words) -> Iterator[Proposal]:
+    def _proposed(self, text: str, words: Words, standing: list[_Place]) -> Iterator[Proposal]:
         """Places of what may be names in other words, or in another case than they must be."""
         if self._reworded is None:
             return
         yield from self._reworded.search(words)
         places = [
             (first, last, name)
-            for first, last, name in self._standing(words)
+            for first, last, name in standing
             if not self._table.bearer(name, text, *words.span(first, last))
             and self._reworded.tells(name)
         ]
@@ -152,8 +155,8 @@ class Matcher:
                 if last <= sentence.stop:
                     yield Proposal(first, last, last, name, sentence)
 
-    def _mentions(self, text: str, words: Words) -> list[Mention]:
-        hits = self._exact(text, words)
+    def _mentions(self, text: str, words: Words, standing: list[_Place]) -> list[Mention]:
+        hits = self._exact(text, words, standing)
         if self._fuzzy is not None:
             hits = self._other_order(text, words, hits)
             hits = _disjoint(hits + self._misspelt(text, words, hits)[0], words)
@@ -166,7 +169,7 @@ class Matcher:
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Names that `text` seems to misspell and that were refused, each with a plain reason."""
         words = normalise(text)
-        known = self._other_order(text, words, self._exact(text, words))
+        known = self._other_order(text, words, self._exact(text, words, self._standing(words)))
         _, refused = self._misspelt(text, words, known, wide=True)
         misses = [
             (_mention(text, words, hit, fired=False), reason)
@@ -175,23 +178,25 @@ class Matcher:
         ]
         return sorted(misses, key=lambda miss: (miss[0].start, -miss[0].score))
 
-    def _exact(self, text: str, words: Words) -> list[_Hit]:
+    def _exact(self, text: str, words: Words, standing: list[_Place]) -> list[_Hit]:
         """The names that stand in the text as they are known, disjoint, in order."""
         hits = []
-        for first, last, name in self._standing(words):
+        for first, last, name in standing:
             bearer = self._table.bearer(name, text, *words.span(first, last))
             if bearer is not None:
                 hits.append(_Hit(first, last, bearer, bearer.kind))
         return _disjoint(hits, words)
 
-    def _standing(self, words: Words) -> Iterator[tuple[int, int, int]]:
-        """(first, last, name): words[first:last] are the name, in whatever case."""
+    def _standing(self, words: Words) -> list[_Place]:
+        """Where names stand, in whatever case."""
         if self._automaton is None:
-            return
+            return []
         found = self._automaton.find_matches_as_indexes(f" {words.text} ", overlapping=True)
         begins = [0, *accumulate(len(word) + 1 for word in words.words)] if found else []
-        for name, start, end in found:
-            yield bisect_left(begins, start), bisect_left(begins, end - 1), name
+        return [
+            (bisect_left(begins, start), bisect_left(begins, end - 1), name)
+            for name, start, end in found
+        ]
 
     def _other_order(self, text: str, words: Words, exact: list[_Hit]) -> list[_Hit]:
         """`exact` and the names whose words stand in another order, unless two entities do."""
