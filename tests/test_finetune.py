@@ -115,6 +115,17 @@ def test_tuning_that_was_stopped_goes_on(
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def test_tuning_goes_on_where_nothing_can_be_kept(
+    edits: EditSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tuning").write_text("a file where the folder should be")
+    monkeypatch.setenv("LKS_CACHE", str(tmp_path))
+    monkeypatch.setattr(_progress, "LONG", 0.0)
+    backbone = make_backbone("llama")
+    with FineTune(settings=TuneSettings(epochs=2)).apply(backbone, edits) as model:
+        assert model.earlier_seconds == 0
+
+
 def test_lora_takes_larger_batches_for_many_edits(
     edits: EditSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

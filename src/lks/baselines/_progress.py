@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import time
@@ -63,9 +64,11 @@ class Progress:
             },
             content,
         )
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file, content.getvalue())
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._file, content.getvalue())
 
     def end(self) -> None:
         """Call it when all is done."""
-        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.unlink()
