@@ -210,7 +210,7 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
             ]
             table.add_row(
                 row["cell"]["method"], three[0], number(forced["ep"]), three[1],
-                number(chat.get("ep")), f"{row['edit_seconds_each']:.2f}",
+                number(chat.get("ep")), number(row["edit_seconds_each"], 2),
                 f"{row['stored_bytes_each'] / 1e3:.1f}",
             )  # fmt: skip
         Console().print(table)
