@@ -2,8 +2,8 @@
 
     python benchmarks/main_table.py zsre.jsonl counterfact.jsonl --ability FOLDER
 
-All editors with 1, 10 and 100 edits and three seeds; with one seed all but ROME with 1,000, and with
-10,000 those that take less than a second an edit. At 1,000 edits and more the abilities are tested
+All editors with 1, 10 and 100 edits and three seeds; with one seed all but ROME with 1,000, and
+with 10,000 those that take less than a second an edit. From 1,000 edits on the abilities are tested
 too. Results, one cell after the other, and the report lie in --out; run again, it goes on. With
 --sizes, --seeds and --methods it makes some of the cells, and reports all that are there.
 """

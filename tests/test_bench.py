@@ -88,9 +88,8 @@ def test_the_unedited_model_writes_each_text_once(
     kept = tmp_path / bench.UNEDITED
     written = json.loads(kept.read_text())
     assert len(written) > 4
-    kept.write_text(
-        json.dumps({k: "as kept" if isinstance(v, str) else v for k, v in written.items()})
-    )
+    texts = {k: ["as kept", True] for k, v in written.items() if v and isinstance(v[0], str)}
+    kept.write_text(json.dumps(written | texts))
     bench.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
     cases = [json.loads(row) for row in (tmp_path / "facts-4-ike-0.jsonl").open()]
     assert {case["before"] for case in cases if not case["chat"]} == {"as kept"}
@@ -101,6 +100,21 @@ def test_the_unedited_model_writes_each_text_once(
     ]
     assert summaries[0]["plain"]["base"] == summaries[1]["plain"]["base"]
     assert len(json.loads(kept.read_text())) > len(written)
+
+
+def test_a_table_is_not_mixed_from_two_files(
+    data: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    twin = tmp_path / "other" / data.name
+    twin.parent.mkdir()
+    twin.write_text(data.read_text().replace("Ada", "Eva"))
+    common = {"size": 1, "rows": 1, "model": str(model_folder), "max_new_tokens": 2, "threads": 1}
+    cells = [Cell("unedited", str(file), **common, chat_rows=0) for file in (data, twin)]
+    with pytest.raises(InputError, match="same name"):
+        bench.run(cells, tmp_path / "out", lambda *told: None)
+    bench.run(cells[:1], tmp_path / "out", lambda *told: None)
+    with pytest.raises(InputError, match="was another file"):
+        bench.run(cells[1:], tmp_path / "out", lambda *told: None)
 
 
 def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folder: Path) -> None:

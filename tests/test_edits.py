@@ -116,7 +116,7 @@ def test_single_locality_object_is_held_out() -> None:
     )
     assert edit.training_locality == ()
     assert edit.heldout_locality == (Probe("Who?", None, True),)
-    assert "where is the eiffel tower?" in edit.heldout_prompts
+    assert "where is eiffel tower" in edit.heldout_prompts
 
 
 def test_ids_are_made_from_the_content() -> None:

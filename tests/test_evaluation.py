@@ -11,6 +11,7 @@ from conftest import make_backbone, make_edits
 
 from lks import decoding
 from lks.backbone import Backbone
+from lks.decoding import Written, generate_ids
 from lks.editor import UneditedModel
 from lks.edits import Probe
 from lks.evaluation import metrics
@@ -145,12 +146,32 @@ def test_how_far_other_answers_moved_in_distribution(models) -> None:
     assert result.summary()["locality_kl"] > 0
 
 
-def test_answers_that_end_by_themselves_are_counted(models) -> None:
+def test_answers_that_end_by_themselves_are_counted(
+    models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base, _ = models
     options = {"max_new_tokens": 8, "fluency_edits": 0}
-    for count, share in ((lambda text: 7, 1.0), (lambda text: 8, 0.0), (None, None)):
-        summary = evaluate(base, base, make_edits(), count=count, **options).summary()
+    for written, share in (
+        (Written.of("so", ended=True), 1.0),
+        (Written.of("so", ended=False), 0.0),
+        ("so", None),  # an editor that does not tell
+    ):
+        monkeypatch.setattr(base, "generate", lambda prompts, w=written, **o: [w] * len(prompts))
+        summary = evaluate(base, base, make_edits(), **options).summary()
         assert set(summary["clean_stops"].values()) == {share}
+
+
+def test_a_text_tells_whether_the_model_ended_it(models, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, _ = models
+    prompt, backbone = "Ada Lovelace was", base.backbone
+    (cut,) = base.generate([prompt], max_new_tokens=2)
+    assert not cut.ended
+    rendered = [backbone.render(prompt, chat=False)]
+    within = lambda batch: nullcontext()  # noqa: E731
+    ((*_, last),) = generate_ids(backbone, rendered, within, chat=False, max_new_tokens=2)
+    monkeypatch.setitem(vars(backbone), "stop_ids", (last,))
+    (ended,) = base.generate([prompt], max_new_tokens=2)
+    assert ended.ended
 
 
 def test_what_follows_from_a_fact_is_scored_apart(models) -> None:

@@ -36,6 +36,13 @@ def test_held_out_prompts_are_never_lent_back() -> None:
     assert report.without_paraphrases == report.without_locality == 3
 
 
+def test_no_held_out_prompt_is_lent_with_another_article_or_mark() -> None:
+    a = lender("a", "Ada", "", "Where does {} live?", "How old is {}?")
+    b = lender("b", "Bob", "", "Where does the {} live", "How old is a {}")
+    prompts, _ = training_prompts([a, b])
+    assert all(not p.paraphrases and not p.locality for p in prompts)
+
+
 def test_a_second_fact_of_a_subject_is_no_locality_prompt() -> None:
     a = lender("a", "Ada", "", "Where does {} live?", "The tongue of {} is")
     b = lender("b", "Bob", "", "In which town is {}?", "How old is {}?")

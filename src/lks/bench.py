@@ -28,10 +28,10 @@ from typing import Any
 import torch
 
 from lks.backbone import Backbone, default_threads
-from lks.decoding import Score
+from lks.decoding import Score, Written
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
-from lks.errors import InputError, LKSError, OutputError
+from lks.errors import InputError, OutputError
 from lks.evaluation import ability, comparison
 from lks.evaluation.runner import Evaluation, evaluate, fluency
 from lks.pack import Pack
@@ -96,12 +96,17 @@ def run(
 
     Raises:
         OutputError: the folder cannot be written.
-        InputError: it holds a cell that was made with other settings.
+        InputError: it holds a cell that was made with other settings or data, or two data files
+            have one name.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+    files = {Path(cell.data).stem: cell.data for cell in cells}
+    if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
+        raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
+    content = {data: _sha256(data) for data in files.values()}
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
@@ -111,6 +116,8 @@ def run(
             summary = json.loads(file.read_text(encoding="utf-8"))
         if summary["cell"] != cell.to_json():
             raise InputError(f"{file}: made with other settings; choose another --out")
+        if summary.get("data_sha256", content[cell.data]) != content[cell.data]:
+            raise InputError(f"{file}: {cell.data} was another file then; choose another --out")
         summaries.append(summary)
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
@@ -148,7 +155,7 @@ def _run_alone(cell: Cell, out: Path) -> str | None:
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone:
         try:
             alone.submit(run_cell, cell, out).result()
-        except (LKSError, RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:  # the other cells shall be made
             return f"{type(error).__name__}: {error}"
     return None
 
@@ -206,6 +213,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     count = cell.size * len(groups)
     summary = {
         "cell": cell.to_json(),
+        "data_sha256": _sha256(cell.data),
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
@@ -228,6 +236,12 @@ def run_cell(cell: Cell, out: Path) -> None:
     write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
+def _sha256(file: str) -> str:
+    """Of a file's content; of one that is not there nothing, its cells will say so."""
+    path = Path(file)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     """Sets of edits to be in force together, and the rows that lend templates."""
     with warnings.catch_warnings():  # of conflicts the user was told when the table began
@@ -246,10 +260,10 @@ def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
 
 def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
     if cell.method in PRESETS:
-        pack = out / "packs" / f"{cell.name}-{number}.pack"
-        return _Trained(cell.method, cell.seed, pool, pack)
+        return _Trained(cell.method, cell.seed, pool, out / "packs" / f"{cell.name}-{number}")
     if cell.method == "inject":
-        return editor("inject", scope=lambda held: scope_of(EditSet(held), pool))
+        config = TrainingConfig(seed=cell.seed)  # the gate that LKS has
+        return editor("inject", scope=lambda held: scope_of(EditSet(held), pool, config))
     return editor(cell.method)
 
 
@@ -264,15 +278,18 @@ class _Trained:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
-        if not self.path.exists():
-            self.path.parent.mkdir(exist_ok=True)
+        edits = EditSet(edits)
+        told = hashlib.sha256(repr([list(edits), list(self.pool)]).encode()).hexdigest()[:8]
+        path = self.path.with_name(f"{self.path.name}-{told}.pack")
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
-            checkpoint = self.path.with_name(self.path.name + ".checkpoint")
+            checkpoint = path.with_name(path.name + ".checkpoint")
             train_to(
-                self.path, backbone, EditSet(edits), config, pool=self.pool, quiet=True,
+                path, backbone, edits, config, pool=self.pool, quiet=True,
                 resume=checkpoint.exists(),
             )  # fmt: skip
-        with Scalpel(Pack.load(self.path)).apply(backbone) as model:
+        with Scalpel(Pack.load(path)).apply(backbone) as model:
             yield model
 
 
@@ -312,22 +329,24 @@ class _Remembering(UneditedModel):
 
     def __init__(self, backbone: Backbone, file: Path) -> None:
         super().__init__(backbone)
-        self._file, self._weights = file, backbone.fingerprint["weights"]
+        self._file, self._model = file, _state(backbone)
         self._known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
-        keys = [json.dumps([self._weights, p, options], sort_keys=True) for p in prompts]
+        keys = [json.dumps([self._model, p, options], sort_keys=True) for p in prompts]
         new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
         if new:
             written = super().generate(list(new.values()), **options)
-            self._remember(zip(new, written, strict=True))
-        return [self._known[key] for key in keys]
+            self._remember(
+                (k, [w, getattr(w, "ended", False)]) for k, w in zip(new, written, strict=True)
+            )
+        return [Written.of(text, ended=ended) for text, ended in (self._known[k] for k in keys)]
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         """Kept for the pairs of one call together: in another batch the last bits may differ."""
         if options.get("full"):  # whole distributions are too large to keep
             return super().score(pairs, **options)
-        key = json.dumps([self._weights, "score", pairs, options], sort_keys=True)
+        key = json.dumps([self._model, "score", pairs, options], sort_keys=True)
         key = hashlib.sha256(key.encode()).hexdigest()
         if key not in self._known:
             scores = super().score(pairs, **options)
@@ -339,6 +358,14 @@ class _Remembering(UneditedModel):
         write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
 
 
+def _state(backbone: Backbone) -> str:
+    """Hash of all that decides what a model writes."""
+    template = getattr(backbone.tokenizer, "chat_template", None)
+    kind = str(backbone.device), str(backbone.model.dtype)
+    whole = json.dumps([backbone.fingerprint, template, kind, provenance()["versions"]])
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
 def _score(
     cell: Cell, unedited: UneditedModel, model: EditedModel, edits: EditSet, into: Evaluation
 ) -> None:
@@ -347,7 +374,7 @@ def _score(
         return
     part = evaluate(
         unedited, model, edits, chat=into.chat,
-        max_new_tokens=cell.max_new_tokens, fluency_edits=0, count=backbone.count_tokens,
+        max_new_tokens=cell.max_new_tokens, fluency_edits=0,
     )  # fmt: skip
     into.probes += part.probes
     into.edits += part.edits

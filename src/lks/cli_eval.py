@@ -52,7 +52,7 @@ def evaluate_pack(
 
     result = evaluate(
         UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
-        contradicted=edited.contradicted(rows), count=backbone.count_tokens,
+        contradicted=edited.contradicted(rows),
         on_stage=lambda stage: say(f"{stage} ...", quiet),
     )  # fmt: skip
     if out is not None:

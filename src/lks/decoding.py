@@ -34,6 +34,22 @@ class Places(Protocol):
 Within = Callable[[Encoding], AbstractContextManager[Places | None]]
 
 
+class Written(str):
+    """A text that a model wrote.
+
+    Attributes:
+        ended: whether the model ended it, and not the limit.
+    """
+
+    ended: bool
+
+    @classmethod
+    def of(cls, text: str, *, ended: bool) -> Written:
+        own = cls(text)
+        own.ended = ended
+        return own
+
+
 @dataclass(frozen=True)
 class Score:
     """One (prompt, target) pair under teacher forcing, one entry for each target token.
@@ -147,13 +163,22 @@ def generate(
 ) -> list[str]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
+    The texts are `Written`, which tells the one from the other.
+
     `settings` go to the model's `generate` (num_beams, do_sample, ...).
     """
     ids = generate_ids(
         backbone, [backbone.render(prompt, chat=chat) for prompt in prompts], within,
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
-    return [backbone.tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+    stops = set(backbone.stop_ids)
+    return [
+        Written.of(
+            backbone.tokenizer.decode(row, skip_special_tokens=True).strip(),
+            ended=bool(row) and row[-1] in stops,
+        )
+        for row in ids
+    ]
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import string
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from typing import Any
 from lks.errors import EditFileError
 
 SLOT = "{}"  # stands for the subject in a prompt
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
 NAMED = 5  # pairs that a warning names; the others are counted
 
 
@@ -86,9 +90,9 @@ class Edit:
 
     @property
     def heldout_prompts(self) -> frozenset[str]:
-        """Texts that training must not see, normalised by `same_text`."""
+        """Texts that training must not see, normalised by `same_wording`."""
         probes = [probe.prompt for probe in self.heldout_locality]
-        return frozenset(same_text(text) for text in (*self.generality, *probes))
+        return frozenset(same_wording(text) for text in (*self.generality, *probes))
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -127,6 +131,11 @@ class Edit:
 def same_text(text: str) -> str:
     """Key under which two texts count as the same: case and white space folded."""
     return " ".join(text.casefold().split())
+
+
+def same_wording(text: str) -> str:
+    """Key under which two wordings count as the same: punctuation and articles taken out too."""
+    return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
 
 
 def _probe_record(probe: Probe) -> dict[str, Any]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lks.edits import same_wording
+
 DRAWS = 1000  # bootstrap samples
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
-
-
-def normalise_answer(text: str) -> str:
-    """Case, punctuation, articles and white space taken out, so that answers can be compared."""
-    return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
 
 
 def exact_match(text: str, target: str) -> bool:
     """Whether a whole written answer is the target, after normalisation."""
-    return normalise_answer(text) == normalise_answer(target)
+    return same_wording(text) == same_wording(target)
 
 
 def share(flags: Iterable[bool]) -> float:
@@ -52,8 +46,8 @@ def edit_performance(
 
 def contains(text: str, target: str) -> bool:
     """Whether a written text states the target somewhere, as whole words, after normalisation."""
-    sought = normalise_answer(target)
-    return bool(sought) and f" {sought} " in f" {normalise_answer(text)} "
+    sought = same_wording(target)
+    return bool(sought) and f" {sought} " in f" {same_wording(text)} "
 
 
 def interval(cases: Sequence[Sequence[float]], *, seed: int = 0) -> tuple[float, float] | None:

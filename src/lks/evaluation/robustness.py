@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lks.editor import EditedModel
-from lks.edits import Edit, same_text
-from lks.evaluation.metrics import contains, normalise_answer
+from lks.edits import Edit, same_text, same_wording
+from lks.evaluation.metrics import contains
 from lks.profiles import statement
 from lks.rendering import Message
 
@@ -123,7 +123,7 @@ def _misspelt(name: str, rng: random.Random) -> str | None:
 def right(case: Case, text: str) -> bool:
     """Whether an answer to the last turn is right."""
     if case.want in ("yes", "no"):
-        return normalise_answer(text).split()[:1] == [case.want]
+        return same_wording(text).split()[:1] == [case.want]
     return contains(text, case.target) == (case.want == "target")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lks.decoding import Score
 from lks.editor import EditedModel
-from lks.edits import Edit
+from lks.edits import Edit, same_wording
 from lks.evaluation.metrics import (
     agreement,
     contains,
@@ -17,7 +17,6 @@ from lks.evaluation.metrics import (
     interval,
     mean,
     ngram_entropy,
-    normalise_answer,
     share,
 )
 
@@ -152,7 +151,6 @@ def evaluate(
     max_new_tokens: int = 32,
     fluency_edits: int = 32,
     contradicted: Collection[str] = (),
-    count: Callable[[str], int] | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Evaluation:
     """Reliability on each edit's own prompt, generality and locality on its held-out ones.
@@ -161,7 +159,6 @@ def evaluate(
     target (along the unedited model's own answer if it has none), and the texts they write.
 
     Args:
-        count: tokens in a text; tells which answers ended by themselves, not at the limit.
         contradicted: ids of edits that another one in force contradicts; the summary has the scores
             of the others too.
         fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
@@ -177,7 +174,7 @@ def evaluate(
         after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         for probe, old, new in zip(probes, before, after, strict=True):
             _compare_texts(probe, old, new)
-            probe.stopped = count(new) < max_new_tokens if count else None
+            probe.stopped = getattr(new, "ended", None)  # an editor may return plain texts
     else:  # locality probes without a target are scored along the unedited model's own answer
         bare = [probe for probe in probes if not probe.target]
         answers = base.generate([p.prompt for p in bare], chat=chat, max_new_tokens=ANSWER_TOKENS)
@@ -228,7 +225,7 @@ def _score(
 def _compare_texts(probe: Probe, before: str, after: str) -> None:
     probe.before, probe.after = before, after
     if probe.kind == "locality":
-        probe.free = normalise_answer(before) == normalise_answer(after)
+        probe.free = same_wording(before) == same_wording(after)
         probe.base_free = True
     else:
         probe.free = exact_match(after, probe.target)

@@ -21,6 +21,7 @@ _FIRST = "another first letter"
 _SUPPORT, _MUCH_SUPPORT = 5, 8  # letters of words that are right, where another is doubtful
 _ACRONYM_SUPPORT = 12
 _BRIEF = 7  # letters of a name that is told by its first letter
+_GENERATIONS = {"jr", "sr", "junior", "senior"}
 _ROMAN = re.compile(r"[ivxlcdm]{1,6}")
 
 _Change = tuple[Sequence[str], Sequence[str]]  # words of the text, and the name's in their place
@@ -125,6 +126,8 @@ class Misspelling:
             return None
         if _ROMAN.fullmatch(word) and _ROMAN.fullmatch(own):
             return _NUMBER
+        if {word, own} <= _GENERATIONS:
+            return "another generation"
         if len(word) == len(own) == 1:
             return "another initial"
         if word == own + "s" and not self._possessive(own, rest, common):

@@ -76,10 +76,11 @@ class NameTable:
         for other in found:
             words = normalise(other).words
             shorter = len(words) < len(own)
-            if shorter and self._common.as_written(words):
-                continue  # The Who, asked by Who
+            brief = shorter and self._common.as_written(words)
+            if brief and "".join(words) != "".join(own):
+                continue  # The Who, asked by Who; but USA is U.S.A.
             usual = shorter and all(map(self._common.english, words))
-            yield other, usual or self._common.as_written(own)  # No. 1 is not "no one"
+            yield other, brief or usual or self._common.as_written(own)  # No. 1 is not "no one"
 
     def _enter(
         self,

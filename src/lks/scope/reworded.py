@@ -80,10 +80,9 @@ class RewordedIndex:
     def search(self, words: Words) -> Iterator[Proposal]:
         """Proposals in a text."""
         stems = self._stems(words.words)
-        names = self._possible(set(stems))
-        for sentence in sentences(words) if names else ():
+        for sentence in sentences(words) if self._possible(set(stems)) else ():
             at = {stems[i]: i for i in reversed(sentence) if not linking(words.words[i])}
-            for name in names:
+            for name in self._possible(at.keys()):
                 found = self._place(words, stems, at, name, sentence)
                 if found and not self._anothers(words, stems, found):
                     yield found
@@ -92,7 +91,7 @@ class RewordedIndex:
         """Whether a name may be meant where it stands in another case."""
         return any(self._common.rank(word) >= _NOUNS for word in _distinct(self._patterns[name]))
 
-    def _possible(self, stems: set[str]) -> list[int]:
+    def _possible(self, stems: Set[str]) -> list[int]:
         """Names that a text of these stems may hold: a quick look, past which few texts get."""
         filed = (self._filed[stem] for stem in self._filed.keys() & stems)
         names = {name for own in filed if len(own) <= _FEW for name in own}

@@ -83,6 +83,8 @@ football team = soccer team
 football club = soccer club
 """
 _ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
+_DOTTED = re.compile(r"\b(?:[A-Z]\.\s?){2,}")
+_CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
@@ -95,7 +97,7 @@ class Variants:
         self._telling = {*(key.split()[0] for key in self._alike), *self._numbers}
 
     def __call__(self, name: str) -> list[str]:
-        found = [name, *_shorter(name)]
+        found = [name, *_shorter(name), *_initials(name)]
         found += [other for own in found for other in self._rewritten(own)]
         last = name.rpartition(" ")[2]
         if last.isascii() and last.islower() and last.isalpha():  # Houston toad, no family name
@@ -177,6 +179,16 @@ def _shorter(name: str) -> list[str]:
     if end.rstrip(".").lower() in _LEGAL_FORMS:
         parts += [part[: -len(end)].rstrip(" ,") for part in parts]
     return parts[1:]
+
+
+def _initials(name: str) -> Iterator[str]:
+    """ "JK Rowling" for "J. K. Rowling", and "A.C. Milan" for "AC Milan"."""
+    joined = _DOTTED.sub(lambda found: re.sub(r"[. ]", "", found[0]) + " ", name).strip()
+    if joined != name:
+        yield joined
+    parted = _CAPITALS.sub(lambda found: ". ".join(found[0]) + ".", name)
+    if parted != name and " " in name:
+        yield parted
 
 
 def _plural(name: str) -> str:

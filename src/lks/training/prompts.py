@@ -4,7 +4,8 @@ An edit's relation template is its prompt with the subject cut out. Where an edi
 paraphrases (or no locality prompts) of its own, other edits of the same template lend theirs, with
 this edit's subject put in; if these are few, edits that have the template among their paraphrases
 lend their prompts. An edit that gets no paraphrase so takes the wordings of the common relation
-nearest to its prompt (`relations`). A text that stands anywhere as a held-out prompt is never used.
+nearest to its prompt (`relations`). A text that stands anywhere as a held-out prompt is never used,
+nor is one that differs from it by articles and punctuation only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lks.edits import SLOT, Edit, EditSet, same_text
+from lks.edits import SLOT, Edit, EditSet, same_text, same_wording
 from lks.scope.common import Embed
 from lks.training.relations import templates_near
 
@@ -82,7 +83,7 @@ def training_prompts(
     """
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
     held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
-    asked = {same_text(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
+    asked = {same_wording(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
     relations = {edit.id: relation_template(edit) for edit in edits}
     forms = partial(_templates, lenders, frozenset(relations.values()))
     paraphrase_forms = forms(lambda e: [(e.prompt, text) for text in _wordings(e)])
@@ -94,8 +95,8 @@ def training_prompts(
         made: dict[str, str] = {}
         for form in forms:
             text = form.replace(SLOT, edit.subject)
-            if same_text(text) not in taken:
-                made.setdefault(same_text(text), text)
+            if same_wording(text) not in taken:
+                made.setdefault(same_wording(text), text)
             if len(made) == most:
                 break
         return tuple(made.values())
