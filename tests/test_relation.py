@@ -18,9 +18,9 @@ from lks.models import CACHE_VARIABLE
 from lks.rendering import BETWEEN
 from lks.scope import RelationGate, Scope, relation, sentences
 from lks.scope.common import CommonRelations, common_relations, common_wordings
-from lks.scope.relation import OPEN_ENDED, Learnt, Metric, References
-from lks.scope.scope import STATED
-from lks.scope.sentences import MASK, REACH, Sentences, Span, denies
+from lks.scope.relation import LATER, OPEN_ENDED, RELATIVE, Learnt, Metric, References
+from lks.scope.scope import ANSWERED, STATED
+from lks.scope.sentences import MASK, REACH, Sentences, Span, about_kin, denies
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
 
@@ -108,6 +108,20 @@ def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("later", "about"),
+    [
+        ("Where was Kurt Gödel born?", []),
+        ("Which city is the capital of Spain?", []),
+        ("Where did she study in Paris?", ["Where did she study in Paris?"]),
+        ("And the capital of the country?", ["And the capital of the country?"]),
+    ],
+)
+def test_a_later_sentence_about_something_else_is_left_out(later: str, about: list[str]) -> None:
+    text = f"Ada is here. {later}"
+    assert asking(text, spans(text, "Ada")) == ["it is here.", *about]
+
+
 def test_only_so_many_sentences_are_looked_at() -> None:
     text = "Ada is here. " + "More words follow. " * 100 + "Where was she born?"
     found = asking(text, spans(text, "Ada"))
@@ -136,8 +150,57 @@ def test_the_edit_whose_relation_is_asked_fires(embed: Embedder) -> None:
     assert fired(scope, "Many tall people built high there: Ada Lovelace. Where was she born?") == [
         "born"
     ]
+
+
+def test_the_last_sentence_that_asks_decides(embed: Embedder) -> None:
+    scope = gated(embed, ada())
     both = "Ada Lovelace was born in a city. The native language of Ada Lovelace is old"
-    assert fired(scope, both) == ["born", "speaks"] * 2
+    assert fired(scope, both) == ["speaks"] * 2
+    assert verdicts(scope, both)["born"] == LATER
+    asked = "Where was Ada Lovelace born? Oslo. What is the native language of Ada Lovelace?"
+    assert fired(scope, asked) == ["speaks"] * 2
+    assert fired(scope, "Where was Ada Lovelace born? Oslo. Are you sure?") == ["born"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Where was Ada Lovelace born? Oslo. How high is she?", []),
+        ("Where was Ada Lovelace born? Oslo. Is that right?", ["born"]),
+        ("Where was Ada Lovelace born? In Bergen. How high is she?", ["born"]),
+        ("Where was Ada Lovelace born? Oslo. Thank you.", ["born"]),
+    ],
+)
+def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found: list[str]) -> None:
+    scope = gated(embed, ada())
+    assert fired(scope, text) == found
+    if not found:
+        assert verdicts(scope, text)["born"] == ANSWERED
+
+
+def test_a_question_about_a_relative_is_another(embed: Embedder) -> None:
+    scope = gated(embed, ada())
+    assert fired(scope, "Where was Ada Lovelace's mother born?") == []
+    assert verdicts(scope, "Where was Ada Lovelace's mother born?")["born"] == RELATIVE
+    child = Edit("child", "Ada Lovelace", "The son of Ada Lovelace is called", "Bo")
+    scope = gated(embed, ada(child))
+    assert fired(scope, "The son of Ada Lovelace was called") == ["child"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "about"),
+    [
+        ("What sport did it's son play?", True),
+        ("The wife of it had the nationality of", True),
+        ("Where was it's first wife born?", True),
+        ("Who is it's father?", False),
+        ("it's mother tongue is", False),
+        ("it's sister city is", False),
+        ("The mother of it is whom?", False),
+    ],
+)
+def test_a_relative_is_told_from_itself(sentence: str, about: bool) -> None:
+    assert about_kin(sentence) == about
 
 
 def verdicts(scope: Scope, text: str) -> dict[str, str]:

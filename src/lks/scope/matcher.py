@@ -18,6 +18,7 @@ from lks.edits import Edit
 from lks.scope.aliases import AliasDictionary, more_names
 from lks.scope.countries import Adjectives
 from lks.scope.fuzzy import FuzzyIndex
+from lks.scope.longer import LONGER, longer_name, told_so
 from lks.scope.misspelling import TWO_FIT
 from lks.scope.names import Bearer, NameTable
 from lks.scope.normalise import Words, normalise
@@ -94,7 +95,7 @@ class Matcher:
     ) -> None:
         edits, common = list(edits), CommonWords()
         more = more_names(edits, common, aliases, derived)
-        self._table = NameTable(edits, common, more, varied=fuzzy)
+        self._table, self._told = NameTable(edits, common, more, varied=fuzzy), told_so(edits)
         patterns = self._table.patterns
         self._automaton = (
             AhoCorasick(
@@ -169,8 +170,12 @@ class Matcher:
     def near_misses(self, text: str) -> list[tuple[Mention, str]]:
         """Names that `text` seems to misspell and that were refused, each with a plain reason."""
         words = normalise(text)
-        known = self._other_order(text, words, self._exact(text, words, self._standing(words)))
-        _, refused = self._misspelt(text, words, known, wide=True)
+        standing = self._standing(words)
+        known = self._other_order(text, words, self._exact(text, words, standing))
+        refused = [
+            *self._misspelt(text, words, known, wide=True)[1],
+            *self._parts(text, words, standing),
+        ]
         misses = [
             (_mention(text, words, hit, fired=False), reason)
             for hit, reason in refused
@@ -182,10 +187,24 @@ class Matcher:
         """The names that stand in the text as they are known, disjoint, in order."""
         hits = []
         for first, last, name in standing:
-            bearer = self._table.bearer(name, text, *words.span(first, last))
-            if bearer is not None:
+            span = words.span(first, last)
+            bearer = self._table.bearer(name, text, *span)
+            if bearer is not None and not self._longer(text, span, bearer):
                 hits.append(_Hit(first, last, bearer, bearer.kind))
         return _disjoint(hits, words)
+
+    def _parts(self, text: str, words: Words, standing: list[_Place]) -> Iterator[tuple[_Hit, str]]:
+        """Names that stand there as parts of longer ones, with that reason."""
+        for first, last, name in standing:
+            bearer = self._table.bearer(name, text, *words.span(first, last))
+            if bearer is not None and self._longer(text, words.span(first, last), bearer):
+                yield _Hit(first, last, bearer, bearer.kind), LONGER
+
+    def _longer(self, text: str, span: tuple[int, int], bearer: Bearer) -> str | None:
+        """The longer name that stands there instead, unless the bearer's edits have it too."""
+        longer = longer_name(text, *span)
+        told = any(longer in self._told.get(edit_id, ()) for edit_id in bearer.edit_ids)
+        return None if told else longer
 
     def _standing(self, words: Words) -> list[_Place]:
         """Where names stand, in whatever case."""
@@ -209,7 +228,8 @@ class Matcher:
             bearer = self._table.bearers[name][0]
             if first in inside or last in inside:  # "New [York City, New] York"
                 continue
-            if self._reordered.capitals_fit(text[surface], bearer.subject):
+            longer = self._longer(text, (surface.start, surface.stop), bearer)
+            if not longer and self._reordered.capitals_fit(text[surface], bearer.subject):
                 found.setdefault((first, last), []).append(bearer)
         hits = [
             _Hit(first, last, bearers[0], "reordered", SCORE)
@@ -234,7 +254,8 @@ class Matcher:
             hit = _Hit(
                 found.first, found.last, bearer, "fuzzy", found.score, found.edits, found.support
             )
-            reason = found.reason or reason
+            longer = self._longer(text, (low, high), bearer)
+            reason = found.reason or reason or (LONGER if longer else None)
             if reason:
                 refused.append((hit, reason))
             else:

@@ -6,10 +6,11 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
     score(e, text) = max over sentences s and references q of e:  cos(M v(s), M v(q))
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
-and locality prompts and from common relations. In each sentence the best edit fires, if it reaches
-its threshold, and the sentence is not a common question for another relation that is nearer. A
-request such as "Tell me about it" is open-ended: it asks for no edit, and fires
-the entity's profile (`lks.profiles`), alone, unless a later sentence asks for a fact.
+and locality prompts and from common relations. A sentence asks for the best edit, if that reaches
+its threshold and the sentence is not a common question for another relation that is nearer; the
+last sentence that asks for one decides. A request such as "Tell me about it" is open-ended: it asks
+for no edit, and fires the entity's profile (`lks.profiles`), alone, unless a later sentence asks
+for a fact.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 
 from lks.edits import Edit
 from lks.scope.common import SAME, Array, CommonRelations, Embed
-from lks.scope.sentences import MASK, denies
+from lks.scope.sentences import MASK, about_kin, denies, of_kin
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
 UNPROFILED = "open-ended request, and no profile in force"
 PROFILED = "open-ended request: the profile answers"
 DENIED = "the sentence says what is not so"
+RELATIVE = "the sentence asks about a relative"
+LATER = "a later sentence asks for another edit of the entity"
 CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
 ELSEWHERE = "a question for another relation"
 NEARER = "another edit of the entity is nearer"  # it reached its threshold too
@@ -227,6 +230,8 @@ class RelationGate:
         profiles: ids of the edits that are profiles.
         denials: ids of the edits that themselves say what is not so; no other fires in a
             sentence that does.
+        kin: ids of the edits that speak of a relative themselves; no other fires in a question
+            about one.
     """
 
     def __init__(
@@ -238,9 +243,11 @@ class RelationGate:
         thresholds: Mapping[str, float] | None = None,
         profiles: Collection[str] = (),
         denials: Collection[str] = (),
+        kin: Collection[str] = (),
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
-        self._profiles, self._denials = frozenset(profiles), frozenset(denials)
+        self._profiles = frozenset(profiles)
+        self._denials, self._kin = frozenset(denials), frozenset(kin)
         self._read, self._vectors = references.vectors, metric(references.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
@@ -257,8 +264,9 @@ class RelationGate:
         thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
         profiles = [edit.id for edit in edits if edit.profile_of]
         denials = [e.id for e in edits if denies(e.prompt.replace(e.subject, MASK))]
+        kin = [e.id for e in edits if any(map(of_kin, (e.prompt, *e.paraphrases)))]
         ids = [edit.id for edit in edits]
-        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles, denials)
+        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles, denials, kin)
 
     def judge(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -298,30 +306,35 @@ class RelationGate:
         opened = (asked @ self._open.T).max(1)
         elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
         vetoed, denied = (against >= scores) | elsewhere, self._denied(sentences, edit_ids)
-        reached = (scores >= limits) & ~vetoed & ~denied  # all [edits, sentences]
+        relative = self._about_relatives(sentences, edit_ids)
+        reached = (scores >= limits) & ~vetoed & ~denied & ~relative  # all [edits, sentences]
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
         best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
         chosen = reached & best & ~wide
-        general = bool(self._profiles & {*edit_ids}) and _last(wide) > _last(chosen.any(0))
+        asking = _last(chosen.any(0))  # of two blocks for one entity each would disturb the other
+        general = bool(self._profiles & {*edit_ids}) and _last(wide) > asking
         verdicts = []
         for i, edit_id in enumerate(edit_ids):
             limit = float(limits[i, 0])
             if edit_id in self._profiles:
                 at, limit = int(opened.argmax()), least
                 found = (opened[at], general, OPENED if general else NOT_OPENED)
-            elif chosen[i].any() and not general:
-                at = int(np.where(chosen[i], scores[i], -1).argmax())
-                found = (scores[i, at], True, "its relation is asked")
+            elif chosen[i, asking : asking + 1].any() and not general:
+                found = (scores[i, at := asking], True, "its relation is asked")
             else:
                 at = int(scores[i].argmax())
                 why = "below the threshold"
-                if general:
+                if chosen[i].any() and not general:
+                    why = LATER
+                elif general:
                     why = PROFILED
                 elif wide[at]:
                     why = UNPROFILED
                 elif denied[i, at] and scores[i, at] >= limit:
                     why = DENIED
+                elif relative[i, at] and scores[i, at] >= limit:
+                    why = RELATIVE
                 elif elsewhere[i, at]:
                     why = ELSEWHERE
                 elif vetoed[i, at]:
@@ -359,6 +372,13 @@ class RelationGate:
         """Which edits a sentence rules out by saying what is not so, [edits, sentences]."""
         denial = np.array([denies(sentence) for sentence in sentences])
         return np.array([denial & (edit_id not in self._denials) for edit_id in edit_ids])
+
+    def _about_relatives(
+        self, sentences: Sequence[str], edit_ids: Sequence[str]
+    ) -> NDArray[np.bool_]:
+        """Which edits a question about a relative of the entity rules out, [edits, sentences]."""
+        asked = np.array([about_kin(sentence) for sentence in sentences])
+        return np.array([asked & (edit_id not in self._kin) for edit_id in edit_ids])
 
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""

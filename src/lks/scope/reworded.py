@@ -139,8 +139,12 @@ class RewordedIndex:
         return missing <= small and not own <= small and all(map(self._may_lack, missing))
 
     def _is_kind(self, word: str, own: dict[str, str], missing: Set[str]) -> bool:
-        """Whether the word after a name may stand for its last: "series" for "family"."""
-        return next(reversed(own)) in missing and self._common.rank(word) >= _NOUNS
+        """Whether the word after a name may stand for its last: "series" for "family".
+
+        "When was the Nokia X discontinued?" asks about another name.
+        """
+        last = next(reversed(own)) in missing and not word.endswith("ed")
+        return last and self._common.rank(word) >= _NOUNS
 
     def _may_lack(self, word: str) -> bool:
         """Whether another word may stand for this one: family, series, range."""

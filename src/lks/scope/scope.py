@@ -19,11 +19,12 @@ from lks.scope.matcher import Matcher, Mention, disjoint
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
 from lks.scope.reworded import MEANT
-from lks.scope.sentences import REACH, Sentences, Span
+from lks.scope.sentences import REACH, Sentences, Span, asks_on
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
 STATED = "the text states it, and then asks about another entity"
+ANSWERED = "the text states it, and then asks something else"
 FAR = "perhaps its name in other words or another case, but its edits ask otherwise ({:.2f} of {})"
 ANSWER = 2_000  # characters after an entity in which the text may state its fact
 
@@ -91,10 +92,11 @@ class Scope:
             if self._gate and known:
                 sentences = _sentences(text, known)
                 asked += [(sentences.asking(_spans(own)), ids(own)) for own in known]
-        verdicts = iter(self._gate.judge(asked)) if self._gate else repeat(())
+        said = self._gate.judge(asked) if self._gate else []
+        verdicts = zip(asked, said, strict=True) if self._gate else repeat((([], []), []))
         examined = []
         for text, known in zip(texts, entities, strict=True):
-            judged = [(own, next(verdicts)) for own in known]
+            judged = [(own, self._unanswered(text, own, *next(verdicts))) for own in known]
             found = [self._findings(text, own, said) for own, said in judged]
             stated = self._stated(text, found) if self._gate else set()
             if stated:
@@ -171,6 +173,27 @@ class Scope:
             )  # fmt: skip
             findings.append(Finding(changed, here))
         return findings
+
+    def _unanswered(
+        self,
+        text: str,
+        own: Sequence[Mention],
+        asked: tuple[Sequence[str], Sequence[str]],
+        verdicts: Sequence[Verdict],
+    ) -> Sequence[Verdict]:
+        """The verdicts, without edits that the text states before it asks something else.
+
+        As the turns of a chat do: "Where is it? Rome. How tall is it?"
+        """
+        sentences, answer = list(asked[0]), text[own[0].end : own[0].end + ANSWER]
+        if not sentences or not asks_on(sentences[-1]):
+            return verdicts
+        earlier = {
+            v.edit_id for v in verdicts
+            if v.fired and v.sentence != sentences[-1] and not self._edits[v.edit_id].profile_of
+        }  # fmt: skip
+        stated = {e for e in earlier if _stands(self._edits[e].target, answer)}
+        return _silenced(verdicts, stated, ANSWERED)
 
     def _stated(self, text: str, found: Sequence[Sequence[Finding]]) -> set[str]:
         """Edits whose target stands between their entity and a later one that fires.

@@ -20,6 +20,33 @@ _DENIAL = re.compile(
     rf"|\b{MASK}\b.*(?<!\bor) (?:not|never|no longer)$",  # or the text breaks off there
     re.IGNORECASE | re.DOTALL,
 )
+_KIN = (
+    r"(?:(?:grand|step)?(?:mother|father|parent|son|daughter|child|children)|mum|mom|dad|wife|wives|"
+    r"husband|spouse|kid|brother|sister|sibling|uncle|aunt|nephew|niece|cousin|widow|"
+    r"girlfriend|boyfriend)s?"
+)
+_BE = r"(?:is|are|was|were)"
+_ABOUT_KIN = re.compile(  # "Who is it's father?" and "it's father is" ask for the relative itself
+    rf"\b(?:{MASK}['\u2019]s?(?: [\w-]+){{0,2}} {_KIN}|{_KIN} of {MASK})\b "
+    rf"(?:(?!{_BE}\b|who\b|whom\b|tongue|language|cit|compan|organi|figure)\w"
+    rf"|{_BE} (?!who|whom|what|called|named|known|the\b)\w)",
+    re.IGNORECASE,
+)
+_OF_KIN = re.compile(
+    rf"\b(?:{_KIN}|family|marr\w+|wed\w*|partner|fathered|born to|birth to|[pm]aternal)\b",
+    re.IGNORECASE,
+)
+_NAMES = re.compile(r"[a-z,;] (?!I\b)[A-Z][a-z]")  # a capital within a sentence
+_REFERS = re.compile(
+    r"\b(?:he|she|it|they|him|her|hers|his|its|their|theirs|them|there|this|that)\b", re.IGNORECASE
+)
+_DOUBTS = re.compile(
+    r"(?:\w+,? ){0,2}(?:really|sure|seriously|honestly|why|how come|what|pardon)\W*"
+    r"|(?:\w+,? ){0,2}(?:is|was) (?:that|this|it)(?: really)? (?:right|so|true|correct|certain)\b.*"
+    r"|.*\b(?:are you|did you|do you (?:think|mean|believe)|how do you know|you (?:say|said|sure)"
+    r"|what makes you|who says|who said|can you (?:confirm|check|repeat|verify))\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
 _BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
@@ -41,7 +68,7 @@ class Sentences:
     def asking(self, own: Sequence[Span]) -> list[str]:
         """Those from an entity's first mention on, its mentions masked.
 
-        A later sentence that names only other edited entities is about them and is left out.
+        A later sentence that names only others, edited or not, is about them and is left out.
 
         Args:
             own: spans of the entity's mentions, in order.
@@ -51,6 +78,7 @@ class Sentences:
             naming.setdefault(self._number(span), []).append(span)
         after = bisect_left(self._unnamed, min(naming))
         later = self._unnamed[max(after, len(self._unnamed) - REACH) :]
+        later = [number for number in later if not _about_others(self._masked(number, ()))]
         chosen = sorted([*naming, *later])
         if len(chosen) > REACH:
             chosen = [chosen[0], *chosen[1 - REACH :]]
@@ -76,6 +104,26 @@ class Sentences:
 def denies(sentence: str) -> bool:
     """Whether a masked sentence says of the entity what is not so: "it was not born in"."""
     return len(sentence) <= WINDOW and _DENIAL.search(sentence) is not None
+
+
+def about_kin(sentence: str) -> bool:
+    """Whether a masked sentence asks about a relative of the entity: "Where was it's son born?"."""
+    return _ABOUT_KIN.search(sentence) is not None
+
+
+def of_kin(text: str) -> bool:
+    """Whether a text speaks of a relative at all."""
+    return _OF_KIN.search(text) is not None
+
+
+def asks_on(sentence: str) -> bool:
+    """Whether a sentence asks something new, and does not only doubt what was said before."""
+    return sentence.rstrip().endswith("?") and _DOUBTS.fullmatch(sentence.strip()) is None
+
+
+def _about_others(sentence: str) -> bool:
+    """Whether a sentence names something, and nothing in it refers to what was named before."""
+    return _NAMES.search(sentence) is not None and _REFERS.search(sentence) is None
 
 
 def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:

@@ -1,0 +1,56 @@
+"""Names that are only a part of a longer one."""
+
+from __future__ import annotations
+
+import pytest
+
+from lks.edits import Edit
+from lks.scope import Matcher
+from lks.scope.longer import LONGER, longer_name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "longer"),
+    [
+        ("Sudan", "What is the capital of South Sudan?", "South Sudan"),
+        ("Ireland", "Northern Ireland is in", "Northern Ireland"),
+        ("Japan", "The capital of New Japan is", "New Japan"),
+        ("Windows 10", "When was Windows 10.1 released?", "Windows 10.1"),
+        ("Donald Trump", "Where was Donald Trump Jr. born?", "Donald Trump Jr"),
+        ("Martin Luther King", "Martin Luther King, Sr., was", "Martin Luther King, Sr"),
+        ("Jurassic Park", "Who directed Jurassic Park III?", "Jurassic Park III"),
+        ("Guinea", "The capital of Guinea-Bissau is", "Guinea-Bissau"),
+        ("Württemberg", "Baden-Württemberg lies in", "Baden-Württemberg"),
+    ],
+)
+def test_a_part_of_a_longer_name_is_not_meant(name: str, text: str, longer: str) -> None:
+    start = text.index(name)
+    assert longer_name(text, start, start + len(name)) == longer
+    matcher = Matcher([Edit("a", name, f"{name} is", "x")])
+    assert matcher(text) == []
+    assert LONGER in [reason for _, reason in matcher.near_misses(text)]
+    (mention,) = Matcher([Edit("a", name, f"What is {longer}?", "x")])(text)
+    assert mention.surface == name  # the edit itself means it so
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Japan", "New Japan policies"),  # a capital that the sentence's beginning asks for
+        ("Kabul Hotel", "the South Kabul Hotel"),
+        ("Windows 10", "I use Windows 10. 5 of us do."),
+        ("Paris", "Is it in Paris? IV drips"),
+        ("Paris", "a Paris-based band"),
+        ("Rocky", "Rocky I liked."),
+        ("Japan", "south Japan"),
+    ],
+)
+def test_a_name_is_meant_where_nothing_makes_it_longer(name: str, text: str) -> None:
+    (mention,) = Matcher([Edit("a", name, f"{name} is", "x")])(text)
+    assert mention.surface == name
+
+
+def test_lookalikes_of_a_longer_name_are_told_apart() -> None:
+    edits = [Edit("a", "Sudan", "Sudan is", "x"), Edit("b", "South Sudan", "South Sudan is", "y")]
+    found = Matcher(edits)("The capitals of South Sudan and Sudan")
+    assert [(m.surface, m.edit_ids) for m in found] == [("South Sudan", ("b",)), ("Sudan", ("a",))]
