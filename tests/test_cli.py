@@ -287,11 +287,11 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     assert ".html or .json" in one_line(err)
     code, _, err = run("scope", facts)
     assert code == 2
-    (tmp_path / "t.jsonl").write_text('{"no": 1}\n3\n')
+    (tmp_path / "t.jsonl").write_text('\ufeff{"text": "fine"}\n{"no": 1}\n3\n{"text": null}\n')
     code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.jsonl")
     assert code == 2
-    assert "line 1:" in err
-    assert "line 2:" in err
+    assert "line 1:" not in err
+    assert all(f"line {number}:" in err for number in (2, 3, 4))
 
 
 # --- processes ----------------------------------------------------------------------------------

@@ -304,6 +304,17 @@ def test_negatives_keep_an_edit_from_firing(embed: Embedder) -> None:
     assert fired(gated(embed, other), "Where was Ada Lovelace born?") == ["born"]
 
 
+def test_negative_phrases_are_whole_words() -> None:
+    edit = Edit("a", "Mercury", "Mercury is", "x", negative=("car", "!"))
+    scope = Scope([edit])
+    assert fired(scope, "Is Mercury scarred?") == fired(scope, "Mercury, Oscar!") == ["a"]
+    assert fired(scope, "the car of Mercury") == []
+
+
+def test_half_a_character_breaks_nothing(embed: Embedder) -> None:
+    assert fired(gated(embed, ada()), "\ud83d Where was Ada Lovelace born?") == ["born"]
+
+
 def test_negative_phrases_work_without_a_gate() -> None:
     scope = Scope([Edit("a", "Paris", "Paris is in", "Peru", negative=("Paris Hilton",))])
     assert fired(scope, "Paris is") == ["a"]

@@ -62,3 +62,7 @@ def test_bad_messages() -> None:
         backbone.render([{"role": "human", "content": "x"}], chat=True)
     with pytest.raises(InputError, match="needs a role and a content"):
         backbone.render([{"content": "x"}], chat=True)
+    with pytest.raises(InputError, match="must be text, not NoneType"):
+        backbone.render([{"role": "user", "content": None}], chat=True)
+    with pytest.raises(InputError, match="without a message"):
+        backbone.render([], chat=True)

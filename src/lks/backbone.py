@@ -23,7 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from lks.errors import InputError, LayerError, ModelError
 from lks.loading import load
 from lks.positions import Offsets
-from lks.rendering import Message, Prompt, Rendered, messages, render_chat
+from lks.rendering import Message, Prompt, Rendered, encodable, messages, render_chat
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
 LAYER_PATHS = (
@@ -244,12 +244,10 @@ class Backbone:
 
     def tokenize(self, text: str, *, chat: bool) -> tuple[list[int], Offsets]:
         """Token ids and character spans. A chat's template brings its own special tokens."""
-        encoded = self.tokenizer(text, add_special_tokens=not chat, return_offsets_mapping=True)
+        encoded = self.tokenizer(
+            encodable(text), add_special_tokens=not chat, return_offsets_mapping=True
+        )
         return list(encoded["input_ids"]), list(encoded["offset_mapping"])
-
-    def count_tokens(self, text: str) -> int:
-        """How many tokens a text has, special ones left out."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
         """A padded batch; `side` says where the padding goes."""

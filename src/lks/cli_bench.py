@@ -72,3 +72,5 @@ def bench(
         print_json(summaries)
     else:
         print_bench(summaries)
+    if any("error" in summary for summary in summaries):
+        raise SystemExit(1)

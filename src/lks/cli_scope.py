@@ -76,7 +76,7 @@ def _texts(path: Path) -> list[str]:
     """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
     try:
         # not splitlines: a text may hold other characters that end lines
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
     if path.suffix != ".jsonl":
@@ -84,9 +84,13 @@ def _texts(path: Path) -> list[str]:
     texts, problems = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            texts.append(str(json.loads(line)["text"]))
+            text = json.loads(line)["text"]
         except (ValueError, KeyError, TypeError):
-            problems.append(f'line {number}: not a JSON object with "text"')
+            text = None
+        if isinstance(text, str):
+            texts.append(text)
+        else:
+            problems.append(f'line {number}: not a JSON object with a text as its "text"')
     if problems:
         raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
     return texts

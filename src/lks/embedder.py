@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lks import models
 from lks.errors import ModelError, PackMismatch
+from lks.rendering import encodable
 from lks.versions import write_whole
 
 AT_ONCE = 64
@@ -49,7 +50,10 @@ class Embedder:
             return np.zeros((0, self.width), np.float32)
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         vectors = self._model.encode(
-            list(distinct), batch_size=AT_ONCE, normalize_embeddings=True, show_progress_bar=False
+            [encodable(text) for text in distinct],
+            batch_size=AT_ONCE,
+            normalize_embeddings=True,
+            show_progress_bar=False,
         )
         return np.asarray(vectors, np.float32)[[distinct[text] for text in texts]]
 

@@ -54,15 +54,25 @@ class Rendered:
         return BETWEEN.join(self.text[piece.start : piece.end] for piece in pieces), place
 
 
+def encodable(text: str) -> str:
+    """The text, of the same length, with a mark for each half of a character that has none."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def messages(prompt: Prompt) -> list[Message]:
     """A prompt as the messages of a chat; InputError for what is none."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt.strip()}]
+    if not prompt:
+        raise InputError("a chat without a message; give at least one")
     for message in prompt:
         if not (isinstance(message, Mapping) and {"role", "content"} <= message.keys()):
             raise InputError(f"a message of a chat needs a role and a content, not {message!r}")
         if message["role"] not in ROLES:
             raise InputError(f"unknown role '{message['role']}'; one of {', '.join(ROLES)}")
+        if not isinstance(message["content"], str):
+            kind = type(message["content"]).__name__
+            raise InputError(f"the content of a chat's message must be text, not {kind}")
     return [{**message, "content": message["content"].strip()} for message in prompt]
 
 

@@ -53,7 +53,7 @@ class Scope:
         edits = in_force(edits)
         self._matcher, self._gate = Matcher(edits), gate
         self._refused = {
-            edit.id: [normalise(text).text for text in edit.negative]
+            edit.id: [words for text in edit.negative if (words := normalise(text).text)]
             for edit in edits
             if edit.negative
         }
@@ -215,8 +215,8 @@ class Scope:
     def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
         """Those of the edits that a negative phrase in the text forbids."""
         phrases = {e: self._refused[e] for e in edit_ids if e in self._refused}
-        folded = normalise(text).text if phrases else ""
-        return {e for e, own in phrases.items() if any(phrase in folded for phrase in own)}
+        folded = f" {normalise(text).text} " if phrases else ""
+        return {e for e, own in phrases.items() if any(f" {words} " in folded for words in own)}
 
 
 def locate(

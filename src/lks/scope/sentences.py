@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from sentencex import get_sentence_boundaries
 
+from lks.rendering import encodable
+
 MASK = "it"  # stands for the entity, so that only the question is compared
 REACH = 32  # sentences looked at for one entity: the first that names it, and the last ones
 WINDOW = 400  # characters kept on either side of the mentions in a sentence without an end
@@ -128,8 +130,7 @@ def _about_others(sentence: str) -> bool:
 
 def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
     """Where sentences end; none inside an `unbroken` span, nor between a question and "It is"."""
-    encodable = text.encode("utf-8", "replace").decode("utf-8")  # one character for one surrogate
-    ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable)]
+    ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable(text))]
     kept = []
     for end in ends:
         before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`

@@ -9,7 +9,8 @@ from itertools import islice, product, zip_longest
 _MOST = 16  # variants of one name
 _WORD = re.compile(r"[^\W_]+|&")
 _LAST = re.compile(r"[,:]| of |$")  # what follows a number that counts: Henry VIII of England
-_LEGAL_FORMS = {"inc", "incorporated", "ltd", "limited", "llc", "plc", "corp", "gmbh"}
+_LEGAL_FORMS = {"inc", "incorporated", "ltd", "limited", "llc", "llp", "plc", "corp", "corporation"}
+_LEGAL_FORMS |= {"gmbh", "ag", "kg", "se", "sa", "nv", "oy"}
 # In digits, Roman and words, and the ordinal.
 _NUMBERS = """
 1 i one first
@@ -176,8 +177,8 @@ def _shorter(name: str) -> list[str]:
     if name[:4].lower() == "the ":
         parts.append(name[4:])
     end = name.rpartition(" ")[2]
-    if end.rstrip(".").lower() in _LEGAL_FORMS:
-        parts += [part[: -len(end)].rstrip(" ,") for part in parts]
+    if end.replace(".", "").lower() in _LEGAL_FORMS:
+        parts += [re.sub(r",? Co\.$", "", part[: -len(end)].rstrip(" ,")) for part in parts]
     return parts[1:]
 
 
