@@ -1,0 +1,112 @@
+"""Sentences: where they end, and what they ask about."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lks.rendering import BETWEEN
+from lks.scope.sentences import MASK, REACH, Sentences, Span, about_kin
+
+
+def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:
+    return Sentences(text, sorted([*own, *others])).asking(own)
+
+
+def spans(text: str, name: str) -> list[tuple[int, int]]:
+    starts = [i for i in range(len(text)) if text.startswith(name, i)]
+    return [(start, start + len(name)) for start in starts]
+
+
+def test_the_mentions_sentence_and_those_after_it_may_ask() -> None:
+    text = "Rome is old. I met Dr. Ada. Lovelace today.  And where was she born? Ada knows"
+    own = [(19, 36), (69, 72)]
+    assert [text[a:b] for a, b in own] == ["Dr. Ada. Lovelace", "Ada"]
+    assert asking(text, own) == [f"I met {MASK} today.", "And where was she born?", f"{MASK} knows"]
+
+
+def test_a_turn_of_a_chat_is_a_sentence_of_its_own() -> None:
+    """Though nothing ends it: else the question would be compared with all that was said."""
+    chat = BETWEEN.join(["Ada Lovelace was born in", "London", "Are you sure?"])
+    assert asking(chat, spans(chat, "Ada Lovelace")) == [
+        "it was born in",
+        "London",
+        "Are you sure?",
+    ]
+
+
+def test_an_answer_that_has_only_begun_belongs_to_its_question() -> None:
+    """Alone, "It is" would be as near as can be to any edit whose prompt ends so."""
+    text = "Is Lyon old? What is the twin city of Lyon? It is"
+    assert asking(text, spans(text, "Lyon")) == ["Is it old?", "What is the twin city of it? It is"]
+    said = "What is the twin city of Lyon? It is Milan. And where is it?"
+    assert len(asking(said, spans(said, "Lyon"))) == 3
+    followed = "Where is Lyon? And its twin city is"
+    assert len(asking(followed, spans(followed, "Lyon"))) == 2
+    told = "I like Lyon. It is"
+    assert len(asking(told, spans(told, "Lyon"))) == 2
+
+
+def test_a_names_article_is_masked_with_it() -> None:
+    text = "In which city is the Tower? The Tower, and there the other Tower"
+    found = asking(text, spans(text, "Tower"))
+    assert found == ["In which city is it?", "it, and there the other it"]
+
+
+def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
+    text = "Ada knew Bob. Where was Bob born? Where was she born?"
+    own, others = spans(text, "Ada"), spans(text, "Bob")
+    assert asking(text, own, others) == ["it knew Bob.", "Where was she born?"]
+    assert asking(text, others, own) == [
+        "Ada knew it.",
+        "Where was it born?",
+        "Where was she born?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("later", "about"),
+    [
+        ("Where was Kurt Gödel born?", []),
+        ("Which city is the capital of Spain?", []),
+        ("Where did she study in Paris?", ["Where did she study in Paris?"]),
+        ("And the capital of the country?", ["And the capital of the country?"]),
+    ],
+)
+def test_a_later_sentence_about_something_else_is_left_out(later: str, about: list[str]) -> None:
+    text = f"Ada is here. {later}"
+    assert asking(text, spans(text, "Ada")) == ["it is here.", *about]
+
+
+def test_only_so_many_sentences_are_looked_at() -> None:
+    text = "Ada is here. " + "More words follow. " * 100 + "Where was she born?"
+    found = asking(text, spans(text, "Ada"))
+    assert len(found) == REACH
+    assert found[0] == "it is here."
+    assert found[-1] == "Where was she born?"
+    (long,) = asking("word " * 9000 + "Ada " + "word " * 9000, [(45000, 45003)])
+    assert len(long) < 1000
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_text_breaks_the_sentences(before: str, after: str) -> None:
+    text = f"{before}\ud800Ada\n{after}"
+    start = text.index("Ada")
+    assert any(MASK in sentence for sentence in asking(text, [(start, start + 3)]))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "about"),
+    [
+        ("What sport did it's son play?", True),
+        ("The wife of it had the nationality of", True),
+        ("Where was it's first wife born?", True),
+        ("Who is it's father?", False),
+        ("it's mother tongue is", False),
+        ("it's sister city is", False),
+        ("The mother of it is whom?", False),
+    ],
+)
+def test_a_relative_is_told_from_itself(sentence: str, about: bool) -> None:
+    assert about_kin(sentence) == about
