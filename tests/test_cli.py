@@ -285,6 +285,10 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     code, _, err = run("eval", pack, "--data", facts, "--out", "report.pdf")
     assert code == 2
     assert ".html or .json" in one_line(err)
+    for command in ("eval", "robustness"):
+        code, _, err = run(command, pack, "--data", facts, "--out", tmp_path / "no" / "x.json")
+        assert code == 2
+        assert "there is no folder" in one_line(err)
     code, _, err = run("scope", facts)
     assert code == 2
     (tmp_path / "t.jsonl").write_text('\ufeff{"text": "fine"}\n{"no": 1}\n3\n{"text": null}\n')

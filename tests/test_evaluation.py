@@ -14,6 +14,7 @@ from lks.backbone import Backbone
 from lks.decoding import Written, generate_ids
 from lks.editor import UneditedModel
 from lks.edits import Probe
+from lks.errors import InputError
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import evaluate
@@ -159,6 +160,12 @@ def test_answers_that_end_by_themselves_are_counted(
         monkeypatch.setattr(base, "generate", lambda prompts, w=written, **o: [w] * len(prompts))
         summary = evaluate(base, base, make_edits(), **options).summary()
         assert set(summary["clean_stops"].values()) == {share}
+
+
+def test_one_prompt_is_no_list_of_prompts(models) -> None:
+    base, _ = models
+    with pytest.raises(InputError, match="in brackets"):
+        base.generate("Ada Lovelace was")
 
 
 def test_a_text_tells_whether_the_model_ended_it(models, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def evaluate_pack(
 
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
+    _check_folder(out)
     rows = EditSet.load(data, limit=limit)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
 
@@ -111,6 +112,7 @@ def robustness(
     from lks.edits import EditSet
     from lks.evaluation import robustness as hard
 
+    _check_folder(out)
     asked = hard.cases(EditSet.load(data), limit=limit, seed=seed)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
     if not backbone.has_chat:
@@ -133,6 +135,14 @@ def _report(out: Path, evaluation: dict[str, Any]) -> str:
 
     html = out.suffix == ".html"
     return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+
+
+def _check_folder(out: Path | None) -> None:
+    """Raise OutputError for a file whose folder is not there, before hours of work."""
+    from lks.errors import OutputError
+
+    if out is not None and not out.parent.is_dir():
+        raise OutputError(f"{out}: there is no folder {out.parent}; make it first")
 
 
 def _write(out: Path, text: str) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lks.backbone import Backbone, Encoding
+from lks.errors import InputError
 from lks.positions import tokens_from
 from lks.rendering import Prompt, Rendered
 from lks.stem import Stem, read_stem
@@ -167,6 +168,8 @@ def generate(
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...).
     """
+    if isinstance(prompts, str):
+        raise InputError("generate takes a list of prompts; put the one in brackets")
     ids = generate_ids(
         backbone, [backbone.render(prompt, chat=chat) for prompt in prompts], within,
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
