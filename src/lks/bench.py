@@ -42,7 +42,7 @@ from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
 from lks.training.packs import scope_of
 from lks.training.prompts import with_lent_paraphrases
-from lks.versions import write_whole
+from lks.versions import sha256, write_whole
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
@@ -238,8 +238,7 @@ def run_cell(cell: Cell, out: Path) -> None:
 
 def _sha256(file: str) -> str:
     """Of a file's content; of one that is not there nothing, its cells will say so."""
-    path = Path(file)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return sha256(Path(file)) if Path(file).is_file() else ""
 
 
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:

@@ -172,10 +172,8 @@ class Matcher:
         words = normalise(text)
         standing = self._standing(words)
         known = self._other_order(text, words, self._exact(text, words, standing))
-        refused = [
-            *self._misspelt(text, words, known, wide=True)[1],
-            *self._parts(text, words, standing),
-        ]
+        _, refused = self._misspelt(text, words, known, wide=True)
+        refused += [(hit, LONGER) for hit, part in self._known(text, words, standing) if part]
         misses = [
             (_mention(text, words, hit, fired=False), reason)
             for hit, reason in refused
@@ -185,26 +183,25 @@ class Matcher:
 
     def _exact(self, text: str, words: Words, standing: list[_Place]) -> list[_Hit]:
         """The names that stand in the text as they are known, disjoint, in order."""
-        hits = []
+        hits = [hit for hit, part in self._known(text, words, standing) if not part]
+        return _disjoint(hits, words)
+
+    def _known(
+        self, text: str, words: Words, standing: list[_Place]
+    ) -> Iterator[tuple[_Hit, bool]]:
+        """The names among these, and whether each is only a part of a longer one."""
         for first, last, name in standing:
             span = words.span(first, last)
             bearer = self._table.bearer(name, text, *span)
-            if bearer is not None and not self._longer(text, span, bearer):
-                hits.append(_Hit(first, last, bearer, bearer.kind))
-        return _disjoint(hits, words)
+            if bearer is not None:
+                yield _Hit(first, last, bearer, bearer.kind), self._is_part(text, span, bearer)
 
-    def _parts(self, text: str, words: Words, standing: list[_Place]) -> Iterator[tuple[_Hit, str]]:
-        """Names that stand there as parts of longer ones, with that reason."""
-        for first, last, name in standing:
-            bearer = self._table.bearer(name, text, *words.span(first, last))
-            if bearer is not None and self._longer(text, words.span(first, last), bearer):
-                yield _Hit(first, last, bearer, bearer.kind), LONGER
-
-    def _longer(self, text: str, span: tuple[int, int], bearer: Bearer) -> str | None:
-        """The longer name that stands there instead, unless the bearer's edits have it too."""
+    def _is_part(self, text: str, span: tuple[int, int], bearer: Bearer) -> bool:
+        """Whether a longer name stands there, which the bearer's edits do not have themselves."""
         longer = longer_name(text, *span)
-        told = any(longer in self._told.get(edit_id, ()) for edit_id in bearer.edit_ids)
-        return None if told else longer
+        return longer is not None and not any(
+            longer in self._told.get(edit_id, ()) for edit_id in bearer.edit_ids
+        )
 
     def _standing(self, words: Words) -> list[_Place]:
         """Where names stand, in whatever case."""
@@ -228,8 +225,8 @@ class Matcher:
             bearer = self._table.bearers[name][0]
             if first in inside or last in inside:  # "New [York City, New] York"
                 continue
-            longer = self._longer(text, (surface.start, surface.stop), bearer)
-            if not longer and self._reordered.capitals_fit(text[surface], bearer.subject):
+            part = self._is_part(text, (surface.start, surface.stop), bearer)
+            if not part and self._reordered.capitals_fit(text[surface], bearer.subject):
                 found.setdefault((first, last), []).append(bearer)
         hits = [
             _Hit(first, last, bearers[0], "reordered", SCORE)
@@ -254,8 +251,9 @@ class Matcher:
             hit = _Hit(
                 found.first, found.last, bearer, "fuzzy", found.score, found.edits, found.support
             )
-            longer = self._longer(text, (low, high), bearer)
-            reason = found.reason or reason or (LONGER if longer else None)
+            reason = found.reason or reason
+            if not reason and self._is_part(text, (low, high), bearer):
+                reason = LONGER
             if reason:
                 refused.append((hit, reason))
             else:

@@ -15,7 +15,7 @@ for a fact.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -305,8 +305,9 @@ class RelationGate:
         limits = np.array([self._own.get(e, self._metric.threshold) for e in edit_ids])[:, None]
         opened = (asked @ self._open.T).max(1)
         elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
-        vetoed, denied = (against >= scores) | elsewhere, self._denied(sentences, edit_ids)
-        relative = self._about_relatives(sentences, edit_ids)
+        vetoed = (against >= scores) | elsewhere
+        denied = _ruled_out(sentences, edit_ids, denies, self._denials)
+        relative = _ruled_out(sentences, edit_ids, about_kin, self._kin)
         reached = (scores >= limits) & ~vetoed & ~denied & ~relative  # all [edits, sentences]
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
@@ -320,15 +321,15 @@ class RelationGate:
             if edit_id in self._profiles:
                 at, limit = int(opened.argmax()), least
                 found = (opened[at], general, OPENED if general else NOT_OPENED)
-            elif chosen[i, asking : asking + 1].any() and not general:
+            elif chosen[i, asking] and not general:
                 found = (scores[i, at := asking], True, "its relation is asked")
             else:
                 at = int(scores[i].argmax())
                 why = "below the threshold"
-                if chosen[i].any() and not general:
-                    why = LATER
-                elif general:
+                if general:
                     why = PROFILED
+                elif chosen[i].any():
+                    why = LATER
                 elif wide[at]:
                     why = UNPROFILED
                 elif denied[i, at] and scores[i, at] >= limit:
@@ -368,23 +369,22 @@ class RelationGate:
             found[told] = np.where(others[:, None], said, -1).max(2)
         return found
 
-    def _denied(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Which edits a sentence rules out by saying what is not so, [edits, sentences]."""
-        denial = np.array([denies(sentence) for sentence in sentences])
-        return np.array([denial & (edit_id not in self._denials) for edit_id in edit_ids])
-
-    def _about_relatives(
-        self, sentences: Sequence[str], edit_ids: Sequence[str]
-    ) -> NDArray[np.bool_]:
-        """Which edits a question about a relative of the entity rules out, [edits, sentences]."""
-        asked = np.array([about_kin(sentence) for sentence in sentences])
-        return np.array([asked & (edit_id not in self._kin) for edit_id in edit_ids])
-
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""
         if not rows:
             return np.full(len(asked), -1.0, np.float32)
         return (asked @ self._vectors[rows].T).max(1)
+
+
+def _ruled_out(
+    sentences: Sequence[str],
+    edit_ids: Sequence[str],
+    says: Callable[[str], bool],
+    exempt: Collection[str],
+) -> NDArray[np.bool_]:
+    """Which edits a sentence that says something rules out, [edits, sentences]."""
+    said = np.array([says(sentence) for sentence in sentences])
+    return np.array([said & (edit_id not in exempt) for edit_id in edit_ids])
 
 
 def _last(chosen: NDArray[np.bool_]) -> int:

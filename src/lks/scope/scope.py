@@ -92,11 +92,14 @@ class Scope:
             if self._gate and known:
                 sentences = _sentences(text, known)
                 asked += [(sentences.asking(_spans(own)), ids(own)) for own in known]
-        said = self._gate.judge(asked) if self._gate else []
-        verdicts = zip(asked, said, strict=True) if self._gate else repeat((([], []), []))
+        verdicts = iter(self._gate.judge(asked)) if self._gate else repeat(())
+        of_entity = iter(asked) if self._gate else repeat(((), ()))
         examined = []
         for text, known in zip(texts, entities, strict=True):
-            judged = [(own, self._unanswered(text, own, *next(verdicts))) for own in known]
+            judged = [
+                (own, self._unanswered(text, own, next(of_entity)[0], next(verdicts)))
+                for own in known
+            ]
             found = [self._findings(text, own, said) for own, said in judged]
             stated = self._stated(text, found) if self._gate else set()
             if stated:
@@ -178,21 +181,19 @@ class Scope:
         self,
         text: str,
         own: Sequence[Mention],
-        asked: tuple[Sequence[str], Sequence[str]],
+        sentences: Sequence[str],
         verdicts: Sequence[Verdict],
     ) -> Sequence[Verdict]:
         """The verdicts, without edits that the text states before it asks something else.
 
         As the turns of a chat do: "Where is it? Rome. How tall is it?"
         """
-        sentences, answer = list(asked[0]), text[own[0].end : own[0].end + ANSWER]
         if not sentences or not asks_on(sentences[-1]):
             return verdicts
-        earlier = {
-            v.edit_id for v in verdicts
-            if v.fired and v.sentence != sentences[-1] and not self._edits[v.edit_id].profile_of
-        }  # fmt: skip
-        stated = {e for e in earlier if _stands(self._edits[e].target, answer)}
+        answer = text[own[0].end : own[0].end + ANSWER]
+        earlier = (v.edit_id for v in verdicts if v.fired and v.sentence != sentences[-1])
+        facts = (self._edits[e] for e in earlier if not self._edits[e].profile_of)
+        stated = {fact.id for fact in facts if _stands(fact.target, answer)}
         return _silenced(verdicts, stated, ANSWERED)
 
     def _stated(self, text: str, found: Sequence[Sequence[Finding]]) -> set[str]:
@@ -215,8 +216,8 @@ class Scope:
     def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
         """Those of the edits that a negative phrase in the text forbids."""
         phrases = {e: self._refused[e] for e in edit_ids if e in self._refused}
-        folded = f" {normalise(text).text} " if phrases else ""
-        return {e for e, own in phrases.items() if any(f" {words} " in folded for words in own)}
+        folded = normalise(text).text if phrases else ""
+        return {e for e, own in phrases.items() if any(_holds(folded, words) for words in own)}
 
 
 def locate(
@@ -262,7 +263,12 @@ def _silenced(verdicts: Sequence[Verdict], edits: set[str], why: str) -> list[Ve
 def _stands(phrase: str, text: str) -> bool:
     """Whether the words of a phrase stand in a text, one after the other."""
     words = normalise(phrase).text
-    return bool(words) and f" {words} " in f" {normalise(text).text} "
+    return bool(words) and _holds(normalise(text).text, words)
+
+
+def _holds(folded: str, words: str) -> bool:
+    """Whether a folded text holds these folded words."""
+    return f" {words} " in f" {folded} "
 
 
 def _entities(mentions: Sequence[Mention]) -> list[list[Mention]]:
