@@ -28,7 +28,7 @@ def test_a_part_of_a_longer_name_is_not_meant(name: str, text: str, longer: str)
     assert longer_name(text, start, start + len(name)) == longer
     matcher = Matcher([Edit("a", name, f"{name} is", "x")])
     assert matcher(text) == []
-    assert LONGER in [reason for _, reason in matcher.near_misses(text)]
+    assert [reason for _, reason in matcher.near_misses(text)].count(LONGER) == 1
     (mention,) = Matcher([Edit("a", name, f"What is {longer}?", "x")])(text)
     assert mention.surface == name  # the edit itself means it so
 

@@ -172,8 +172,9 @@ class Matcher:
         words = normalise(text)
         standing = self._standing(words)
         known = self._other_order(text, words, self._exact(text, words, standing))
-        _, refused = self._misspelt(text, words, known, wide=True)
-        refused += [(hit, LONGER) for hit, part in self._known(text, words, standing) if part]
+        parts = [hit for hit, part in self._known(text, words, standing) if part]
+        _, refused = self._misspelt(text, words, [*known, *parts], wide=True)
+        refused += [(hit, LONGER) for hit in parts]
         misses = [
             (_mention(text, words, hit, fired=False), reason)
             for hit, reason in refused
