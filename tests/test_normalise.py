@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lks.scope.korean import _PARTICLES
 from lks.scope.normalise import joined_spelling, latin, normalise
 
 any_text = st.text(st.characters(), max_size=60)  # lone surrogates too
@@ -27,6 +28,8 @@ any_text = st.text(st.characters(), max_size=60)  # lone surrogates too
         ("हिन्दी が か", "हिन्दी が か"),  # marks that change the letter stay
         ("Hawaiʻi Lego™ a_b", "hawaii lego a_b"),
         ("a\ud800b \x00 …", "a b"),
+        ("서울에서는 NASA의 365는 사하라는", "서울 에 서 는 nasa 의 365 는 사하라 는"),
+        ("나는 이이 강릉", "나는 이이 강릉"),  # a name keeps two syllables
     ],
 )
 def test_words(text: str, words: str) -> None:
@@ -51,6 +54,13 @@ def test_words_stand_in_the_text_in_order_and_are_stable(text: str) -> None:
     assert folded.places == sorted(folded.places)
     assert all(word and " " not in word for word in folded.words)
     assert normalise(folded.text).words == folded.words
+
+
+@given(st.text("가나서울라인이에은는로도만게하고 aB", max_size=8), st.sampled_from(_PARTICLES))
+def test_a_korean_name_is_found_whatever_particle_follows(name: str, particle: str) -> None:
+    own = normalise(name).words
+    if own and len(name.split()[-1]) > 1:
+        assert normalise(name.rstrip() + particle).words[: len(own)] == own
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "\u0301", "я", "e\u0301", "中", "\ud800", "🙂"])

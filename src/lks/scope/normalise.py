@@ -4,7 +4,7 @@ Folded are compatibility forms (full width, ligatures), case, diacritics, zero-w
 and everything between words: spaces, hyphens, apostrophes and punctuation only part words, so
 that "Saint-Denis" is "Saint Denis" and the "s" of "Paris's" a word of its own. Each word knows
 where it stands in the original text. Characters of scripts that write without spaces are words
-of their own, hence matching on words needs no rule for them.
+of their own, hence matching on words needs no rule for them; and so are Korean particles.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from anyascii import anyascii
+
+from lks.scope.korean import particles
 
 PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 _KEPT = "#$%&*+<=>@"  # symbols that tell names apart: C and C#, AT&T; words of their own
@@ -85,13 +87,19 @@ def _fold_into(
 ) -> None:
     """Adds the words of a chunk that is not plain ASCII, one cluster of characters at a time."""
     letters: list[str] = []
-    start = end = 0
+    spans: list[tuple[int, int]] = []  # of each letter
 
     def close() -> None:
-        if letters:
-            result.words.append("".join(letters))
-            result.places.append((offset + start, offset + end))
-            letters.clear()
+        if not letters:
+            return
+        word = "".join(letters)
+        told = particles(word)
+        # a particle's syllables are words of their own, so that a name may end with one of them
+        for first, last in [(0, told), *((i, i + 1) for i in range(told, len(word)))]:
+            result.words.append(word[first:last])
+            result.places.append((offset + spans[first][0], offset + spans[last - 1][1]))
+        letters.clear()
+        spans.clear()
 
     for first, last in _clusters(chunk):
         cluster = chunk[first:last]
@@ -108,10 +116,8 @@ def _fold_into(
             alone = char in _KEPT or (char > "\u0e00" and (spaceless(char) or _symbol(char)))
             if alone:
                 close()
-            if not letters:
-                start = first
             letters.append(char)
-            end = last
+            spans.append((first, last))
             if alone:
                 close()
     close()

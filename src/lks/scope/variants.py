@@ -86,6 +86,7 @@ football club = soccer club
 _ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
 _DOTTED = re.compile(r"\b(?:[A-Z]\.\s?){2,}")
 _CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])")
+_TITLED = re.compile(r"(?:Sir|Dame|Dr\.?|Prof\.?|Professor|Rev\.?) (\S+ .+)")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
@@ -98,7 +99,7 @@ class Variants:
         self._telling = {*(key.split()[0] for key in self._alike), *self._numbers}
 
     def __call__(self, name: str) -> list[str]:
-        found = [name, *_shorter(name), *_initials(name)]
+        found = [name, *_shorter(name), *_initials(name), *_numbered(name)]
         found += [other for own in found for other in self._rewritten(own)]
         last = name.rpartition(" ")[2]
         if last.isascii() and last.islower() and last.isalpha():  # Houston toad, no family name
@@ -172,8 +173,8 @@ def _cased(word: str, others: list[str]) -> list[str]:
 
 
 def _shorter(name: str) -> list[str]:
-    """`name` without its article, and without the legal form of a company."""
-    parts = [name]
+    """`name` without its article or title, and without the legal form of a company."""
+    parts = [name, *_TITLED.findall(name)]
     if name[:4].lower() == "the ":
         parts.append(name[4:])
     end = name.rpartition(" ")[2]
@@ -190,6 +191,13 @@ def _initials(name: str) -> Iterator[str]:
     parted = _CAPITALS.sub(lambda found: ". ".join(found[0]) + ".", name)
     if parted != name and " " in name:
         yield parted
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """ "Office365" for "Office 365", and "PS 5" for "PS5"."""
+    joined = re.sub(r"(?<=[^\W\d_]) (?=\d+\b)", "", name)
+    parted = re.sub(r"(?<=[^\W\d_])(?=\d+$)", " ", name)
+    yield from (other for other in (joined, parted) if other != name)
 
 
 def _plural(name: str) -> str:
