@@ -79,6 +79,31 @@ def test_a_later_sentence_about_something_else_is_left_out(later: str, about: li
     assert asking(text, spans(text, "Ada")) == ["it is here.", *about]
 
 
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        ("Where was Ada Lovelace born? London.", "Where was it born?"),
+        ("Where is the University of York? And the Louvre?", "Where is it?"),
+        ("Where was she? In it?", None),
+        ("She was born in London.", None),
+    ],
+)
+@pytest.mark.parametrize(
+    "short", ["And Alan Turing?", "What about Alan Turing?", "Alan Turing?", "And of Alan Turing?"]
+)
+def test_a_name_alone_asks_what_was_asked_before(before: str, asked: str, short: str) -> None:
+    text = f"{before} {short}"
+    found = asking(text, spans(text, "Alan Turing"))
+    assert found == [asked or short.replace("Alan Turing", MASK)]
+
+
+def test_a_name_alone_after_an_edited_one() -> None:
+    text = "where was ada born? And the Bob? And Carl?"
+    others = [*spans(text, "ada"), *spans(text, "Bob")]
+    assert asking(text, spans(text, "Carl"), others) == ["where was it born?"]
+    assert asking(text, spans(text, "ada"), spans(text, "Bob"))[0] == "where was it born?"
+
+
 def test_only_so_many_sentences_are_looked_at() -> None:
     text = "Ada is here. " + "More words follow. " * 100 + "Where was she born?"
     found = asking(text, spans(text, "Ada"))

@@ -50,6 +50,14 @@ _DOUBTS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
+_ELLIPTIC = re.compile(
+    rf"(?:(?:and|but|or|so|ok(?:ay)?|then|what about|how about),?\s+)*"
+    rf"(?:(?:of|for|in|with|to|at)\s+)?{MASK}(?:,? (?:then|too))?\s*\?",
+    re.IGNORECASE,
+)
+_SOMEBODY = re.compile(
+    r"(?<=[a-z,] )(?:the )?[A-Z][\w.-]*(?: (?:(?:of|the|de|van|von|and) )*[A-Z][\w.-]*)*"
+)
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
 Span = tuple[int, int]
@@ -64,28 +72,47 @@ class Sentences:
 
     def __init__(self, text: str, mentions: Sequence[Span]) -> None:
         self._text, self._ends = text, _ends(text, mentions)
-        naming = {self._number(span) for span in mentions}
-        self._unnamed = [i for i in range(len(self._ends)) if i not in naming]
+        self._naming = self._by_sentence(mentions)
+        self._unnamed = [i for i in range(len(self._ends)) if i not in self._naming]
 
     def asking(self, own: Sequence[Span]) -> list[str]:
         """Those from an entity's first mention on, its mentions masked.
 
-        A later sentence that names only others, edited or not, is about them and is left out.
+        A later sentence that names only others, edited or not, is about them and is left out. In
+        place of "And Ada?" stands the question before it.
 
         Args:
             own: spans of the entity's mentions, in order.
         """
-        naming: dict[int, list[Span]] = {}
-        for span in own:
-            naming.setdefault(self._number(span), []).append(span)
+        naming = self._by_sentence(own)
         after = bisect_left(self._unnamed, min(naming))
         later = self._unnamed[max(after, len(self._unnamed) - REACH) :]
         later = [number for number in later if not _about_others(self._masked(number, ()))]
         chosen = sorted([*naming, *later])
         if len(chosen) > REACH:
             chosen = [chosen[0], *chosen[1 - REACH :]]
-        masked = (self._masked(number, naming.get(number, ())) for number in chosen)
+        masked = [self._masked(number, naming.get(number, ())) for number in chosen]
+        for place, number in enumerate(chosen):
+            if _ELLIPTIC.fullmatch(masked[place]):
+                masked[place] = self._asked_before(number) or masked[place]
         return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+
+    def _asked_before(self, number: int) -> str | None:
+        """The nearest question before a sentence that asks of somebody, who is masked."""
+        for earlier in range(number - 1, max(number - REACH, 0) - 1, -1):
+            asked = self._masked(earlier, self._naming.get(earlier, ()))
+            if earlier not in self._naming:
+                asked = _SOMEBODY.sub(MASK, asked, count=1)
+            if asked.endswith("?") and MASK in asked and not _ELLIPTIC.fullmatch(asked):
+                return asked
+        return None
+
+    def _by_sentence(self, mentions: Sequence[Span]) -> dict[int, list[Span]]:
+        """Mentions by the sentence in which they begin."""
+        found: dict[int, list[Span]] = {}
+        for span in mentions:
+            found.setdefault(self._number(span), []).append(span)
+        return found
 
     def _number(self, span: Span) -> int:
         """Of the sentence in which a mention begins."""
