@@ -71,6 +71,9 @@ def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
         ("Where was Kurt Gödel born?", []),
         ("Which city is the capital of Spain?", []),
         ("Where did she study in Paris?", ["Where did she study in Paris?"]),
+        ("Wann zog sie nach Wien?", ["Wann zog sie nach Wien?"]),
+        ("Où est-elle née, à Paris ou Lyon?", ["Où est-elle née, à Paris ou Lyon?"]),
+        ("Wo wurde Kurt Gödel geboren?", []),
         ("And the capital of the country?", ["And the capital of the country?"]),
     ],
 )

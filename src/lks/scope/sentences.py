@@ -40,7 +40,9 @@ _OF_KIN = re.compile(
 )
 _NAMES = re.compile(r"[a-z,;] (?!I\b)[A-Z][a-z]")  # a capital within a sentence
 _REFERS = re.compile(
-    r"\b(?:he|she|it|they|him|her|hers|his|its|their|theirs|them|there|this|that)\b", re.IGNORECASE
+    r"\b(?:he|she|it|they|him|her|hers|his|its|their|theirs|them|there|this|that"
+    r"|er|sie|ihn|ihm|ihre?[mnrs]?|seine?[mnrs]?|dort|elle|lui|leur|ella|él|ellos|suo|sua)\b",
+    re.IGNORECASE,
 )
 _DOUBTS = re.compile(
     r"(?:\w+,? ){0,2}(?:really|sure|seriously|honestly|why|how come|what|pardon)\W*"
