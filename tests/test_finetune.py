@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from conftest import make_backbone
 from lks.baselines import _progress, finetune
 from lks.baselines._locate import projection
 from lks.baselines._targets import Targets
-from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings
+from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings, Turn
 from lks.editor import UneditedModel
 from lks.edits import EditSet
 from lks.errors import InputError
@@ -52,16 +53,19 @@ def test_only_one_projection_is_tuned(edits: EditSet) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox"])
 @pytest.mark.parametrize("layer", [0, 2])
-def test_the_layers_below_are_read_once(name: str, layer: int, edits: EditSet) -> None:
+def test_the_layers_below_are_read_once(
+    name: str, layer: int, edits: EditSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And nothing else changes by that: losses and gradients are those of whole passes."""
+    monkeypatch.setattr(finetune, "fast_dtype", lambda backbone: torch.float32)
     backbone, found = make_backbone(name), []
-    pairs = [(edit.prompt, edit.target) for edit in edits]
+    turns = [Turn(edit.prompt, edit.target, chat=False) for edit in edits]
     with FineTune(layer, TuneSettings(epochs=0)).apply(backbone, edits) as model:
         weight = projection(backbone, layer).module.weight.requires_grad_()
         whole = partial(TunedModel.final_states, model)
         for reading in (model.final_states, model.final_states, whole):
             model.final_states, weight.grad = reading, None
-            own = model._losses(pairs)
+            own = model._losses(turns)
             own.mean().backward()
             found.append((own.detach(), weight.grad.clone()))
     for loss, gradient in found[1:]:
@@ -141,7 +145,7 @@ def test_lora_takes_larger_batches_for_many_edits(
 
 def test_targets_end_the_text() -> None:
     backbone = make_backbone("llama", bos=True)
-    ended = Targets.of(backbone, [("Rome is", "old"), ("", "Lima")])
+    ended = Targets.of(backbone, [("Rome is", "old"), ("", "Lima")], chat=False)
     assert ended.labels.tolist().count(backbone.tokenizer.eos_token_id) == 2
     assert ended.labels[ended.rows == 0][-1] == backbone.tokenizer.eos_token_id
     logits = torch.zeros(len(ended.labels), 360, device=backbone.device)
@@ -160,3 +164,32 @@ def test_lora_without_peft_is_told_so(edits: EditSet, monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match=r"lora needs peft: pip install .*\[baselines\]"):
         with LoRA().apply(make_backbone("llama"), edits):
             pass
+
+
+def test_a_chat_is_trained_to_end_with_its_turn() -> None:
+    backbone = make_backbone("llama", chat=True)
+    ended = Targets.of(backbone, [("Rome is", "old")], chat=True)
+    text = ended.encoding.texts[0].text
+    asked, _ = backbone.join("Rome is", "old", chat=True)
+    assert text.startswith(asked.text) and ended.labels[-1] == backbone.stop_id(chat=True)
+    assert ended.labels[-1] != backbone.stop_id(chat=False)
+
+
+def test_wordings_and_styles_take_turns(edits: EditSet) -> None:
+    wordings = [edits[0].prompt, *edits[0].paraphrases]
+    n = 3 * len(wordings)
+    passes = [finetune._turns(edits, epoch, 3) for epoch in range(n)]
+    for chat, count in ((True, n // 3), (False, n - n // 3)):
+        asked = [own[0].prompt for own in passes if own[0].chat == chat]
+        assert asked == [wordings[i % len(wordings)] for i in range(count)]
+    assert {turn.chat for turn in passes[0]} == {True, False}
+    assert not any(turn.chat for turn in finetune._turns(edits, 2, 0))
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_a_batch_is_of_one_style(edits: EditSet, window: int) -> None:
+    turns = finetune._turns(edits, 0, 3)
+    settings = TuneSettings(batch_size=2, window=window)
+    batches = finetune._batches(turns, settings, random.Random(0))
+    assert all(len({turn.chat for turn in batch}) == 1 for batch in batches)
+    assert sorted(turn for batch in batches for turn in batch) == sorted(turns)

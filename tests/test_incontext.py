@@ -79,6 +79,25 @@ def test_three_kinds_of_demonstrations_take_turns(embedder_folder: Path) -> None
     assert [text.split()[0] for text in asked] == ["City", "Where", "Who"]
 
 
+def test_further_rows_demonstrate_with_all_their_prompts(embedder_folder: Path) -> None:
+    rows = [
+        Edit(
+            f"r{i}", f"City {i}", f"City {i} is in", f"Land {i}",
+            generality=(f"Where is City {i}?",),
+            locality=(Probe(f"Who built City {i}?", "Ada", held_out=True),),
+        )
+        for i in range(6)
+    ]  # fmt: skip
+    editor = Demonstrate(k=4, embedder=str(embedder_folder), pool=rows)
+    (alone,) = contexts(editor, EditSet(rows[:1]), ["in"])
+    *shown, last = alone.split("\n\n")
+    assert last == "New fact: City 0 is in Land 0\nPrompt: "
+    assert [part.split("Prompt: ")[1].split()[0] for part in shown] == ["City", "Where", "Who"]
+    assert "City 0" not in "".join(shown)  # its other prompts are for scoring
+    (whole,) = contexts(editor, EditSet(rows), ["in"])  # nobody else is left
+    assert "Where" not in whole and "Who" not in whole and whole.count("New fact") == 4
+
+
 def test_in_a_chat_the_last_user_turn_is_preceded(edits: EditSet) -> None:
     chat = [
         {"role": "user", "content": "Who is Ada Lovelace?"},

@@ -48,6 +48,7 @@ PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 CASES_SHOWN = 90  # of a cell and a style, in the report
 FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
+DEMONSTRATIONS = 1_000  # rows of which those that are not edited may show IKE what to do
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
@@ -263,6 +264,9 @@ def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
     if cell.method == "inject":
         config = TrainingConfig(seed=cell.seed)  # the gate that LKS has
         return editor("inject", scope=lambda held: scope_of(EditSet(held), pool, config))
+    if cell.method == "ike":
+        rows = random.Random(cell.seed).sample(list(pool), min(DEMONSTRATIONS, len(pool)))
+        return editor("ike", pool=rows)
     return editor(cell.method)
 
 

@@ -25,7 +25,8 @@ class Progress:
         parameters, optimizer: what is trained and how; what was reached before is put there.
 
     Attributes:
-        passes, seconds: done before.
+        losses: of each pass that was done, its mean; add that of a new one before `keep`.
+        seconds: done before.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Progress:
         name = hashlib.sha256(repr(decided_by).encode()).hexdigest()[:24]
         self._file = cache_dir() / "tuning" / f"{name}.pt"
         self._parameters, self._optimizer = parameters, optimizer
-        self.passes, self.seconds = 0, 0.0
+        self.losses, self.seconds = list[float](), 0.0
         if self._file.exists():
             self._restore()
         self._begun = time.monotonic()
@@ -47,10 +48,10 @@ class Progress:
         for parameter, value in zip(self._parameters, kept["parameters"], strict=True):
             parameter.data.copy_(value)
         self._optimizer.load_state_dict(kept["optimizer"])
-        self.passes, self.seconds = kept["passes"], kept["seconds"]
+        self.losses, self.seconds = kept["losses"], kept["seconds"]
 
-    def keep(self, passes: int) -> None:
-        """Call it after a pass, with the number of all passes that are done."""
+    def keep(self) -> None:
+        """Call it after a pass."""
         seconds = self.seconds + time.monotonic() - self._begun
         if seconds < LONG:
             return
@@ -59,7 +60,7 @@ class Progress:
             {
                 "parameters": [parameter.data for parameter in self._parameters],
                 "optimizer": self._optimizer.state_dict(),
-                "passes": passes,
+                "losses": self.losses,
                 "seconds": seconds,
             },
             content,

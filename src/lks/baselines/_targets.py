@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lks.backbone import Backbone, Encoding
 from lks.positions import tokens_from
-from lks.rendering import Rendered
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,13 @@ class Targets:
     labels: Tensor
 
     @classmethod
-    def of(cls, backbone: Backbone, pairs: Sequence[tuple[str, str]]) -> Targets:
-        """Texts of (prompt, target) pairs, the end of text included."""
-        joined = [backbone.join(prompt, target, chat=False) for prompt, target in pairs]
-        end = backbone.tokenizer.eos_token or ""
-        texts = [Rendered.plain(text.text + end) for text, _ in joined]
-        encoding = backbone.encode(texts, chat=False)
+    def of(cls, backbone: Backbone, pairs: Sequence[tuple[str, str]], *, chat: bool) -> Targets:
+        """Texts of (prompt, target) pairs, with the token that ends them."""
+        joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
+        stop = backbone.stop_id(chat=chat)
+        end = "" if stop is None else backbone.tokenizer.convert_ids_to_tokens(stop)
+        texts = [replace(text, text=text.text + end) for text, _ in joined]
+        encoding = backbone.encode(texts, chat=chat)
         rows, columns = [], []
         for row, (_, boundary) in enumerate(joined):
             offsets = encoding.offsets[row]

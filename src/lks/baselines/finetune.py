@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,10 @@ class TuneSettings:
 
     Attributes:
         epochs: passes over the edits, each with the prompt or a paraphrase of an edit in turn.
+        chat_every: one of so many turns of an edit is in a chat (LKS: 3), where there is a
+            template; 0 for none.
         lr: of AdamW; falls linearly to 0.
-        enough: stop after a pass whose mean loss (nats a token) is below this.
+        enough: stop once the mean loss (nats a token) of every turn's last pass is below this.
         window: batches whose texts are sorted by length among them, so that less is padding.
     """
 
@@ -45,6 +47,7 @@ class TuneSettings:
     lr: float = 5e-3
     enough: float = 0.02
     window: int = 1
+    chat_every: int = 0
     seed: int = 0
 
 
@@ -53,21 +56,43 @@ LARGE = TuneSettings(lr=1e-3, batch_size=128, epochs=15, window=8)  # as good, i
 MANY = 4_000  # edits, from which on LoRA takes LARGE
 
 
-def _batches(
-    pairs: list[tuple[str, str]], settings: TuneSettings, rng: random.Random
-) -> list[list[tuple[str, str]]]:
-    """Of (prompt, target), in the order given, or sorted in each window and then shuffled."""
+class Turn(NamedTuple):
+    """What is trained of an edit in one pass."""
+
+    prompt: str
+    target: str
+    chat: bool
+
+
+def _turns(edits: Sequence[Edit], epoch: int, chat_every: int) -> list[Turn]:
+    """Wordings take turns, and so do styles: these by place too, so that a pass has both."""
+    turns = []
+    for place, edit in enumerate(edits):
+        count, chat = epoch, False
+        if chat_every:
+            chats, rest = divmod(epoch + place, chat_every)
+            chat = rest == chat_every - 1
+            count = chats if chat else epoch + place - chats
+        wordings = [edit.prompt, *edit.paraphrases]
+        turns.append(Turn(wordings[count % len(wordings)], edit.target, chat))
+    return turns
+
+
+def _batches(turns: list[Turn], settings: TuneSettings, rng: random.Random) -> list[list[Turn]]:
+    """Batches of one style each, in the order given if there is but one style and window."""
     size, wide = settings.batch_size, settings.batch_size * settings.window
-    if settings.window == 1:
-        return _cut(pairs, size)
-    by_length = [sorted(own, key=lambda pair: len("".join(pair))) for own in _cut(pairs, wide)]
-    batches = [batch for own in by_length for batch in _cut(own, size)]
-    rng.shuffle(batches)
+    styles = [[turn for turn in turns if turn.chat == chat] for chat in (False, True)]
+    windows = [window for style in styles for window in _cut(style, wide)]
+    if settings.window > 1:
+        windows = [sorted(own, key=lambda turn: len(turn.prompt + turn.target)) for own in windows]
+    batches = [batch for window in windows for batch in _cut(window, size)]
+    if settings.window > 1 or all(styles):
+        rng.shuffle(batches)
     return batches
 
 
-def _cut(pairs: list[tuple[str, str]], size: int) -> list[list[tuple[str, str]]]:
-    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
+def _cut(turns: list[Turn], size: int) -> list[list[Turn]]:
+    return [turns[start : start + size] for start in range(0, len(turns), size)]
 
 
 class TunedModel(WeightModel):
@@ -104,27 +129,26 @@ class TunedModel(WeightModel):
 
     def _train(self, edits: EditSet) -> None:
         settings = self.settings
-        texts = [[edit.prompt, *edit.paraphrases] for edit in edits]
+        chat_every = settings.chat_every if self.backbone.has_chat else 0
         optimizer = torch.optim.AdamW(self.parameters, settings.lr, weight_decay=0.0)
         progress = Progress((self._kind, settings, list(edits)), self.parameters, optimizer)
-        self.earlier_seconds = progress.seconds
+        self.earlier_seconds, losses = progress.seconds, progress.losses
         rng, order = random.Random(settings.seed), list(range(len(edits)))
         for epoch in range(settings.epochs):
             rng.shuffle(order)
-            pairs = [(texts[i][epoch % len(texts[i])], edits[i].target) for i in order]
-            batches = _batches(pairs, settings, rng)
-            if epoch < progress.passes:
+            turns = _turns(edits, epoch, chat_every)
+            batches = _batches([turns[i] for i in order], settings, rng)
+            if epoch < len(losses):
                 continue
-            if self._pass(batches, epoch, optimizer) < settings.enough:
+            losses.append(self._pass(batches, epoch, optimizer))
+            last = losses[-max(chat_every, 1) :]
+            if len(losses) >= chat_every and max(last) < settings.enough:
                 break
-            progress.keep(epoch + 1)
+            progress.keep()
         progress.end()
 
     def _pass(
-        self,
-        batches: Sequence[Sequence[tuple[str, str]]],
-        epoch: int,
-        optimizer: torch.optim.Optimizer,
+        self, batches: Sequence[Sequence[Turn]], epoch: int, optimizer: torch.optim.Optimizer
     ) -> float:
         """The mean loss of one pass over all edits."""
         total = 0.0
@@ -138,10 +162,15 @@ class TunedModel(WeightModel):
             total += float(losses.detach().sum())
         return total / sum(map(len, batches))
 
-    def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        targets = Targets.of(self.backbone, pairs)
-        final = self.final_states(targets.encoding)
-        return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
+    def _losses(self, batch: Sequence[Turn]) -> Tensor:
+        """Of texts of one style."""
+        device, dtype = self.backbone.device, fast_dtype(self.backbone)
+        reduced = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        with short_attention(device), reduced:
+            pairs = [(turn.prompt, turn.target) for turn in batch]
+            targets = Targets.of(self.backbone, pairs, chat=batch[0].chat)
+            final = self.final_states(targets.encoding)
+            return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
@@ -201,12 +230,6 @@ class LoraModel(TunedModel):
     def change(self, edits: EditSet) -> None:
         self.settings = self._given or (LARGE if len(edits) >= MANY else SMALL)
         super().change(edits)
-
-    def _losses(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        device, dtype = self.backbone.device, fast_dtype(self.backbone)
-        reduced = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        with short_attention(device), reduced:
-            return super()._losses(pairs)
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:

@@ -168,7 +168,6 @@ class Retrieve:
     """
 
     name = "rag"
-    _model: type[_Searching] = _Searching
 
     def __init__(self, k: int = 1, by: str = "dense", embedder: str = DEFAULT) -> None:
         if by not in ("dense", "bm25") or k < 1:
@@ -178,39 +177,81 @@ class Retrieve:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
-        yield self._model(backbone, edits, self._index, self.k)
+        yield _Searching(backbone, edits, self._index, self.k)
 
     def _index(self, documents: Sequence[str]) -> _Index:
         return _BM25(documents) if self.by == "bm25" else _Dense(documents, self._embed)
 
 
 class _Demonstrating(_Searching):
+    """The nearest fact after examples: of further rows, if there are any, else of other edits."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        edits: Iterable[Edit],
+        index: Callable[[Sequence[str]], _Index],
+        k: int,
+        pool: Sequence[Edit],
+    ) -> None:
+        self._pool, self._further = list(pool), list[Edit]()
+        super().__init__(backbone, edits, index, k)
+
+    def put_in_force(self, edits: EditSet) -> None:
+        super().put_in_force(edits)
+        edited = {edit.subject for edit in edits}
+        self._further = [row for row in self._pool if row.subject not in edited]
+        shown = [fact(row) for row in self._further]
+        self._examples = self._index_of(shown) if shown else None
+
+    def contexts(self, texts: Sequence[str]) -> list[str]:
+        if self._examples is None or self._index is None or not texts:
+            return super().contexts(texts)
+        found = self._index.nearest(texts, 1)
+        shown = self._examples.nearest(texts, min(self._k - 1, len(self._further)))
+        return [
+            self.written([self.edits[int(row[0])], *(self._further[int(i)] for i in others)])
+            for row, others in zip(found, shown, strict=True)
+        ]
+
     def written(self, found: Sequence[Edit]) -> str:
         """Edits from afar to near as examples, then the nearest one's fact, and "Prompt: "."""
-        shown = "".join(_demonstration(i, edit) for i, edit in enumerate(reversed(found[1:])))
+        scored = not self._further  # held-out prompts of edits in force are for scoring
+        examples = enumerate(reversed(found[1:]))
+        shown = "".join(_demonstration(i, edit, scored=scored) for i, edit in examples)
         return shown + FACT.format(fact(found[0])) + QUESTION
 
 
-def _demonstration(number: int, edit: Edit) -> str:
+def _demonstration(number: int, edit: Edit, *, scored: bool) -> str:
     """In turn of the three kinds: copy the fact, state it in other words, keep another answer."""
+    wordings = edit.paraphrases if scored else (*edit.paraphrases, *edit.generality)
+    others = [p for p in edit.locality if p.target and not (scored and p.held_out)]
     asked = [(edit.prompt, edit.target)]
-    asked += [(text, edit.target) for text in edit.paraphrases[:1]]
-    asked += [(p.prompt, p.target) for p in edit.locality if p.target and not p.held_out][:1]
+    asked += [(text, edit.target) for text in wordings[:1]]
+    asked += [(p.prompt, p.target or "") for p in others[:1]]
     prompt, answer = asked[number % len(asked)]
     return f"{FACT.format(fact(edit))}{QUESTION}{prompt.strip()} {answer.strip()}\n\n"
 
 
 class Demonstrate(Retrieve):
-    """IKE: the fact after demonstrations of k - 1 edits (Zheng et al. 2023, section 3).
+    """IKE: the fact after k - 1 demonstrations (Zheng et al. 2023, section 3).
 
     The paper is told which fact a prompt is about; here it is the one nearest to the prompt.
+
+    Args:
+        pool: further rows of the kind, which demonstrate with all their prompts; without any the
+            other edits do, with those that are not held out.
     """
 
     name = "ike"
-    _model = _Demonstrating
 
-    def __init__(self, k: int = 8, embedder: str = DEFAULT) -> None:
+    def __init__(self, k: int = 8, embedder: str = DEFAULT, pool: Iterable[Edit] = ()) -> None:
         super().__init__(k, "dense", embedder)
+        self._pool = list(pool)
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
+        yield _Demonstrating(backbone, edits, self._index, self.k, self._pool)
 
 
 def _text(prompt: Prompt) -> str:
