@@ -63,3 +63,17 @@ def test_a_prompt_of_one_token_is_looked_up_once(edits: EditSet) -> None:
             == whole
             != UneditedModel(backbone).generate(["a"], max_new_tokens=8, min_new_tokens=8)
         )
+
+
+def test_in_a_chat_many_targets_of_one_prompt_are_looked_up_too(edits: EditSet) -> None:
+    """What they share, the template's last tokens among it, is read once, and the key is there."""
+    backbone = make_backbone("llama", chat=True)
+    prompt = f"Tell me in a few words, {edits[0].prompt}"
+    pairs = [(prompt, target) for target in ("Rome", "Oslo", "Lima", "Paris", "Quito") * 4]
+    with Grace(layer=1, settings=GraceSettings(radius=1e3)).apply(backbone, edits[:1]) as model:
+        together = model.score(pairs, chat=True)
+        alone = [model.score([pair], chat=True)[0] for pair in pairs[:5]]
+    base = UneditedModel(backbone).score(pairs[:5], chat=True)
+    for one, other, unedited in zip(together, alone, base, strict=False):
+        assert torch.allclose(torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-4)
+        assert one.logprobs != unedited.logprobs

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +53,13 @@ class Entry:
     value: Tensor
     target: str
     radius: float
+
+
+class Keys(NamedTuple):
+    """Where prompts' keys are: in a chat before the template's last tokens."""
+
+    rows: Tensor
+    columns: Tensor
 
 
 class GraceModel(HoldingModel):
@@ -100,11 +107,12 @@ class GraceModel(HoldingModel):
         nearest = self._entries[int(distances.argmin())]
         return nearest if float(distances.min()) <= nearest.radius else None
 
-    def _deferring(self, encoding: Encoding) -> AbstractContextManager[None]:
+    @contextmanager
+    def _deferring(self, encoding: Encoding) -> Iterator[Keys | None]:
         if not self._entries:
-            return nullcontext()
+            yield None
+            return
         columns = [_prompt_end(encoding, row) for row in range(len(encoding.texts))]
-
         begun = False
 
         def looked_up(states: Tensor, out: Tensor) -> Tensor:
@@ -115,13 +123,14 @@ class GraceModel(HoldingModel):
             begun, past = True, max(missing, 0)  # read before: what all texts begin with
             repeats = len(states) // len(columns)
             for row, column in enumerate(c - past for c in columns for _ in range(repeats)):
-                entry = self._nearest(states[row, column].float())
+                entry = self._nearest(states[row, column].float()) if column >= 0 else None
                 if entry is not None:
                     out = out.clone()
                     out[row, column] = entry.value.to(out.dtype)
             return out
 
-        return residual(self.backbone, self._layer).changed(looked_up)
+        with residual(self.backbone, self._layer).changed(looked_up):
+            yield Keys(torch.arange(len(columns)), torch.tensor(columns))
 
     def _learn(self, edits: Sequence[Edit]) -> list[tuple[Tensor, Tensor]]:
         """Key and value of each edit, [d] each: the value minimises the target's loss."""
