@@ -9,7 +9,7 @@ from lks import demo
 from lks.backbone import Backbone, default_threads
 from lks.demo import UNRELATED, facts
 from lks.editor import UneditedModel
-from lks.edits import EditSet
+from lks.edits import Edit, EditSet
 from lks.embedder import Embedder
 from lks.profiles import missing
 from lks.scalpel import ScalpelModel
@@ -18,7 +18,7 @@ from lks.scope.relation import Learnt
 from lks.training.config import TrainingConfig
 from lks.training.gate import learn
 from lks.training.packs import train_pack
-from lks.training.prompts import TrainingPrompts
+from lks.training.prompts import TrainingPrompts, training_prompts
 
 pytestmark = pytest.mark.real
 
@@ -84,6 +84,18 @@ def test_the_gate_tells_questions_apart() -> None:
     others = ["I like the Eiffel Tower.", "The Eiffel Tower is tall.", "We met at Google."]
     assert share(others) == 0
     assert scope.fired(["We saw the Eiffel Tower. In which city is it?"])[0]
+
+
+def test_two_prompts_for_one_relation_are_not_pushed_apart() -> None:
+    embed, forms = Embedder(), ("{} works for", "{} is employed by", "The mother tongue of {} is")
+    names = [f"Person {chr(65 + i // 26)}{chr(65 + i % 26)}" for i in range(150)]
+    edits = [Edit(name, name, forms[i % 3].format(name), "x") for i, name in enumerate(names)]
+    prompts, _ = training_prompts(edits, embed=embed)
+    metric, references = learn(embed, edits, prompts)
+    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+    for text in ("{} took a job at", "{} works for", "{} is employed by", "Who employs {}?"):
+        fired = [bool(found) for found in scope.fired([text.format(name) for name in names])]
+        assert fired == [i % 3 < 2 for i in range(150)], text
 
 
 def test_the_demo_tells_its_story(real: Backbone, capsys: pytest.CaptureFixture) -> None:

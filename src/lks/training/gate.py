@@ -52,17 +52,16 @@ def learn(
         return [scope.question(text, edit.id) for text in texts]
 
     pairs = list(zip(edits, prompts, strict=True))
-    # A profile is fired by open-ended requests, whatever its own prompts are.
-    asked = [() if edit.profile_of else (edit.prompt, *more.paraphrases) for edit, more in pairs]
-    wordings = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
+    # A profile is fired by open-ended requests, whatever its own prompts are. What an edit takes
+    # of a common relation teaches too: else two prompts for one relation would be pushed apart.
+    asked = [
+        () if edit.profile_of else (edit.prompt, *more.paraphrases, *more.common)
+        for edit, more in pairs
+    ]
+    references = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
-        metric = train_metric(embed, wordings, others, seed=seed)
-    # These the metric has learnt from already, as of a common relation: they would count twice.
-    references = [
-        own + (questions(edit, more.common) if own else [])
-        for own, (edit, more) in zip(wordings, pairs, strict=True)
-    ]
+        metric = train_metric(embed, references, others, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
     if not any((*references, *negatives)):
         return metric, References.none(len(metric.matrix))
