@@ -86,6 +86,16 @@ def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
     assert (report.made_paraphrases, report.common_paraphrases) == (0, 2)
     assert not training_prompts([acme])[0][0].common
 
+    # who has only statements takes questions too, and the other way round
+    assert own.paraphrases == ("Ada comes from",) and prompts[1].otherwise
+    assert all(text.endswith("?") and "Ada" in text for text in prompts[1].otherwise)
+    both = replace(own, id="b", paraphrases=("Ada comes from", "Where is Ada from?"))
+    asked = replace(own, id="q", prompt="Where was Ada born?", paraphrases=("Whence is Ada born?",))
+    (first, second), _ = training_prompts([both, asked], embed=embed)
+    assert first.otherwise == () and len(second.otherwise) == 2
+    assert not any(text.endswith("?") for text in second.otherwise)
+    assert prompts[0].otherwise == prompts[2].otherwise == ()
+
     for prompt in ("The former CEO of Acme is", "The CEO of Acme is not"):
         (bare,), _ = training_prompts([replace(acme, prompt=prompt)], embed=embed)
         assert bare.common == (), "another thing is asked for"

@@ -140,7 +140,7 @@ def _texts(
     most = 1 if chat else None  # reading chats costs most of the preparation
     for i, (edit, more) in enumerate(zip(edits, prompts, strict=True)):
         wordings = [("reliability", edit.prompt, edit.target)]
-        own = (more.paraphrases or more.common)[:most]
+        own = (*(more.paraphrases or more.common), *more.otherwise)[:most]
         wordings += [("generality", prompt, edit.target) for prompt in own]
         for kind, prompt, target in wordings:
             joined, end = backbone.join(prompt, target, chat=chat)

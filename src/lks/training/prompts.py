@@ -21,17 +21,22 @@ from lks.edits import SLOT, Edit, EditSet, same_text, same_wording
 from lks.scope.common import Embed
 from lks.training.relations import templates_near
 
+OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
+
 
 @dataclass(frozen=True)
 class TrainingPrompts:
     """What one edit is trained on beside its own prompt.
 
-    `common` are wordings of the common relation nearest to it, where there are no paraphrases.
+    `common` are wordings of the common relation nearest to it, where there are no paraphrases;
+    `otherwise` are its questions where there are, but no question, and the other way round. The
+    blocks learn from these, and not the gate.
     """
 
     paraphrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
 
     def at_most(self, n: int, edit: Edit) -> TrainingPrompts:
         """At most n of each kind, but all that the edit itself brings."""
@@ -39,6 +44,7 @@ class TrainingPrompts:
             edit.paraphrases or self.paraphrases[:n],
             edit.training_locality or self.locality[:n],
             self.common[:n],
+            self.otherwise[:n],
         )
 
 
@@ -117,10 +123,14 @@ def training_prompts(
         for edit in edits
     ]
     if embed:
-        bare = [i for i, own in enumerate(prompts) if not own.paraphrases]
-        near = templates_near(embed, [template(edits[i].prompt, edits[i].subject) for i in bare])
-        for i, own in zip(bare, near, strict=True):
-            prompts[i] = replace(prompts[i], common=filled(edits[i], own))
+        near = templates_near(embed, [template(edit.prompt, edit.subject) for edit in edits])
+        for i, (edit, own, known) in enumerate(zip(edits, prompts, near, strict=True)):
+            if not own.paraphrases:
+                prompts[i] = replace(own, common=filled(edit, known))
+                continue
+            asks = {text.endswith("?") for text in (edit.prompt, *own.paraphrases)}
+            other = [form for form in known if form.endswith("?") not in asks]
+            prompts[i] = replace(own, otherwise=filled(edit, other)[:OTHERWISE])
     pairs = list(zip(edits, prompts, strict=True))
     return prompts, PromptReport(
         edits=len(edits),
