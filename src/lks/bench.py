@@ -198,8 +198,8 @@ def run_cell(cell: Cell, out: Path) -> None:
     settings: dict[str, Any] = {}
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
-        begun = time.monotonic()
         method = _editor(cell, pool, out, number)
+        begun = time.monotonic()
         with method.apply(backbone, edits) as model:
             edit_seconds += _edit_seconds(model, time.monotonic() - begun)
             stored += model.stored_bytes()

@@ -31,7 +31,7 @@ class Targets:
         """Texts of (prompt, target) pairs, with the token that ends them."""
         joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
         stop = backbone.stop_id(chat=chat)
-        end = "" if stop is None else backbone.tokenizer.convert_ids_to_tokens(stop)
+        end = "" if stop is None else backbone.tokenizer.decode([stop])
         texts = [replace(text, text=text.text + end) for text, _ in joined]
         encoding = backbone.encode(texts, chat=chat)
         rows, columns = [], []

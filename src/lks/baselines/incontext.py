@@ -193,26 +193,25 @@ class _Demonstrating(_Searching):
         index: Callable[[Sequence[str]], _Index],
         k: int,
         pool: Sequence[Edit],
+        examples: _Index | None,
     ) -> None:
-        self._pool, self._further = list(pool), list[Edit]()
+        self._pool, self._examples = pool, examples
         super().__init__(backbone, edits, index, k)
 
     def put_in_force(self, edits: EditSet) -> None:
         super().put_in_force(edits)
         edited = {edit.subject for edit in edits}
-        self._further = [row for row in self._pool if row.subject not in edited]
-        shown = [fact(row) for row in self._further]
-        self._examples = self._index_of(shown) if shown else None
+        self._further = {i for i, row in enumerate(self._pool) if row.subject not in edited}
 
     def contexts(self, texts: Sequence[str]) -> list[str]:
-        if self._examples is None or self._index is None or not texts:
+        if not self._further or self._examples is None or self._index is None or not texts:
             return super().contexts(texts)
-        found = self._index.nearest(texts, 1)
-        shown = self._examples.nearest(texts, min(self._k - 1, len(self._further)))
-        return [
-            self.written([self.edits[int(row[0])], *(self._further[int(i)] for i in others)])
-            for row, others in zip(found, shown, strict=True)
-        ]
+        nearest = self._index.nearest(texts, 1)[:, 0].tolist()
+        written = []
+        for i, near in zip(nearest, self._examples.nearest(texts, len(self._pool)), strict=True):
+            shown = [self._pool[k] for k in near.tolist() if k in self._further]
+            written.append(self.written([self.edits[i], *shown[: self._k - 1]]))
+        return written
 
     def written(self, found: Sequence[Edit]) -> str:
         """Edits from afar to near as examples, then the nearest one's fact, and "Prompt: "."""
@@ -248,10 +247,12 @@ class Demonstrate(Retrieve):
     def __init__(self, k: int = 8, embedder: str = DEFAULT, pool: Iterable[Edit] = ()) -> None:
         super().__init__(k, "dense", embedder)
         self._pool = list(pool)
+        self._examples = self._index([fact(row) for row in self._pool]) if self._pool else None
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
-        yield _Demonstrating(backbone, edits, self._index, self.k, self._pool)
+        pool, examples = self._pool, self._examples
+        yield _Demonstrating(backbone, edits, self._index, self.k, pool, examples)
 
 
 def _text(prompt: Prompt) -> str:

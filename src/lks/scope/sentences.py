@@ -102,10 +102,10 @@ class Sentences:
     def _asked_before(self, number: int) -> str | None:
         """The nearest question before a sentence that asks of somebody, who is masked."""
         for earlier in range(number - 1, max(number - REACH, 0) - 1, -1):
-            asked = self._masked(earlier, self._naming.get(earlier, ()))
+            asked, named = self._masked(earlier, self._naming.get(earlier, ())), 1
             if earlier not in self._naming:
-                asked = _SOMEBODY.sub(MASK, asked, count=1)
-            if asked.endswith("?") and MASK in asked and not _ELLIPTIC.fullmatch(asked):
+                asked, named = _SOMEBODY.subn(MASK, asked, count=1)
+            if named and asked.endswith("?") and not _ELLIPTIC.fullmatch(asked):
                 return asked
         return None
 
