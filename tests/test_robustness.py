@@ -56,6 +56,7 @@ def test_a_misspelling_swaps_two_letters_of_the_name() -> None:
 def test_the_questions_of_a_question() -> None:
     made = of(JOB, ADA, TOWER)
     assert "several facts" in made and "second turn" in made
+    assert made["second fact"].turns == (ADA.prompt, JOB.prompt)
     assert not {"yes", "no", "negated", "alias", "two entities"} & set(made)
 
 

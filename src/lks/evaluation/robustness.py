@@ -11,6 +11,7 @@
 | no | whether what was true before is true | "no" |
 | negated | what the subject is *not*: the prompt and "not" | any text without the target |
 | several facts | the prompt, of subjects with more edits than one | the target |
+| second fact | the prompt in a chat, after another edit of the same subject | the target |
 | two entities | the prompt, after another edit's fact | the target |
 
 An answer is right if it states the target somewhere, since these forms invite longer answers.
@@ -19,7 +20,6 @@ An answer is right if it states the target somewhere, since these forms invite l
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,17 +61,21 @@ class Case:
 def cases(edits: Sequence[Edit], *, limit: int = 50, seed: int = 0) -> list[Case]:
     """At most `limit` questions of each kind that the edits allow."""
     made: dict[str, list[Case]] = {}
-    facts = Counter(same_text(edit.subject) for edit in edits)
+    of_subject: dict[str, list[Edit]] = {}
+    for edit in edits:
+        of_subject.setdefault(same_text(edit.subject), []).append(edit)
     for number, edit in enumerate(edits):
         rng = random.Random(f"{seed} {edit.id}")
         other = edits[(number + 1) % len(edits)]
-        several = facts[same_text(edit.subject)] > 1
-        for case in _of(edit, other, several=several, rng=rng):
+        own = of_subject[same_text(edit.subject)]
+        sibling = own[(own.index(edit) + 1) % len(own)]
+        for case in _of(edit, other, sibling if len(own) > 1 else None, rng=rng):
             made.setdefault(case.kind, []).append(case)
     return [case for own in made.values() for case in own[:limit]]
 
 
-def _of(edit: Edit, other: Edit, *, several: bool, rng: random.Random) -> Iterator[Case]:
+def _of(edit: Edit, other: Edit, sibling: Edit | None, *, rng: random.Random) -> Iterator[Case]:
+    """`other` edits something else, `sibling` the same subject."""
     prompt = edit.prompt
 
     def asked(kind: str, *turns: str, want: str = "target") -> Case:
@@ -91,8 +95,9 @@ def _of(edit: Edit, other: Edit, *, several: bool, rng: random.Random) -> Iterat
         if edit.ground_truth:
             yield asked("no", f"Is this true? {prompt} {edit.ground_truth}.", want="no")
         yield asked("negated", f"{prompt} not", want="without")
-    if several:
+    if sibling:
         yield asked("several facts", prompt)
+        yield asked("second fact", sibling.prompt, prompt)
     if same_text(other.subject) != same_text(edit.subject) and other.target != edit.target:
         yield asked("two entities", f"{statement(other)} {prompt}")
 
