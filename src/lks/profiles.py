@@ -28,7 +28,7 @@ def in_force(edits: Iterable[Edit]) -> list[Edit]:
     edits = list(edits)
     if not any(edit.profile_of for edit in edits):
         return edits
-    facts = _by_entity(edits)
+    facts = _facts(edits)
     return [edit for edit in edits if not edit.profile_of or _current(edit, facts)]
 
 
@@ -42,7 +42,7 @@ def missing(edits: Iterable[Edit], subjects: Iterable[str] | None = None) -> lis
         InputError: no edit is about one of the subjects.
     """
     edits = list(edits)
-    facts = _by_entity(edits)
+    facts = _facts(edits)
     wanted = list(facts)
     if subjects is not None:
         named = {same_text(subject): subject for subject in subjects}
@@ -76,13 +76,17 @@ def _profile(facts: Sequence[Edit]) -> Edit:
     )  # fmt: skip
 
 
-def _by_entity(edits: Iterable[Edit]) -> dict[str, list[Edit]]:
-    """The facts of each entity."""
-    facts = defaultdict(list)
+def by_entity(edits: Iterable[Edit]) -> dict[str, list[Edit]]:
+    """The edits of each entity, whose key is its name folded (`same_text`)."""
+    found = defaultdict(list)
     for edit in edits:
-        if not edit.profile_of:
-            facts[_entity(edit)].append(edit)
-    return facts
+        found[_entity(edit)].append(edit)
+    return found
+
+
+def _facts(edits: Iterable[Edit]) -> dict[str, list[Edit]]:
+    """The facts of each entity."""
+    return by_entity(edit for edit in edits if not edit.profile_of)
 
 
 def _current(profile: Edit, facts: dict[str, list[Edit]]) -> bool:

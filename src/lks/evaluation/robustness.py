@@ -27,7 +27,7 @@ from typing import Any
 from lks.editor import EditedModel
 from lks.edits import Edit, same_text, same_wording
 from lks.evaluation.metrics import contains
-from lks.profiles import statement
+from lks.profiles import by_entity, statement
 from lks.rendering import Message
 
 UNRELATED = (
@@ -61,9 +61,7 @@ class Case:
 def cases(edits: Sequence[Edit], *, limit: int = 50, seed: int = 0) -> list[Case]:
     """At most `limit` questions of each kind that the edits allow."""
     made: dict[str, list[Case]] = {}
-    of_subject: dict[str, list[Edit]] = {}
-    for edit in edits:
-        of_subject.setdefault(same_text(edit.subject), []).append(edit)
+    of_subject = by_entity(edits)
     for number, edit in enumerate(edits):
         rng = random.Random(f"{seed} {edit.id}")
         other = edits[(number + 1) % len(edits)]
