@@ -186,17 +186,9 @@ class Retrieve:
 class _Demonstrating(_Searching):
     """The nearest fact after examples: of further rows, if there are any, else of other edits."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        edits: Iterable[Edit],
-        index: Callable[[Sequence[str]], _Index],
-        k: int,
-        pool: Sequence[Edit],
-        examples: _Index | None,
-    ) -> None:
-        self._pool, self._examples = pool, examples
-        super().__init__(backbone, edits, index, k)
+    def __init__(self, editor: Demonstrate, backbone: Backbone, edits: Iterable[Edit]) -> None:
+        self._pool, self._examples = editor._pool, editor._examples
+        super().__init__(backbone, edits, editor._index, editor.k)
 
     def put_in_force(self, edits: EditSet) -> None:
         super().put_in_force(edits)
@@ -251,8 +243,7 @@ class Demonstrate(Retrieve):
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
-        pool, examples = self._pool, self._examples
-        yield _Demonstrating(backbone, edits, self._index, self.k, pool, examples)
+        yield _Demonstrating(self, backbone, edits)
 
 
 def _text(prompt: Prompt) -> str:
