@@ -64,6 +64,7 @@ def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:
     [
         ("The Who", "Who is it?"),
         ("Apple Inc.", "Apple pie"),
+        ("Old Sir John Moore Road", "John Moore Road is"),  # no title at the beginning
         ("CSR Limited", "CSR is"),
         ("The Rolling Stones", "rolling stones gather no moss"),  # usual words: as written
         ("Air Force One", "in the Air Force I served"),

@@ -86,7 +86,7 @@ football club = soccer club
 _ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
 _DOTTED = re.compile(r"\b(?:[A-Z]\.\s?){2,}")
 _CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])")
-_TITLED = re.compile(r"(?:Sir|Dame|Dr\.?|Prof\.?|Professor|Rev\.?) (\S+ .+)")
+_TITLED = re.compile(r"^(?:Sir|Dame|Dr\.?|Prof\.?|Professor|Rev\.?) (\S+ .+)")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
