@@ -216,10 +216,13 @@ def test_an_interrupted_run_resumes_to_the_same_losses(
         if epoch.number == at:
             raise KeyboardInterrupt
 
+    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         train(backbone, edits, prompts, config, checkpoints=tmp_path, on_epoch=interrupt)
+    took = time.monotonic() - started
     resumed = train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
     assert resumed.epochs == whole.epochs
+    assert 0 < resumed.earlier_seconds <= took
     every = torch.arange(len(edits), device=backbone.device)
     assert torch.equal(resumed.blocks.blocks(every), whole.blocks.blocks(every))
 

@@ -83,7 +83,7 @@ def train_pack(
         training={
             "config": config.to_json(),
             "epochs": len(trained.epochs),
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - started + trained.earlier_seconds, 1),
             "losses": {kind: getattr(last, kind) for kind in KINDS},
             "prompts": asdict(report),
             "dropped_texts": trained.dropped_texts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,8 @@ CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt
 class Epoch:
     """What one epoch did: mean losses (nats) over all edits, each as last read.
 
-    `number` counts from 1; `finishing` is set if only edits not learnt were read.
+    `number` counts from 1; `finishing` is set if only edits not learnt were read. `seconds` is
+    what it took.
     """
 
     number: int
@@ -47,16 +49,18 @@ class Epoch:
     generality: float
     locality: float
     finishing: bool = False
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass
 class Trained:
-    """The result of training."""
+    """The result of training; `earlier_seconds` are of epochs before it was interrupted."""
 
     blocks: KnowledgeBlocks
     layer: int
     epochs: list[Epoch] = field(default_factory=list)
     dropped_texts: int = 0
+    earlier_seconds: float = 0.0
 
 
 def train(
@@ -97,6 +101,7 @@ def train(
     trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
         trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
+        trained.earlier_seconds = sum(epoch.seconds for epoch in trained.epochs)
 
     def after(epoch: Epoch) -> None:
         if checkpoints is not None and team.main:
@@ -191,7 +196,7 @@ class _Loop:
         Args:
             done: epochs before this one; of: those of its kind, and how many of it there may be.
         """
-        config, (at, most) = self.config, of
+        started, config, (at, most) = time.monotonic(), self.config, of
         optimizers = self.optimizers[-1:] if finishing else self.optimizers
         rng = random.Random(f"{config.seed} {done}")
         rounds = max(1, -(-config.least_steps * config.batch_size // len(self.examples)))
@@ -209,7 +214,10 @@ class _Loop:
             self._step([example for row in chosen for example in row], optimizers)
             stage = "finishing" if finishing else "training"
             self.on_progress(stage, at * len(steps) + step + 1, most * len(steps))
-        return Epoch(done + 1, done - at + most, **self._means(), finishing=finishing)
+        return Epoch(
+            done + 1, done - at + most, **self._means(), finishing=finishing,
+            seconds=time.monotonic() - started,
+        )  # fmt: skip
 
     def _means(self) -> dict[str, float]:
         latest = self._latest_of_all()
