@@ -95,6 +95,23 @@ def test_edits_that_contradict_each_other_are_told(model: ScalpelModel) -> None:
         model.add([same], refine=False)
 
 
+def test_a_corrected_fact_takes_the_place_of_the_old_one(
+    trained: tuple[Backbone, Pack], model: ScalpelModel, tmp_path: Path
+) -> None:
+    backbone, pack = trained
+    pack.save(tmp_path / "p")
+    again = EditSet([Edit("ada-again", "Ada Lovelace", BORN, "Rome"), NEW])
+    asked, others = [(BORN, "Rome"), (NEW.prompt, "London")], [(SPEAKS, "Spanish")]
+    before = model.score(others)
+    with pytest.warns(EditWarning, match=r'"ada-born" and "ada-again" \("Oslo", "Rome"\)'):
+        model.add(again, refine=False)
+    fired = [model.examine(prompt)[0].mention.edit_ids for prompt, _ in asked]
+    assert fired == [("ada-again",), ("ada-job",)]
+    assert model.score(others) == before
+    append(tmp_path / "p", again, model.blocks(again), model.references(again))
+    assert ScalpelModel(backbone, Pack.load(tmp_path / "p")).score(asked) == model.score(asked)
+
+
 def test_added_edits_fire_and_go_away_again(
     trained: tuple[Backbone, Pack], model: ScalpelModel, tmp_path: Path
 ) -> None:

@@ -56,6 +56,17 @@ def test_add_then_remove_is_never_added(path: Path) -> None:
     assert held(path)["wall"] == [0.0] * 32
 
 
+def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> None:
+    before = held(path)
+    again = Edit("fuji-again", "Mount Fuji", "Mount Fuji is in", "Spain")
+    manifest = append(path, EditSet([BERLIN, again]), torch.ones(2, 32))
+    fuji = before.pop("fuji")
+    assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
+    assert manifest["edits"] == 5
+    versions.rollback(path)
+    assert held(path)["fuji"] == fuji
+
+
 def test_removing_leaves_the_others_and_takes_several(path: Path) -> None:
     before = held(path)
     versions.remove(path, ["fuji", "eiffel", "fuji"])

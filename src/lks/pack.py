@@ -97,9 +97,11 @@ class Pack:
         manifest = versions.verify(path)
         try:
             parts = [_load_part(path, part) for part in manifest["parts"]]
+            edits = EditSet(edit for part in parts for edit in part.edits)
+            if len(edits) < manifest["edits"]:  # as an earlier `append` left it
+                raise PackDamaged(f"{path}: has two edits of one prompt; lks remove one of them")
             return cls(
-                EditSet(edit for part in parts for edit in part.edits),
-                torch.cat([part.blocks for part in parts]),
+                edits, torch.cat([part.blocks for part in parts]),
                 load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
                 _load_gate(path, manifest, parts),
@@ -114,6 +116,8 @@ def append(
     path: str | Path, edits: EditSet, blocks: Tensor, references: References | None = None
 ) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
+
+    An edit that gives a prompt another target than one in force takes that one's place.
 
     Args:
         references: of the relation gate, where the pack has one.
@@ -131,6 +135,9 @@ def append(
         gated = manifest.get("scope", {}).get("kind") == "relation"
         if gated and references is None:
             raise InputError(f"{path}: has a relation gate; give the references of new edits too")
+        asked = {edit.question for edit in edits}
+        held = versions.live_edits(path, manifest)
+        manifest = versions.without(path, manifest, [e.id for e in held if e.question in asked])
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks, references)

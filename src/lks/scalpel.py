@@ -22,7 +22,7 @@ from lks.backbone import Backbone, Encoding
 from lks.decoding import Score
 from lks.edits import Edit, EditSet, warn_of_pairs
 from lks.embedder import Embedder, Remembered
-from lks.errors import EditFileError, InputError
+from lks.errors import InputError
 from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
 from lks.pack import Pack
 from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
@@ -171,12 +171,10 @@ class ScalpelModel:
             pool: further edits whose templates may be lent as training prompts.
             epochs: at most so many; `ADD_EPOCHS` if not given.
         """
-        known, new = list(self._edits.values()), EditSet(edits)
-        doubles = [f'duplicate id "{edit.id}"' for edit in new if edit.id in self._edits]
-        if doubles:
-            raise EditFileError("; ".join(doubles), doubles)
+        new = EditSet(edits)
         if not len(new):
             return
+        known = EditSet([*self._edits.values(), *new])[: -len(new)]
         names = Scope([*known, *new])
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
@@ -185,7 +183,7 @@ class ScalpelModel:
         lent, _ = training_prompts(
             new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )
-        gate = self._gate_with(new, lent, embed)
+        gate = self._gate_with(known, new, lent, embed)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
@@ -195,15 +193,16 @@ class ScalpelModel:
         )  # fmt: skip
         blocks = self._amortised(examples)
         if refine:
-            given = torch.stack([*self._blocks.values(), *blocks])
+            given = torch.stack([*(self._blocks[edit.id] for edit in known), *blocks])
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)
             train_refinements(self._split, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
-        for edit, block in zip(new, blocks, strict=True):
-            self._edits[edit.id], self._blocks[edit.id] = edit, block
+        made = dict(zip((edit.id for edit in new), blocks, strict=True))
+        self._blocks = {e.id: self._blocks[e.id] for e in known} | made
+        self._edits = {edit.id: edit for edit in (*known, *new)}
         self._gate = gate
         self._scope = self._gated(names)
         warn_of_pairs(CONTRADICTING, self._contradictions(new), NEARER_DECIDES)
@@ -247,14 +246,19 @@ class ScalpelModel:
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
 
     def _gate_with(
-        self, new: EditSet, prompts: Sequence[TrainingPrompts], embed: Embed | None
+        self,
+        known: EditSet,
+        new: EditSet,
+        prompts: Sequence[TrainingPrompts],
+        embed: Embed | None,
     ) -> Learnt | None:
-        """The gate with the references of new edits behind the others; its metric stays."""
-        if self._gate is None or embed is None:
+        """The gate with the references of new edits behind known ones; its metric stays."""
+        held = self.references(known)
+        if self._gate is None or held is None or embed is None:
             return None
         _, found = learn(embed, new, prompts, metric=self._gate.metric)
-        parts, counts = [self._gate.references, found], [len(self._edits), len(new)]
-        return replace(self._gate, references=References.joined(parts, counts))
+        references = References.joined([held, found], [len(known), len(new)])
+        return replace(self._gate, references=references)
 
     @torch.no_grad()
     def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:

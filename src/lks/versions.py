@@ -138,20 +138,20 @@ def live_ids(path: Path, manifest: Manifest) -> set[str]:
 def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
     """A new version without these edits; InputError if one is not in force, and nothing changes."""
     path, gone = Path(path), list(dict.fromkeys(ids))
+    return change(path, "remove", gone, lambda manifest: without(path, manifest, gone))
 
-    def without(manifest: Manifest) -> Manifest:
-        left = set(gone)
-        parts = []
-        for part in manifest["parts"]:
-            here = left & _part_ids(path, part)
-            parts.append(part | {"removed": sorted({*part["removed"], *here})})
-            left -= here
-        if left:
-            names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
-            raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
-        return manifest | {"parts": parts, "edits": manifest["edits"] - len(gone)}
 
-    return change(path, "remove", gone, without)
+def without(path: Path, manifest: Manifest, gone: Sequence[str]) -> Manifest:
+    """The manifest with these edits left out; InputError if one is not in force."""
+    left, parts = set(gone), []
+    for part in manifest["parts"]:
+        here = left & _part_ids(path, part)
+        parts.append(part | {"removed": sorted({*part["removed"], *here})})
+        left -= here
+    if left:
+        names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
+        raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
+    return manifest | {"parts": parts, "edits": manifest["edits"] - len(gone)}
 
 
 def set_thresholds(path: str | Path, **thresholds: float) -> Manifest:

@@ -198,6 +198,21 @@ def test_add_then_remove_is_never_added(case: Case) -> None:
         assert model.score(asked) == before
 
 
+@pytest.mark.filterwarnings("ignore:edits that give one prompt two targets")
+def test_a_corrected_fact_takes_the_place_of_the_old_one(case: Case) -> None:
+    old = case.edits[0]
+    new = Edit("new", old.subject, old.prompt, "Lima")
+    with case.editor.apply(case.backbone, case.edits) as model:
+        model.add([new])
+        if case.editor.name == "unedited":
+            return
+        with pytest.raises(KeyError):
+            model.remove([old.id])
+        scores = model.score(QUESTIONS)
+        model.remove(["new"])
+        assert model.score(QUESTIONS) != scores
+
+
 def test_two_backbones_do_not_leak_into_each_other(case: Case) -> None:
     other = make_backbone("llama", seed=7)
     with editor("unedited").apply(other, []) as base:
