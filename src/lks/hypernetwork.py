@@ -44,10 +44,12 @@ class HyperNetwork(nn.Module):
         """From now on take out the mean of these features, [n, d], and divide by their spread.
 
         Hidden states of different texts are much alike (cosine 0.7 at the middle layers of the
-        embedded model); what tells edits apart is what is left without the mean.
+        embedded model); what tells edits apart is what is left without the mean. The spread of
+        one edit alone is unknown: its size stands for it.
         """
         self.mean.copy_(features.mean(0))
-        spread = (features - self.mean).pow(2).mean(0).sqrt()
+        around = self.mean if len(features) > 1 else 0
+        spread = (features - around).pow(2).mean(0).sqrt()
         self.std.copy_(spread + 0.01 * spread.mean() + 1e-6)
 
     def forward(self, features: Tensor) -> Tensor:

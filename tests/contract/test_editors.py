@@ -246,6 +246,14 @@ def test_lks_remove_of_an_unknown_id_changes_nothing() -> None:
             model.add([edits.by_id("fuji")])
 
 
+def test_lks_adds_to_a_single_edit() -> None:
+    backbone, edits = make_backbone("llama"), make_edits()
+    with Scalpel(config=CONFIG).apply(backbone, edits[:1]) as model:
+        model.add(edits[1:], refine=False)
+        sizes = model.blocks(edits).norm(dim=-1) / model.pack.scale
+        assert sizes.max() < 10 * sizes[0]  # of one edit the features have no spread
+
+
 def test_lks_adds_by_training_the_new_blocks_alone() -> None:
     backbone, edits = make_backbone("llama", chat=True), make_edits()
     new = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London", aliases=("Lady A",))
