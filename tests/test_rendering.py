@@ -37,6 +37,19 @@ def test_a_template_that_changes_contents_is_searched() -> None:
     assert contents(render_chat(dropping, chat)) == [("user", "Is it Paris?")]
 
 
+def test_a_template_may_write_messages_in_another_order() -> None:
+    def system_last(chat: Sequence[Message]) -> str:  # as Mistral's: before the last user turn
+        return template([*chat[1:-1], chat[0], chat[-1]])
+
+    chat = [{"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Where is the Eiffel Tower?"},
+            {"role": "assistant", "content": "Rome."},
+            {"role": "user", "content": "Sure?"}]  # fmt: skip
+    rendered = render_chat(system_last, chat)
+    assert rendered.text == system_last(chat)
+    assert contents(rendered) == [(m["role"], m["content"]) for m in chat]
+
+
 def test_spans_of_the_scanned_text_lead_back() -> None:
     rendered = Rendered("[Rome] (Paris) [is old]", (
         Piece(1, 5, "system"), Piece(8, 13, "assistant"), Piece(16, 22, "user"),
@@ -52,6 +65,13 @@ def test_spans_of_the_scanned_text_lead_back() -> None:
     start = text.index("is old")
     assert place(start, start + 2) == (16, 18)
     assert rendered.scanned([])[0] == ""
+
+
+def test_a_chat_that_the_template_does_not_take() -> None:
+    backbone = make_backbone("llama", chat=True)
+    backbone.tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(InputError, match="template refuses this chat: System role not"):
+        backbone.render([{"role": "system", "content": "x"}], chat=True)
 
 
 def test_bad_messages() -> None:

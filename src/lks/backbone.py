@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
@@ -205,7 +206,10 @@ class Backbone:
                 list(turns), tokenize=False, add_generation_prompt=True
             )
 
-        return render_chat(template, messages(prompt))
+        try:
+            return render_chat(template, messages(prompt))
+        except TemplateError as error:  # many know no system message, or want turns to alternate
+            raise InputError(f"{self.name}: its template refuses this chat: {error}") from None
 
     def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
         """(prompt and target in one text, where the rendered prompt ends).

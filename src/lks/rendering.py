@@ -98,15 +98,14 @@ def _filled(marked: str, marks: Sequence[str], chat: Sequence[Message]) -> str:
 
 
 def _marked_pieces(marked: str, marks: Sequence[str], chat: Sequence[Message]) -> list[Piece]:
-    pieces, shift = [], 0
-    for mark, message in zip(marks, chat, strict=True):
-        at = marked.find(mark)
-        if at < 0:  # the template leaves this message out
-            continue
-        start = at + shift
-        pieces.append(Piece(start, start + len(message["content"]), message["role"]))
-        shift += len(message["content"]) - len(mark)
-    return pieces
+    """In the order of the chat; a template may leave a message out, or write them in another."""
+    places = sorted((marked.find(mark), i) for i, mark in enumerate(marks) if mark in marked)
+    pieces, shift = {}, 0
+    for at, number in places:
+        length, start = len(chat[number]["content"]), at + shift
+        pieces[number] = Piece(start, start + length, chat[number]["role"])
+        shift += length - len(marks[number])
+    return [pieces[number] for number in sorted(pieces)]
 
 
 def _searched_pieces(text: str, chat: Sequence[Message]) -> list[Piece]:
