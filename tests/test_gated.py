@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers as tf
 from conftest import make_backbone, make_edits
 from test_cli import one_line, run
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
@@ -279,7 +281,48 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
     assert text == again[len(prompt) + 1 :] + " Oslo"
 
 
+def test_a_text_that_names_entities_again_and_again_is_not_cut_off(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, tokenizer = " Ada Lovelace was born in Rome." * 12, model.backbone.tokenizer
+
+    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+        return [tokenizer(whole.removeprefix(text.text[len(BORN) :])).input_ids for text in texts]
+
+    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    (text,) = model.generate([BORN], rescan=True, max_new_tokens=2000)
+    assert text == whole.strip()
+
+
+def test_the_models_own_text_keeps_its_spaces(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["▁yesterday", "▁Ada", "▁Lovelace", "▁was", "▁born", "▁there", "▁Well"]
+    tokenizer = Tokenizer(models.WordLevel({w: 100 + i for i, w in enumerate(words)}, "▁Well"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # as Llama 2's: no first space
+    tokenizer.decoder = decoders.Metaspace()
+    own, read = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer), []
+
+    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+        read.append(texts[0].text)
+        return [[100, 101, 102, 103, 104, 105] if len(read) == 1 else [105]]
+
+    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    monkeypatch.setattr(model.backbone, "tokenizer", own)
+    (text,) = model.generate(["Well"], rescan=True, max_new_tokens=40)
+    assert read == ["Well", "Well yesterday Ada Lovelace was"]
+    assert text == "yesterday Ada Lovelace was there"
+
+
 def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:
     prompts = ["What is it?", BORN]
     twice = [model.generate(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
     assert twice[0] == twice[1]
+    assert [text.ended for text in twice[0]] == [text.ended for text in twice[1]]
+
+
+def test_one_text_is_written_a_prompt(model: ScalpelModel) -> None:
+    for wrong, settings in ((BORN, {}), ([BORN], {"num_beams": 2, "num_return_sequences": 2})):
+        for rescan in (False, True):
+            with pytest.raises(InputError, match=r"put the one in brackets|one text a prompt"):
+                model.generate(wrong, rescan=rescan, max_new_tokens=3, **settings)

@@ -168,10 +168,8 @@ def generate(
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...).
     """
-    if isinstance(prompts, str):
-        raise InputError("generate takes a list of prompts; put the one in brackets")
     ids = generate_ids(
-        backbone, [backbone.render(prompt, chat=chat) for prompt in prompts], within,
+        backbone, rendered(backbone, prompts, chat=chat), within,
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
     stops = set(backbone.stop_ids)
@@ -182,6 +180,13 @@ def generate(
         )
         for row in ids
     ]
+
+
+def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> list[Rendered]:
+    """What the model reads for each prompt; InputError for a prompt instead of a list."""
+    if isinstance(prompts, str):
+        raise InputError("generate takes a list of prompts; put the one in brackets")
+    return [backbone.render(prompt, chat=chat) for prompt in prompts]
 
 
 @torch.no_grad()
@@ -196,6 +201,8 @@ def generate_ids(
     **settings: Any,
 ) -> list[list[int]]:
     """Tokens written after each rendered text; an end token, if reached, is the last."""
+    if settings.get("num_return_sequences", 1) != 1:
+        raise InputError("generate writes one text a prompt; give a prompt several times instead")
     stops = set(backbone.stop_ids)
     settings = {"do_sample": False, **settings}
     written: list[list[int]] = [[] for _ in texts]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lks.backbone import Backbone
-from lks.decoding import Within, generate_ids
+from lks.decoding import Within, Written, generate_ids, rendered
 from lks.rendering import Piece, Prompt, Rendered
 
 MOST = 8  # times that one text is taken up anew
@@ -31,10 +31,10 @@ def generate(
     Args:
         fired: what fires in a text, and where; compared for equality.
     """
-    texts = [backbone.render(prompt, chat=chat) for prompt in prompts]
-    written = [""] * len(texts)
+    texts = rendered(backbone, prompts, chat=chat)
+    written, ended = [""] * len(texts), [False] * len(texts)
     left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
-    for _ in range(MOST):
+    for turn in range(MOST):
         grown = [_with(texts[i], written[i]) for i in again]
         new = generate_ids(
             backbone,
@@ -46,16 +46,26 @@ def generate(
         )
         changed = []
         for i, before, ids in zip(again, grown, new, strict=True):
-            more = backbone.tokenizer.decode(ids[: left[i]], skip_special_tokens=True)
-            kept = _until_change(before, more, fired)
+            own = ids[: left[i]]
+            more = _behind(backbone, before, own, chat=chat)
+            kept = _until_change(before, more, fired) if turn + 1 < MOST else len(more)
             written[i] += more[:kept]
             left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
+            ended[i] = kept == len(more) and bool(own) and own[-1] in backbone.stop_ids
             if kept < len(more) and left[i] > 0:
                 changed.append(i)
         again = changed
         if not again:
             break
-    return [text.strip() for text in written]
+    return [Written.of(t.strip(), ended=e) for t, e in zip(written, ended, strict=True)]
+
+
+def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: bool) -> str:
+    """Tokens as they read behind a text: alone, some tokenizers leave the first space out."""
+    tokens, _ = backbone.tokenize(before.text, chat=chat)
+    own = [token for token in ids if token not in backbone.special_ids]
+    last = backbone.tokenizer.decode(tokens[-1:])
+    return backbone.tokenizer.decode([*tokens[-1:], *own])[len(last) :]
 
 
 def _with(rendered: Rendered, written: str) -> Rendered:
