@@ -291,11 +291,11 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
         assert "there is no folder" in one_line(err)
     code, _, err = run("scope", facts)
     assert code == 2
-    (tmp_path / "t.jsonl").write_text('\ufeff{"text": "fine"}\n{"no": 1}\n3\n{"text": null}\n')
-    code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.jsonl")
+    lines = '\ufeff{"text": "a"}\n\n{"no": 1}\n3\n{"text": null}\n{"text": "\\ud83d"}\n'
+    (tmp_path / "t.JSONL").write_text(lines)
+    code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.JSONL")
     assert code == 2
-    assert "line 1:" not in err
-    assert all(f"line {number}:" in err for number in (2, 3, 4))
+    assert [n for n in range(1, 7) if f"line {n}:" in err] == [3, 4, 5, 6]
 
 
 # --- processes ----------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ def test_every_bad_line_is_reported_at_once(tmp_path: Path) -> None:
         GOOD | {"id": "a", "prompt": "Where is the Eiffel Tower?"},
         GOOD | {"portability": [{"prompt": "The Eiffel Tower's country is"}]},
         GOOD | {"locality": [{"prompt": "x", "held_out": "yes"}], "id": ["b"]},
+        json.dumps(GOOD | {"note": "cut \ud83d"}),
+        json.dumps(GOOD | {"note": {"deep": 0}}).replace("0", "9" * 5_000),
+        "[" * 100_000,
     )
     with pytest.raises(EditFileError) as caught:
         EditSet.load(path)
@@ -48,7 +51,11 @@ def test_every_bad_line_is_reported_at_once(tmp_path: Path) -> None:
         ("line 9", 'portability: "target" is missing'),
         ("line 10", '"held_out" must be true or false'),
         ("line 10", '"id" must be a string, not a list'),
+        ("line 11", r"half a character (\ud83d)"),
+        ("line 12", "not JSON"),
+        ("line 13", "not JSON"),
     ]
+    assert "11 bad lines" in str(caught.value)
     assert len(problems) == len(expected)
     for line, reason in expected:
         assert any(p.startswith(line + ":") and reason in p for p in problems), (line, reason)
@@ -82,6 +89,12 @@ def test_last_of_two_contradicting_edits_wins_and_both_are_named() -> None:
     two = Edit.from_record(GOOD | {"id": "two", "target": "Oslo"})
     with pytest.warns(EditWarning, match='"one" and "two".*"Rome", "Oslo"'):
         edits = EditSet([one, two])
+    assert [edit.id for edit in edits] == ["two"]
+
+
+def test_of_two_that_say_the_same_the_last_one_stays_and_both_are_named() -> None:
+    with pytest.warns(EditWarning, match='say the same: "one" and "two"; the last one stays'):
+        edits = EditSet([Edit.from_record(GOOD | {"id": name}) for name in ("one", "two")])
     assert [edit.id for edit in edits] == ["two"]
 
 

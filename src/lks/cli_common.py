@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lks.errors import InputError
+from lks.rendering import encodable
 
 Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -126,4 +127,4 @@ def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
 
 def print_json(value: Any, indent: int | None = 2) -> None:
     """A result for scripts."""
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
+    print(encodable(json.dumps(value, ensure_ascii=False, indent=indent)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from lks.cli_common import (
     load_edits,
     print_json,
 )
+from lks.edits import counted, parsed
 from lks.errors import EditFileError, InputError
 
 
@@ -76,21 +76,23 @@ def _texts(path: Path) -> list[str]:
     """Texts of a file: plain lines, or JSONL objects with `text`; bad lines are all reported."""
     try:
         # not splitlines: a text may hold other characters that end lines
-        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
-    if path.suffix != ".jsonl":
-        return lines
+    numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
+    if path.suffix.lower() != ".jsonl":
+        return [line for _, line in numbered]
     texts, problems = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered:
         try:
-            text = json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError):
-            text = None
-        if isinstance(text, str):
-            texts.append(text)
+            record = parsed(line)
+        except EditFileError as error:
+            problems.append(f"line {number}: {error}")
+            continue
+        if isinstance(record, dict) and isinstance(record.get("text"), str):
+            texts.append(record["text"])
         else:
             problems.append(f'line {number}: not a JSON object with a text as its "text"')
     if problems:
-        raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
+        raise EditFileError(f"{path}: {counted(problems)}; mend the file", problems)
     return texts

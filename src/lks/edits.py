@@ -274,8 +274,8 @@ class EditSet(Sequence[Edit]):
     """An ordered set of edits with unique ids.
 
     Two edits of one subject and prompt with different targets cannot both hold: the last one
-    wins, the earlier one is left out, and one `EditWarning` names the pairs. Several facts of one
-    subject are normal.
+    wins, the earlier one is left out, and one `EditWarning` names the pairs; so it is with two of
+    one target. Several facts of one subject are normal.
 
     Raises:
         EditFileError: when two edits have one id.
@@ -284,13 +284,15 @@ class EditSet(Sequence[Edit]):
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
         by_question: dict[tuple[str, ...], Edit] = {}
         ids: set[str] = set()
-        doubles, conflicts = [], []
+        doubles, conflicts, repeats = [], [], []
         for edit in edits:
             if edit.id in ids:
                 doubles.append(f'duplicate id "{edit.id}"')
             ids.add(edit.id)
             earlier = by_question.pop(edit.question, None)
-            if earlier and earlier.target != edit.target:
+            if earlier and earlier.target == edit.target:
+                repeats.append(f'"{earlier.id}" and "{edit.id}"')
+            elif earlier:
                 conflicts.append(
                     f'"{earlier.id}" and "{edit.id}" ("{earlier.target}", "{edit.target}")'
                 )
@@ -298,6 +300,7 @@ class EditSet(Sequence[Edit]):
         if doubles:
             raise EditFileError("; ".join(doubles), doubles)
         warn_of_pairs("edits that give one prompt two targets", conflicts, "; the last one wins")
+        warn_of_pairs("edits that say the same", repeats, "; the last one stays")
         self._edits = list(by_question.values())
         self._by_id = {edit.id: edit for edit in self._edits}
 
@@ -336,10 +339,7 @@ class EditSet(Sequence[Edit]):
             if limit is not None and row >= limit:
                 break
             try:
-                edit = Edit.from_record(json.loads(line))
-            except json.JSONDecodeError as error:
-                problems.append(f"line {number}: not JSON ({error.msg} at column {error.colno})")
-                continue
+                edit = Edit.from_record(parsed(line))
             except EditFileError as error:
                 problems += [f"line {number}: {problem}" for problem in error.problems]
                 continue
@@ -352,11 +352,35 @@ class EditSet(Sequence[Edit]):
             first_line[edit.id] = number
             edits.append(edit)
         if problems:
-            count = f"{len(problems)} bad line{'s' if len(problems) > 1 else ''}"
-            raise EditFileError(f"{path}: {count}; mend the file and try again", problems)
+            raise EditFileError(
+                f"{path}: {counted(problems)}; mend the file and try again", problems
+            )
         if not edits:
             raise EditFileError(f"{path}: no edits in it; write one JSON record a line")
         return cls(edits)
+
+
+def parsed(line: str) -> Any:
+    """A line of JSON; EditFileError for what is none, or cannot be written as text again."""
+    try:
+        value = json.loads(line)
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        problem = f"not JSON ({error.msg} at column {error.colno})"
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("ascii", "backslashreplace").decode()
+        problem = f"half a character ({half}), as of an emoji that was cut; take it out"
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
+        problem = f"not JSON ({error})"
+    else:
+        return value
+    raise EditFileError(problem, [problem])
+
+
+def counted(problems: Sequence[str]) -> str:
+    """How many there are: "1 bad line", of those that say a line twice or more only once."""
+    lines = len({problem.partition(":")[0] for problem in problems})
+    return f"{lines} bad line{'s' if lines > 1 else ''}"
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

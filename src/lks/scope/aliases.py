@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lks.edits import Edit, same_text
+from lks.edits import Edit, counted, parsed, same_text
 from lks.errors import EditFileError
 from lks.scope.normalise import normalise
 from lks.scope.vocabulary import CommonWords
@@ -90,10 +89,9 @@ class AliasDictionary:
                 entities.append(entity)
         if problems:
             raise EditFileError(
-                f"{path}: {len(problems)} bad lines of aliases; mend the file and try again",
-                problems,
+                f"{path}: {counted(problems)} of aliases; mend the file and try again", problems
             )
-        if not entities:
+        if not any(entity.aliases for entity in entities):
             raise EditFileError(f"{path}: no aliases in it; write id, label and aliases a line")
         return cls(entities)
 
@@ -106,12 +104,7 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise EditFileError(f"{path}: cannot be read ({why}); give JSONL or CSV") from None
     if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
-        try:
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
-            problems.append(f"line {reader.line_num}: not CSV ({error})")
+        yield from _csv_rows(csv.DictReader(io.StringIO(text), strict=True), path, problems)
         return
     for number, line in enumerate(text.split("\n"), start=1):
         # A dump of Wikidata is one large array, an entity a line.
@@ -119,9 +112,29 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
         if line in ("", "[", "]"):
             continue
         try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            problems.append(f"line {number}: not JSON ({error})")
+            yield number, parsed(line)
+        except EditFileError as error:
+            problems.append(f"line {number}: {error}")
+
+
+def _csv_rows(
+    reader: csv.DictReader[str], path: Path, problems: list[str]
+) -> Iterator[tuple[int, Any]]:
+    try:
+        columns = reader.fieldnames or []
+        for what, known in (("an id", _ID), ("a label", _LABEL), ("aliases", _ALIASES)):
+            if not set(known) & set(columns):
+                raise EditFileError(
+                    f"{path}: no column for {what} among {', '.join(columns)}; the first line "
+                    "names the columns: id,label,aliases"
+                )
+        for row in reader:
+            if None in row:  # cells that no column stands over
+                problems.append(f"line {reader.line_num}: more cells than columns; put | between")
+            else:
+                yield reader.line_num, row
+    except csv.Error as error:
+        problems.append(f"line {reader.line_num}: not CSV ({error})")
 
 
 def _entity(row: Any) -> Entity | None:
@@ -147,8 +160,9 @@ def _texts(value: Any, *, parted: bool) -> list[str]:
 
 
 def _entity_id(value: Any) -> str:
-    """Q60 of "Q60" and of an address that ends in it."""
-    return value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else ""
+    """Q60 of "Q60" and of an address that ends in it; a number as it is."""
+    whole = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value).rstrip("/").rsplit("/", 1)[-1] if whole else ""
 
 
 def more_names(
