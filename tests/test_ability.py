@@ -111,7 +111,7 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
         'line 2: not a row of this task ("answer" is 4, not one of 0 to 3)',
         "line 3: 'choices' is missing",
     ]
-    with pytest.raises(EditFileError, match="bad lines"):  # GLUE's own test files have no labels
+    with pytest.raises(EditFileError, match="1 bad line;"):  # GLUE's own test files have no labels
         ability.load(write(tmp_path / "cola.jsonl", [{"sentence": "It is.", "label": -1}]))
     with pytest.raises(InputError, match="nothing to score"):
         ability.load(write(tmp_path / "sst2.jsonl", SENTENCES[:8]))

@@ -188,6 +188,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(
     ("options", "said"),
     [
         (["--methods", "ft,rom"], "unknown editor 'rom'; did you mean rome?"),
+        (["--methods", "rom,fft"], "did you mean rome?; unknown editor 'fft'"),
+        (["--methods", "lks.bench:No"], "editor 'lks.bench:No' cannot be imported"),
         (["--sizes", "1,ten"], "give numbers with commas"),
         (["--sizes", "0"], "--sizes 0: 0 is below 1"),
     ],

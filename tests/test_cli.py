@@ -167,7 +167,7 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     code, _, err = run("add", copy, more, *quick, "--quiet")
     assert code == 2
-    assert 'duplicate id "wall"' in one_line(err)
+    assert f'{copy} holds "wall" already; give other ids, or lks remove' in one_line(err)
     assert run("remove", copy, "wall", "fuji")[:2] == (0, f"{copy}: 3 edits, version 3\n")
     _, text, _ = run("scope", copy, "Mount Fuji and the Eiffel Tower", "--json")
     assert [m["subject"] for m in json.loads(text)["mentions"]] == ["Eiffel Tower"]
@@ -219,6 +219,8 @@ def test_unknown_model_offers_the_nearest(facts: Path, tmp_path: Path) -> None:
         (["--preset", "papers"], "unknown preset 'papers'"),
         (["--form", "other"], "form must be replace or residual"),
         (["--lr", "-1"], "lr must be above 0"),
+        (["--seed", "-1"], "seed must be 0 or more"),
+        (["--memory", "inf"], "--memory inf: give a number of GB"),
         (["--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
         (["--dtype", "int3"], "unknown dtype 'int3'"),
         (["--resume"], "no checkpoint in"),

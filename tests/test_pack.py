@@ -8,9 +8,10 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks import pack as packs
+from lks.edits import Edit, EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.hypernetwork import HyperNetwork
-from lks.pack import Pack
+from lks.pack import Pack, append
 from lks.versions import sha256, verify
 
 
@@ -102,12 +103,21 @@ def test_the_fingerprint_does_not_depend_on_the_precision() -> None:
     assert whole.fingerprint == half.fingerprint
 
 
+def test_others_may_read_a_pack(saved: Path) -> None:
+    append(saved, EditSet([Edit("new", "Big Ben", "Big Ben is in", "Lima")]), torch.zeros(1, 32))
+    assert {oct(file.stat().st_mode & 0o444) for file in saved.glob("*.*")} == {"0o444"}
+
+
 def test_nothing_is_overwritten_unasked(made: Pack, saved: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is a pack already"):
         made.save(saved)
     made.training = {"epochs": 4}
     made.save(saved, overwrite=True)
     assert Pack.load(saved).training == {"epochs": 4}
+    (tmp_path / "link").symlink_to(saved)
+    made.save(tmp_path / "link", overwrite=True)  # twice: into the folder that the link leads to
+    made.save(tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="exists and is not a pack"):

@@ -361,5 +361,10 @@ def test_edits_that_cannot_work(backbone: Backbone, edits: EditSet) -> None:
         train_pack(backbone, edits, replace(QUICK, layer=9))
     inside = Edit("p", "Paris", "Parisian cafés are", "closed")
     with pytest.raises(EditFileError, match="never fire") as caught:
-        train_pack(backbone, EditSet([*make_edits(), inside]), QUICK)
-    assert 'edit "p"' in caught.value.problems[0]
+        refused = Edit("no", "Oslo", "Oslo is in", "Peru", negative=("oslo is",))
+        train_pack(backbone, EditSet([*make_edits(), inside, refused]), QUICK)
+    problems = caught.value.problems
+    assert 'edit "p"' in problems[0]
+    assert problems[1:] == ['edit "no": one of its negatives stands in its own prompt']
+    with pytest.raises(InputError, match="no edits to train"):
+        train_pack(backbone, EditSet(), QUICK)

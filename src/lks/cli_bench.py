@@ -38,13 +38,13 @@ def bench(
     """Compare editors on the same edits and prompts. Run again, it goes on."""
     from lks import bench as table
     from lks.console import print_bench, say
-    from lks.editor import EDITORS, known_editor
+    from lks.editor import EDITORS, check_editors
     from lks.edits import EditSet
     from lks.evaluation import ability
 
-    named = [name.strip() for name in methods.split(",") if name.strip()]
-    chosen = [known_editor(name) for name in named or EDITORS]
     sys.path.insert(0, "")  # editors of the user's own lie here
+    chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(EDITORS)
+    check_editors(chosen)
     for file in data:
         EditSet.load(file)  # a bad file is told before anything runs
     for file in abilities or ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ from lks.cli_common import (
     print_json,
     print_version,
 )
+from lks.edits import NAMED
+from lks.errors import InputError
 
 
 def edit(
@@ -80,6 +83,8 @@ def edit(
         given["refine"] = False
     settings = {key: value for key, value in given.items() if value is not None}
     config = TrainingConfig.from_json(settings, preset=preset)
+    if memory is not None and not isfinite(memory):
+        raise InputError(f"--memory {memory}: give a number of GB")
     chosen = load_edits(edits, limit, aliases, derived)
     pool = _lenders(edits) if limit else chosen
     check_target(out, overwrite=overwrite)
@@ -182,7 +187,16 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    from lks import versions
+
     new = load_edits(edits, limit, aliases, derived)
+    held = versions.live_ids(pack, versions.read(pack))
+    if taken := [edit.id for edit in new if edit.id in held]:
+        named = ", ".join(f'"{edit_id}"' for edit_id in taken[:NAMED])
+        more = f" and {len(taken) - NAMED} more" if len(taken) > NAMED else ""
+        raise InputError(
+            f"{edits}: {pack} holds {named}{more} already; give other ids, or lks remove them first"
+        )
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
     from lks.session import add_to

@@ -121,12 +121,27 @@ def editor(name: str, **settings: Any) -> Editor:
     Args:
         name: one of `EDITORS`, or `module:attribute` of another one.
     """
+    return _class(name)(**settings)
+
+
+def _class(name: str) -> Any:
     module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
     try:
-        made = getattr(import_module(module), attribute)
+        return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"editor '{name}' cannot be imported: {error}") from error
-    return made(**settings)
+
+
+def check_editors(names: Sequence[str]) -> None:
+    """InputError that says of every name what is wrong with it, if something is."""
+    problems = []
+    for name in names:
+        try:
+            _class(name)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("; ".join(problems))
 
 
 def known_editor(name: str) -> str:

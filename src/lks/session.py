@@ -43,7 +43,7 @@ def train_to(
     Raises:
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
-    team = Team.of_environment(backbone.device)
+    team, out = Team.of_environment(backbone.device), out.resolve()
     checkpoints = out.with_name(out.name + ".checkpoint")
     pack = trained(
         backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,

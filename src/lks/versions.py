@@ -217,13 +217,16 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def to_disk(file: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Let others read a file, which safetensors does not, and wait until it is on the disk."""
+    file.chmod(0o644)
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless a pack can be written at `path`."""
+    if path.is_mount():  # a folder cannot take its place
+        raise OutputError(f"{path}: is a mount point; choose a folder inside it, {path / 'pack'}")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         if not (path / MANIFEST).is_file():
             raise OutputError(f"{path}: exists and is not a pack; choose another place")
@@ -231,9 +234,10 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             raise OutputError(
                 f"{path}: there is a pack already; choose another place or --overwrite"
             )
+    path = path.resolve()  # what a link stands for
     try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.absolute().parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent):
             pass
     except OSError as error:
         raise unwritable(path, error) from error
@@ -242,7 +246,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` when the block ends well."""
-    path = path.absolute()
+    path = path.resolve()
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield temporary

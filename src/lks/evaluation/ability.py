@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lks.editor import EditedModel
+from lks.edits import counted
 from lks.errors import EditFileError, InputError
 
 LETTERS = "ABCD"
@@ -115,7 +116,7 @@ def load(path: str | Path, *, limit: int = 100) -> Task:
 
 def _items(path: Path, kind: _Kind) -> list[Item]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a JSONL file") from error
     items, problems = [], []
@@ -129,7 +130,7 @@ def _items(path: Path, kind: _Kind) -> list[Item]:
         except (ValueError, TypeError) as error:
             problems.append(f"line {number}: not a row of this task ({error})")
     if problems:
-        raise EditFileError(f"{path}: {len(problems)} bad lines; mend the file", problems)
+        raise EditFileError(f"{path}: {counted(problems)}; mend the file", problems)
     return items
 
 

@@ -138,6 +138,7 @@ _RULES: list[tuple[str, str, Any]] = [
             "locality_a_step",
             "least_steps",
             "finishing",
+            "seed",
         )
     ),
     ("kl_tokens", "above 0", _positive),

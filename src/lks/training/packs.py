@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from lks.backbone import Backbone
 from lks.edits import Edit, EditSet, warn_of_pairs
 from lks.embedder import Embedder, Remembered
-from lks.errors import EditFileError
+from lks.errors import EditFileError, InputError
 from lks.pack import Pack
 from lks.scope import Scope
 from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES, contradictions
@@ -50,9 +50,12 @@ def train_pack(
 
     Raises:
         EditFileError: edits that would never fire, because no mention of their subject stands in
-            their own prompt.
+            their own prompt, or something that refuses them does.
+        InputError: there are no edits.
         LayerError: the layer is out of range.
     """
+    if not len(edits):
+        raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
     backbone.layer(config.resolve_layer(backbone.n_layers))
     names, embedder = Scope(edits), Embedder(config.embedder)
@@ -130,11 +133,19 @@ def scope_of(
 
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
+    asked = scope.fired([edit.prompt for edit in edits])
     silent = [
-        f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
-        "or lies inside another edit's longer subject"
-        for edit in edits
-        if not any(edit.id in mention.edit_ids for mention in scope.mentions(edit.prompt))
-    ]
+        _why_silent(edit) for edit, fired in zip(edits, asked, strict=True)
+        if not any(edit.id in mention.edit_ids for mention in fired)
+    ]  # fmt: skip
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
+
+
+def _why_silent(edit: Edit) -> str:
+    if edit.negative and Scope([replace(edit, negative=())]).fired([edit.prompt])[0]:
+        return f'edit "{edit.id}": one of its negatives stands in its own prompt'
+    return (
+        f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
+        "or lies inside another edit's longer subject"
+    )
