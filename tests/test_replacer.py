@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Event, Thread
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, DEVICE, make_backbone
 from torch import nn
 
 from lks.backbone import Backbone, Encoding, view
+from lks.decoding import score
 from lks.rendering import Rendered
 from lks.replacer import Plan, replacing
 
@@ -199,3 +205,23 @@ def test_a_plan_for_another_batch_is_refused(backbone: Backbone) -> None:
 def test_every_architecture_is_covered() -> None:
     assert len(ARCHITECTURES) == 9
     assert len({type(make_backbone(name).model) for name in ARCHITECTURES}) == 9
+
+
+def test_threads_wait_for_each_other() -> None:
+    backbone, order, inside = make_backbone("llama"), [], Event()
+
+    @contextmanager
+    def slow(encoding: Encoding) -> Iterator[None]:
+        inside.set()
+        time.sleep(0.2)
+        yield
+        order.append("edited")
+
+    pair = [("The Eiffel Tower is in", "Rome")]
+    thread = Thread(target=score, args=(backbone, pair, slow))
+    thread.start()
+    inside.wait()
+    score(backbone, pair, lambda encoding: nullcontext())
+    order.append("unedited")
+    thread.join()
+    assert order == ["edited", "unedited"]

@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -68,12 +70,14 @@ class Backbone:
     Attributes:
         name: what the user called it.
         layers_path: dotted path of the decoder layers inside `model`.
+        in_use: held while the model reads; what one thread puts in would meet another's texts.
     """
 
     model: Any
     tokenizer: Any
     name: str = "model"
     layers_path: str | None = None
+    in_use: AbstractContextManager[Any] = field(default_factory=RLock, init=False, repr=False)
     _layers: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

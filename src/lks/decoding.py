@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class Places(Protocol):
 
 
 Within = Callable[[Encoding], AbstractContextManager[Places | None]]
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
 
 
 class Written(str):
@@ -70,7 +73,20 @@ class Score:
         return tuple(a == b for a, b in zip(self.tokens, self.predicted, strict=True))
 
 
-@torch.no_grad()
+def _alone(
+    function: Callable[Concatenate[Backbone, Options], Result],
+) -> Callable[Concatenate[Backbone, Options], Result]:
+    """One call at a time for each backbone; threads wait for each other."""
+
+    @wraps(function)
+    def alone(backbone: Backbone, *args: Options.args, **options: Options.kwargs) -> Result:
+        with backbone.in_use, torch.no_grad():
+            return function(backbone, *args, **options)
+
+    return alone
+
+
+@_alone
 def score(
     backbone: Backbone,
     pairs: Sequence[tuple[Prompt, str]],
@@ -189,7 +205,7 @@ def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> li
     return [backbone.render(prompt, chat=chat) for prompt in prompts]
 
 
-@torch.no_grad()
+@_alone
 def generate_ids(
     backbone: Backbone,
     texts: Sequence[Rendered],
