@@ -85,7 +85,7 @@ football club = soccer club
 """
 _ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
 _DOTTED = re.compile(r"\b(?:[A-Z]\.\s?){2,}")
-_CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])")
+_CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])|^[A-Z]{4,5}$")
 _TITLED = re.compile(r"^(?:Sir|Dame|Dr\.?|Prof\.?|Professor|Rev\.?) (\S+ .+)")
 _HISSING = ("s", "x", "z", "ch", "sh")
 
@@ -128,7 +128,8 @@ class Variants:
 
     def _others(self, name: str, word: re.Match[str]) -> list[str]:
         own, beside = word.group(), name[: word.start()][-1:] + name[word.end() :][:1]
-        if "-" in beside or (own == "&" and beside.strip()):
+        number = own.isdigit() or own.lower() in self._numbers
+        if ("-" in beside and number) or (own == "&" and beside.strip()):
             return []  # MAC-11, R&D
         if own.isupper() and own.lower() in self._numbers:
             digits, _, number, ordinal = self._numbers[own.lower()]
@@ -189,7 +190,7 @@ def _initials(name: str) -> Iterator[str]:
     if joined != name:
         yield joined
     parted = _CAPITALS.sub(lambda found: ". ".join(found[0]) + ".", name)
-    if parted != name and " " in name:
+    if parted != name:
         yield parted
 
 
