@@ -128,8 +128,8 @@ class Variants:
 
     def _others(self, name: str, word: re.Match[str]) -> list[str]:
         own, beside = word.group(), name[: word.start()][-1:] + name[word.end() :][:1]
-        number = own.isdigit() or own.lower() in self._numbers
-        if ("-" in beside and number) or (own == "&" and beside.strip()):
+        figure = own.isdigit() or own.lower() in self._numbers
+        if ("-" in beside and figure) or (own == "&" and beside.strip()):
             return []  # MAC-11, R&D
         if own.isupper() and own.lower() in self._numbers:
             digits, _, number, ordinal = self._numbers[own.lower()]
