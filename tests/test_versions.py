@@ -19,6 +19,7 @@ from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.hypernetwork import HyperNetwork
 from lks.pack import Pack, append
+from lks.session import add_to
 
 BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
 
@@ -65,6 +66,18 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     assert manifest["edits"] == 5
     versions.rollback(path)
     assert held(path)["fuji"] == fuji
+
+
+def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) -> None:
+    class Slow:
+        def add(self, new: EditSet, **options: object) -> None:
+            other = Pack.load(path)
+            other.hypernetwork = dict(HyperNetwork(32).state_dict())
+            other.save(path, overwrite=True)
+
+    with pytest.raises(OutputError, match="another pack has taken its place meanwhile"):
+        add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None, quiet=True)
+    assert "wall" not in held(path)
 
 
 def test_removing_leaves_the_others_and_takes_several(path: Path) -> None:

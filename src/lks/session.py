@@ -16,7 +16,7 @@ from lks import versions
 from lks.backbone import Backbone
 from lks.console import say, training_progress
 from lks.edits import Edit, EditSet
-from lks.errors import TrainingInterrupted
+from lks.errors import OutputError, TrainingInterrupted
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
@@ -97,12 +97,14 @@ def _extended(
     quiet: bool,
 ) -> dict[str, Any]:
     """Let `add` bring edits into the model, and write them to the pack's folder."""
-    started = time.monotonic()
+    started, made_of = time.monotonic(), versions.read(path)["files"][versions.HYPERNETWORK]
     try:
         with training_progress(quiet) as (_, on_epoch):
             new = add(on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
+    if versions.read(path)["files"][versions.HYPERNETWORK] != made_of:
+        raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
     if len(new):
         manifest = append(path, new, model.blocks(new), model.references(new))
     else:
