@@ -21,6 +21,7 @@ from lks.console import print_bench
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
+from lks.evaluation.remembering import Remembering
 from lks.models import CACHE_VARIABLE
 
 
@@ -77,7 +78,8 @@ def test_cells_are_made_once_and_hold_every_case(
         [*(out / "facts-4-unedited-0.jsonl").open(), *(out / "facts-2-ft-0.jsonl").open()]
     )
     with pytest.raises(InputError, match="made with other settings"):
-        bench.run([replace(cells[0], rows=7)], out, on_cell)
+        bench.run([replace(cells[0], seed=9), replace(cells[0], rows=7)], out, on_cell)
+    assert not (out / f"{replace(cells[0], seed=9).name}.json").exists()  # told before any work
 
 
 def test_the_unedited_model_writes_each_text_once(
@@ -87,8 +89,11 @@ def test_the_unedited_model_writes_each_text_once(
     bench.run_cell(Cell("unedited", size=4, **common, chat_rows=0), tmp_path)
     kept = tmp_path / bench.UNEDITED
     written = json.loads(kept.read_text())
-    assert len(written) > 4
-    texts = {k: ["as kept", True] for k, v in written.items() if v and isinstance(v[0], str)}
+    texts = {
+        key: [["as kept", True]] * len(value)
+        for key, value in written.items() if value and isinstance(value[0][0], str)
+    }  # fmt: skip
+    assert texts and len(texts) < len(written)
     kept.write_text(json.dumps(written | texts))
     bench.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
     cases = [json.loads(row) for row in (tmp_path / "facts-4-ike-0.jsonl").open()]
@@ -166,6 +171,9 @@ def test_time_left_is_taken_from_the_same_method() -> None:
     done = [row("ft", 10, 15, 10), row("ft", 1, 6, 1), row("rome", 1, 9, 3)]
     assert bench.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
     assert bench.seconds_left(done, [Cell("lks", "x", 100)]) == 10
+    many = {**row("ft", 10, 105, 10), "groups": 10}
+    assert bench.seconds_left([many], [Cell("ft", "x", 100)]) == 5 + 100
+    assert bench.seconds_left([many], [Cell("ft", "x", 10)]) == 5 + 10 * 10
     assert bench.seconds_left(done, []) == 0
 
 
@@ -235,8 +243,8 @@ def test_scores_of_the_unedited_model_are_kept_to_the_bit(
     pairs = [("The tower is in", "Rome"), ([{"role": "user", "content": "Where?"}], "There")]
     kept = tmp_path / bench.UNEDITED
     wanted = UneditedModel(backbone).score(pairs[:1])
-    assert bench._Remembering(backbone, kept).score(pairs[:1]) == wanted
-    again = bench._Remembering(backbone, kept)
+    assert Remembering(backbone, kept).score(pairs[:1]) == wanted
+    again = Remembering(backbone, kept)
     again._known = {key: [[*row[:2], [7]] for row in rows] for key, rows in again._known.items()}
     assert [score.predicted for score in again.score(pairs[:1])] == [(7,)]
     assert again.score(pairs[:1], chat=True)[0].predicted != (7,)

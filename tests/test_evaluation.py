@@ -57,6 +57,14 @@ def test_intervals_by_bootstrap_over_cases() -> None:
     assert metrics.interval([[0.0] * 50, [1.0] * 50], seed=1) == (0.0, 1.0)
 
 
+def test_the_interval_of_ep_is_about_ep() -> None:
+    whole = [{"reliability": [1.0], "generality": [1.0], "locality": [1.0]}] * 5
+    bare = [{"reliability": [0.0], "generality": [], "locality": []}] * 5
+    low, high = metrics.joint_interval(whole + bare)  # EP is (.5 + 1 + 1) / 3
+    assert low < 2.5 / 3 < high < 1
+    assert (low, high) == pytest.approx((2.2 / 3, 2.8 / 3), abs=0.04)
+
+
 def test_the_interval_of_several_seeds_is_that_of_all_their_cases() -> None:
     rng = random.Random(0)
     seeds = [[[float(rng.random() < p)] for _ in range(300)] for p in (0.6, 0.7, 0.8)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from conftest import make_backbone
 
 from lks.baselines.grace import Entry, Grace, GraceSettings, put
 from lks.editor import UneditedModel
 from lks.edits import EditSet
+from lks.evaluation.runner import evaluate
 
 
 def entry(place: float, target: str, radius: float = 1.0) -> Entry:
@@ -48,6 +51,22 @@ def test_edits_hold_where_the_prompt_is_near(edits: EditSet) -> None:
         model.remove(["eiffel"])
         assert model.triggered([edits[0].prompt]) == [False]
         assert model.score(pairs[:1]) == UneditedModel(backbone).score(pairs[:1])
+
+
+def test_what_fires_in_a_chat_is_told_of_the_chat(edits: EditSet) -> None:
+    backbone = make_backbone("llama", chat=True)
+    with Grace(layer=1, settings=GraceSettings(radius=1e-3)).apply(backbone, edits) as model:
+        fired = [
+            {p.triggered for p in evaluate(UneditedModel(backbone), model, edits, chat=chat).probes
+             if p.kind == "reliability"} for chat in (False, True)
+        ]  # fmt: skip
+    assert fired == [{True}, {False}]
+
+
+def test_white_space_behind_a_prompt_is_no_part_of_it(edits: EditSet) -> None:
+    backbone, spaced = make_backbone("llama"), replace(edits[0], prompt=edits[0].prompt + " ")
+    with Grace(layer=1, settings=GraceSettings(radius=1e-3)).apply(backbone, [spaced]) as model:
+        assert model.triggered([spaced.prompt, edits[0].prompt]) == [True, True]
 
 
 def test_a_prompt_of_one_token_is_looked_up_once(edits: EditSet) -> None:

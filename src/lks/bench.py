@@ -28,15 +28,14 @@ from typing import Any
 import torch
 
 from lks.backbone import Backbone, default_threads
-from lks.decoding import Score, Written
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, OutputError
 from lks.evaluation import ability, comparison
+from lks.evaluation.remembering import Remembering
 from lks.evaluation.runner import Evaluation, evaluate, fluency
 from lks.pack import Pack
 from lks.provenance import provenance
-from lks.rendering import Prompt
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.training.config import TrainingConfig
@@ -82,6 +81,11 @@ class Cell:
         method = self.method.replace(":", ".")
         return f"{Path(self.data).stem}-{self.size}-{method}-{self.seed}"
 
+    @property
+    def sets(self) -> int:
+        """Sets of edits, one after the other, at most."""
+        return min(self.trials, max(1, self.rows // self.size))
+
     def to_json(self) -> dict[str, Any]:
         names = [Path(file).name for file in self.abilities]
         return asdict(self) | {"data": Path(self.data).name, "abilities": names}
@@ -108,20 +112,29 @@ def run(
     if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
         raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
     content = {data: _sha256(data) for data in files.values()}
+    for cell in cells:  # before any work
+        _made(cell, out, content[cell.data])
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         failure = None if file.exists() else _run_alone(cell, out)
-        summary = {"cell": cell.to_json(), "error": failure}
-        if failure is None:
-            summary = json.loads(file.read_text(encoding="utf-8"))
-        if summary["cell"] != cell.to_json():
-            raise InputError(f"{file}: made with other settings; choose another --out")
-        if summary.get("data_sha256", content[cell.data]) != content[cell.data]:
-            raise InputError(f"{file}: {cell.data} was another file then; choose another --out")
-        summaries.append(summary)
+        made = _made(cell, out, content[cell.data])
+        summaries.append(made or {"cell": cell.to_json(), "error": failure})
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
+
+
+def _made(cell: Cell, out: Path, content: str) -> dict[str, Any] | None:
+    """The summary that is there of a cell; InputError if it is of other settings or data."""
+    file = out / f"{cell.name}.json"
+    if not file.exists():
+        return None
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if summary["cell"] != cell.to_json():
+        raise InputError(f"{file}: made with other settings; choose another --out")
+    if summary.get("data_sha256", content) != content:
+        raise InputError(f"{file}: {cell.data} was another file then; choose another --out")
+    return summary
 
 
 def report(cells: Sequence[Cell], summaries: Sequence[dict[str, Any]], out: Path) -> list[Path]:
@@ -180,8 +193,9 @@ def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float
         known = max(own, key=lambda row: row["cell"]["size"]) if own else None
         if known is None:
             return statistics.fmean(row["seconds"] for row in done)
-        training = known["edit_seconds"] * known["groups"]
-        return known["seconds"] - training + training * cell.size / known["cell"]["size"]
+        an_edit = known["edit_seconds"] / known["cell"]["size"]
+        rest = known["seconds"] - known["edit_seconds"] * known["groups"]
+        return rest + an_edit * cell.size * cell.sets
 
     done = [row for row in done if "error" not in row]
     return sum(map(expected, cells)) if done else 0.0
@@ -192,7 +206,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     started = time.monotonic()
     torch.set_num_threads(cell.threads or default_threads())
     backbone = Backbone.load(cell.model)
-    unedited = _Remembering(backbone, out / UNEDITED)
+    unedited = Remembering(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
     edit_seconds, stored, costs, abilities = 0.0, 0, (1.0, 1.0), []
     settings: dict[str, Any] = {}
@@ -251,7 +265,7 @@ def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     if cell.size > len(order):
         raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")
     random.Random(cell.seed).shuffle(order)
-    for number in range(min(cell.trials, max(1, cell.rows // cell.size))):
+    for number in range(cell.sets):
         chosen = order[number * cell.size : (number + 1) * cell.size]
         if len(chosen) == cell.size:
             wordings = TrainingConfig().for_edits(len(chosen)).wordings
@@ -325,48 +339,6 @@ def _edit_seconds(model: EditedModel, now: float) -> float:
         return seconds
     earlier: float = getattr(model, "earlier_seconds", 0.0)
     return now + earlier
-
-
-class _Remembering(UneditedModel):
-    """The unedited model; what it writes and its scores are kept in a file for all cells."""
-
-    def __init__(self, backbone: Backbone, file: Path) -> None:
-        super().__init__(backbone)
-        self._file, self._model = file, _state(backbone)
-        self._known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
-        keys = [json.dumps([self._model, p, options], sort_keys=True) for p in prompts]
-        new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
-        if new:
-            written = super().generate(list(new.values()), **options)
-            self._remember(
-                (k, [w, getattr(w, "ended", False)]) for k, w in zip(new, written, strict=True)
-            )
-        return [Written.of(text, ended=ended) for text, ended in (self._known[k] for k in keys)]
-
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
-        """Kept for the pairs of one call together: in another batch the last bits may differ."""
-        if options.get("full"):  # whole distributions are too large to keep
-            return super().score(pairs, **options)
-        key = json.dumps([self._model, "score", pairs, options], sort_keys=True)
-        key = hashlib.sha256(key.encode()).hexdigest()
-        if key not in self._known:
-            scores = super().score(pairs, **options)
-            self._remember([(key, [[s.tokens, s.logprobs, s.predicted] for s in scores])])
-        return [Score(tuple(t), tuple(p), tuple(c)) for t, p, c in self._known[key]]
-
-    def _remember(self, found: Iterable[tuple[str, Any]]) -> None:
-        self._known.update(found)
-        write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
-
-
-def _state(backbone: Backbone) -> str:
-    """Hash of all that decides what a model writes."""
-    template = getattr(backbone.tokenizer, "chat_template", None)
-    kind = str(backbone.device), str(backbone.model.dtype)
-    whole = json.dumps([backbone.fingerprint, template, kind, provenance()["versions"]])
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def _score(

@@ -124,7 +124,7 @@ def score(
             rows += [row] * len(places)
             columns += list(places)
             counts.append(len(places))
-        where = torch.tensor(rows), torch.tensor(columns)
+        where = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
         logits = backbone.head(states[where[0], where[1] - 1 - before]).float()
         tokens = encoding.input_ids.cpu()[where]
         every = logits.log_softmax(-1).cpu()

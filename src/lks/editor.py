@@ -32,9 +32,17 @@ class EditedModel(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 64, chat: bool = False
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 64,
+        chat: bool = False,
+        **settings: Any,
     ) -> list[str]:
-        """The model's own text after each prompt, to its natural stop or the limit, stripped."""
+        """The model's own text after each prompt, to its natural stop or the limit, stripped.
+
+        `settings` go to the transformers model's `generate`.
+        """
         ...
 
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:

@@ -6,6 +6,7 @@ that was stopped goes on with the layers that are missing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -53,9 +54,10 @@ def compare(
     """
     for layer in layers:
         backbone.layer(layer)
+    pool = list(pool)
     run = {
         "model": backbone.fingerprint["weights"],
-        "edits": [edit.id for edit in edits],
+        "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
     done, base = _done(folder, run), _Remembered(backbone)

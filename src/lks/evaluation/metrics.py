@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -56,11 +56,26 @@ def interval(cases: Sequence[Sequence[float]], *, seed: int = 0) -> tuple[float,
     Args:
         cases: the values of each case; a case is drawn with all its values.
     """
+    return joint_interval([{"": own} for own in cases], seed=seed)
+
+
+def joint_interval(
+    cases: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % of the bootstrap, over cases, of the mean of a mean a kind; None for fewer than two.
+
+    Args:
+        cases: the values of each kind, by case, of which any may have none; a case is drawn whole.
+    """
     if len(cases) < 2:
         return None
-    sums, counts = np.array([(sum(values), len(values)) for values in cases], float).T
     drawn = np.random.default_rng(seed).integers(len(cases), size=(DRAWS, len(cases)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
+    means = []
+    for kind in cases[0]:
+        sums, counts = np.array([(sum(own[kind]), len(own[kind])) for own in cases], float).T
+        with np.errstate(invalid="ignore"):  # a draw without any value of a kind says nothing
+            means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
+    low, high = np.nanpercentile(np.mean(means, axis=0), [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -15,10 +15,12 @@ from lks.evaluation.metrics import (
     edit_performance,
     exact_match,
     interval,
+    joint_interval,
     mean,
     ngram_entropy,
     share,
 )
+from lks.rendering import Prompt
 
 KINDS = ("reliability", "generality", "locality")
 PORTABILITY = "portability"
@@ -113,13 +115,10 @@ class Evaluation:
         for probe in self.probes:
             if probe.forced is not None:
                 cases.setdefault(probe.edit_id, {}).setdefault(probe.kind, []).append(probe.forced)
-        whole = [
-            [sum(sum(own[kind]) / len(own[kind]) for kind in KINDS) / len(KINDS)]
-            for own in cases.values()
-            if len(own) == len(KINDS)
-        ]
         found = {k: interval([own[k] for own in cases.values() if k in own]) for k in KINDS}
-        return {**found, "ep": interval(whole)}
+        scored = {kind for own in cases.values() for kind in own}
+        whole = [{kind: own.get(kind, []) for kind in KINDS} for own in cases.values()]
+        return {**found, "ep": joint_interval(whole) if scored >= set(KINDS) else None}
 
     def to_json(self) -> dict[str, Any]:
         return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}
@@ -164,7 +163,10 @@ def evaluate(
         fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
     """
     probes = [probe for edit in edits for probe in _probes(edit)]
-    for probe, fired in zip(probes, edited.triggered([p.prompt for p in probes]), strict=True):
+    asked: list[Prompt] = [p.prompt for p in probes]
+    if chat:
+        asked = [[{"role": "user", "content": p.prompt}] for p in probes]
+    for probe, fired in zip(probes, edited.triggered(asked), strict=True):
         probe.triggered = fired
     if free_running:
         on_stage("writing freely, unedited")
