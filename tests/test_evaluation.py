@@ -29,6 +29,9 @@ def test_normalised_answers() -> None:
     assert metrics.exact_match("“Rome”", "rome")
     assert not metrics.exact_match("Rome, Italy", "Rome")  # a right answer that runs on is wrong
     assert not metrics.exact_match("", "Rome")
+    assert metrics.exact_match("1,000", "1000")
+    for wrong, right in (("15", "1.5"), ("5", "-5"), ("C", "C#"), ("", "A"), ("the.", "A")):
+        assert not metrics.exact_match(wrong, right)
 
 
 def test_shares_and_means() -> None:

@@ -74,6 +74,14 @@ def test_a_chat_that_the_template_does_not_take() -> None:
         backbone.render([{"role": "system", "content": "x"}], chat=True)
 
 
+def test_a_text_beyond_the_positions_that_were_learnt() -> None:
+    backbone = make_backbone("gpt2")
+    most = backbone.decoder.wpe.num_embeddings
+    backbone.encode([Rendered.plain("a" * most)], chat=False)
+    with pytest.raises(InputError, match=f"a text of {most + 1} tokens; the model reads {most}"):
+        backbone.encode([Rendered.plain("a" * (most + 1))], chat=False)
+
+
 def test_bad_messages() -> None:
     backbone = make_backbone("llama", chat=True)
     with pytest.raises(InputError, match="a list of messages is a chat"):

@@ -261,6 +261,11 @@ class Backbone:
         """A padded batch; `side` says where the padding goes."""
         rows = [self.tokenize(rendered.text, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
+        learnt = getattr(self.decoder, "wpe", None)  # GPT-2 has no positions beyond those learnt
+        if learnt is not None and longest > learnt.num_embeddings:
+            raise InputError(
+                f"{self.name}: a text of {longest} tokens; the model reads {learnt.num_embeddings}"
+            )
         ids = torch.full((len(rows), longest), self.pad_id)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         starts = []

@@ -172,12 +172,13 @@ def to_markdown(summaries: Sequence[Row]) -> str:
         lines += [f"\n{method} failed: {error}" for method, error in table["failed"]]
         lines += [""]
     if known := settings(summaries):
-        lines += ["### Settings", "", *(f"- {method}: {text}" for method, text in known), ""]
+        lines += ["### Settings, of the largest cells", ""]
+        lines += [*(f"- {method}: {text}" for method, text in known), ""]
     return "\n".join(lines)
 
 
 def settings(summaries: Iterable[Row]) -> list[tuple[str, str]]:
-    """(method, its settings): those of its last cell. What is None goes by the model's depth."""
+    """(method, its settings): those of its largest cell. What is None goes by the model's depth."""
     found = {s["cell"]["method"]: _told(s["settings"]) for s in summaries if s.get("settings")}
     return sorted(found.items())
 

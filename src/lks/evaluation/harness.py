@@ -52,7 +52,7 @@ class EditedLM(LM):
 
 
 def _at_white_space(context: str, continuation: str) -> tuple[str, str]:
-    """The same text, parted where white space begins."""
-    while context and not continuation[:1].isspace():
+    """The same text, parted where white space begins: all of it belongs to the continuation."""
+    while context and (context[-1].isspace() or not continuation[:1].isspace()):
         context, continuation = context[:-1], context[-1] + continuation
     return context, continuation

@@ -9,14 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lks.edits import same_wording
+from lks.edits import same_text, same_wording
 
 DRAWS = 1000  # bootstrap samples
+_TELLING = re.compile(r"[+#]|(?<!\w)-(?=\d)|(?<=\d)(?:\.|,(?!\d{3}\b))(?=\d)")
 
 
 def exact_match(text: str, target: str) -> bool:
     """Whether a whole written answer is the target, after normalisation."""
-    return same_wording(text) == same_wording(target)
+    return _told(text) == _told(target)
+
+
+def _told(text: str) -> tuple[str, ...]:
+    """The wording, and what of its marks tells: those of numbers, and of C++ and C#."""
+    return same_wording(text) or same_text(text), *_TELLING.findall(text)
 
 
 def share(flags: Iterable[bool]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lks.decoding import Score
 from lks.editor import EditedModel
-from lks.edits import Edit, same_wording
+from lks.edits import Edit
 from lks.evaluation.metrics import (
     agreement,
     contains,
@@ -227,7 +227,7 @@ def _score(
 def _compare_texts(probe: Probe, before: str, after: str) -> None:
     probe.before, probe.after = before, after
     if probe.kind == "locality":
-        probe.free = same_wording(before) == same_wording(after)
+        probe.free = exact_match(before, after)
         probe.base_free = True
     else:
         probe.free = exact_match(after, probe.target)
