@@ -15,9 +15,10 @@ from lks.errors import ModelError, PackMismatch
 from lks.models import CACHE_VARIABLE
 from lks.scope import RelationGate, Scope, relation, sentences
 from lks.scope.common import CommonRelations, common_relations, common_wordings
-from lks.scope.relation import LATER, OPEN_ENDED, RELATIVE, Learnt, Metric, References
+from lks.scope.relation import LATER, OPEN_ENDED, Learnt, Metric, References
+from lks.scope.rulings import DENIED, RELATIVE, denies
 from lks.scope.scope import ANSWERED, STATED
-from lks.scope.sentences import MASK, denies
+from lks.scope.sentences import MASK
 from lks.training.gate import learn, train_metric
 from lks.training.prompts import TrainingPrompts
 
@@ -89,7 +90,7 @@ def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found:
 def test_a_question_about_a_relative_is_another(embed: Embedder) -> None:
     scope = gated(embed, ada())
     assert fired(scope, "Where was Ada Lovelace's mother born?") == []
-    assert verdicts(scope, "Where was Ada Lovelace's mother born?")["born"] == RELATIVE
+    assert verdicts(scope, "Where was Ada Lovelace's mother born?")["born"] == RELATIVE.why
     child = Edit("child", "Ada Lovelace", "The son of Ada Lovelace is called", "Bo")
     scope = gated(embed, ada(child))
     assert fired(scope, "The son of Ada Lovelace was called") == ["child"]
@@ -182,7 +183,7 @@ def test_not_every_not_denies_the_fact(sentence: str) -> None:
 def test_an_edit_is_silent_where_the_text_says_what_is_not_so(embed: Embedder) -> None:
     scope, denial = gated(embed, ada()), "Ada Lovelace was not born in"
     assert fired(scope, denial) == []
-    assert verdicts(scope, denial)["born"] == relation.DENIED
+    assert verdicts(scope, denial)["born"] == DENIED.why
     assert fired(scope, f"{denial} Paris. Where was Ada Lovelace born?") == ["born"] * 2
     assert fired(gated(embed, ada(prompt=denial)), denial) == ["born"]
 

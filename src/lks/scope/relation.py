@@ -24,14 +24,12 @@ from numpy.typing import NDArray
 
 from lks.edits import Edit
 from lks.scope.common import SAME, Array, CommonRelations, Embed
-from lks.scope.sentences import MASK, about_kin, denies, of_kin
+from lks.scope.rulings import RULINGS
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
 UNPROFILED = "open-ended request, and no profile in force"
 PROFILED = "open-ended request: the profile answers"
-DENIED = "the sentence says what is not so"
-RELATIVE = "the sentence asks about a relative"
 LATER = "a later sentence asks for another edit of the entity"
 CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
 ELSEWHERE = "a question for another relation"
@@ -228,10 +226,7 @@ class RelationGate:
         edit_ids: of the edits that `references` number.
         thresholds: of edits that have one of their own.
         profiles: ids of the edits that are profiles.
-        denials: ids of the edits that themselves say what is not so; no other fires in a
-            sentence that does.
-        kin: ids of the edits that speak of a relative themselves; no other fires in a question
-            about one.
+        exempt: for each of `RULINGS` the ids of the edits that it does not rule out.
     """
 
     def __init__(
@@ -242,12 +237,11 @@ class RelationGate:
         references: References,
         thresholds: Mapping[str, float] | None = None,
         profiles: Collection[str] = (),
-        denials: Collection[str] = (),
-        kin: Collection[str] = (),
+        exempt: Sequence[Collection[str]] = ((),) * len(RULINGS),
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
         self._profiles = frozenset(profiles)
-        self._denials, self._kin = frozenset(denials), frozenset(kin)
+        self._exempt = [frozenset(ids) for ids in exempt]
         self._read, self._vectors = references.vectors, metric(references.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
@@ -263,10 +257,9 @@ class RelationGate:
         edits = list(edits)
         thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
         profiles = [edit.id for edit in edits if edit.profile_of]
-        denials = [e.id for e in edits if denies(e.prompt.replace(e.subject, MASK))]
-        kin = [e.id for e in edits if any(map(of_kin, (e.prompt, *e.paraphrases)))]
+        exempt = [[edit.id for edit in edits if own.exempts(edit)] for own in RULINGS]
         ids = [edit.id for edit in edits]
-        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles, denials, kin)
+        return cls(embed, learnt.metric, ids, learnt.references, thresholds, profiles, exempt)
 
     def judge(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -306,9 +299,11 @@ class RelationGate:
         opened = (asked @ self._open.T).max(1)
         elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
         vetoed = (against >= scores) | elsewhere
-        denied = _ruled_out(sentences, edit_ids, denies, self._denials)
-        relative = _ruled_out(sentences, edit_ids, about_kin, self._kin)
-        reached = (scores >= limits) & ~vetoed & ~denied & ~relative  # all [edits, sentences]
+        ruled = np.stack([
+            _ruled_out(sentences, edit_ids, ruling.says, exempt)
+            for ruling, exempt in zip(RULINGS, self._exempt, strict=True)
+        ])  # fmt: skip
+        reached = (scores >= limits) & ~vetoed & ~ruled.any(0)  # all [edits, sentences]
         least = self._metric.open_threshold
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
         best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
@@ -332,10 +327,8 @@ class RelationGate:
                     why = LATER
                 elif wide[at]:
                     why = UNPROFILED
-                elif denied[i, at] and scores[i, at] >= limit:
-                    why = DENIED
-                elif relative[i, at] and scores[i, at] >= limit:
-                    why = RELATIVE
+                elif ruled[:, i, at].any() and scores[i, at] >= limit:
+                    why = RULINGS[int(ruled[:, i, at].argmax())].why
                 elif elsewhere[i, at]:
                     why = ELSEWHERE
                 elif vetoed[i, at]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from lks.edits import SLOT
 from lks.scope.common import NEAR, CommonRelations, Embed
-from lks.scope.sentences import MASK, denies
+from lks.scope.rulings import denies
+from lks.scope.sentences import MASK
 
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
 _QUALIFIED = re.compile(  # "The former employer of it is" asks for another thing, and is near
