@@ -20,6 +20,12 @@ from lks.scope.longer import LONGER, longer_name
         ("Martin Luther King", "Martin Luther King, Sr., was", "Martin Luther King, Sr"),
         ("Jurassic Park", "Who directed Jurassic Park III?", "Jurassic Park III"),
         ("Guinea", "The capital of Guinea-Bissau is", "Guinea-Bissau"),
+        ("Grand Theft Auto", "Who developed Grand Theft Auto V?", "Grand Theft Auto V"),
+        (
+            "Republic of the Congo",
+            "The Democratic Republic of the Congo is",
+            "Democratic Republic of the Congo",
+        ),
         ("Württemberg", "Baden-Württemberg lies in", "Baden-Württemberg"),
     ],
 )
@@ -41,6 +47,7 @@ def test_a_part_of_a_longer_name_is_not_meant(name: str, text: str, longer: str)
         ("Windows 10", "I use Windows 10. 5 of us do."),
         ("Paris", "Is it in Paris? IV drips"),
         ("Paris", "a Paris-based band"),
+        ("Toyota", "Wer ist der Toyota-CEO?"),
         ("Rocky", "Rocky I liked."),
         ("Japan", "south Japan"),
     ],

@@ -27,6 +27,8 @@ any_text = st.text(st.characters(), max_size=60)  # lone surrogates too
         ("Альберт Пётр Ελλάς", "альберт петр ελλασ"),
         ("हिन्दी が か", "हिन्दी が か"),  # marks that change the letter stay
         ("Hawaiʻi Lego™ a_b", "hawaii lego a_b"),
+        ("_The Hobbit_ __Widget® Pro__", "the hobbit widget pro"),
+        ("ﾎﾝﾀﾞ ﾊﾟﾅ", "ホ ン ダ パ ナ"),
         ("a\ud800b \x00 …", "a b"),
         ("서울에서는 NASA의 365는 사하라는", "서울 에 서 는 nasa 의 365 는 사하라 는"),
         ("나는 이이 강릉", "나는 이이 강릉"),  # a name keeps two syllables

@@ -150,6 +150,17 @@ def test_a_name_in_another_case_is_told_once() -> None:
     assert (mention.surface, "another case" in why) == ("france", True)
 
 
+def test_a_common_noun_is_no_name_in_another_case() -> None:
+    bell = Edit("price", "Ring", "The price of Ring is", "9 euros")
+    sudan = Edit("capital", "Sudan", "The capital of Sudan is", "Rome", aliases=("Nile",))
+    for text in ("The price of the ring is", "The price of our ring is"):
+        assert gated(bell).mentions(text) == []
+    assert gated(bell).mentions("the price of ring is")
+    (mention,) = gated(sudan).mentions("the capital of nile is")
+    assert mention.surface == "nile"
+    assert gated(sudan).mentions("the capital of south nile is") == []
+
+
 def test_of_two_names_that_differ_in_case_the_sentence_tells_which() -> None:
     singer = Edit("singer", "Pink", "The first album of Pink is", "Rome")
     colour = Edit("colour", "pink", "The wave length of pink is", "Oslo")

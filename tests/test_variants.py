@@ -119,3 +119,9 @@ def test_no_name_has_many_variants_or_is_its_own(name: str) -> None:
     found = Variants()(name)
     assert name not in found
     assert len(found) == len(set(found)) <= 16
+
+
+def test_one_subject_in_two_spellings_keeps_its_short_forms() -> None:
+    edits = [named("Zeltron Solutions Inc.", id="a"), named("Zeltron Solutions, Inc.", id="b")]
+    (mention,) = Matcher(edits)("Zeltron Solutions and more")
+    assert (mention.surface, set(mention.edit_ids)) == ("Zeltron Solutions", {"a", "b"})

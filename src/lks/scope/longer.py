@@ -11,14 +11,15 @@ LONGER = "a part of a longer name"
 _AHEAD = 16  # characters looked at on either side
 _AFTER = re.compile(
     r",? (?:Jr|Sr|Junior|Senior)\b"
-    r"| (?:II|III|IV|VI{1,3}|IX|X[IVX]+)\b"
-    r"|-(?=[^\W\d_])[^\Wa-z]\w*"  # Guinea-Bissau
+    r"| (?:II|III|IV|V|VI{1,3}|IX|X[IVX]+)\b"
+    r"|-(?!(?:CEO|CFO|CTO|COO|Chef)\b)(?=[^\W\d_])[^\Wa-z]\w*"  # Guinea-Bissau, no Toyota-CEO
 )
 _VERSION = re.compile(r"(?<=\d)\.\d+")  # 3.2.1 is not 3.2
 _BEFORE = re.compile(
     r"(?:\b(?:North|South|East|West)(?:ern)?|\bEquatorial|(?<=[^.?!\s]\s)New) $"
     r"|\b[A-Z]\w*-$"
 )
+_BEFORE_ANY = re.compile(r"\bDemocratic $")  # Republic of the Congo
 
 
 def longer_name(text: str, start: int, end: int) -> str | None:
@@ -31,9 +32,15 @@ def longer_name(text: str, start: int, end: int) -> str | None:
     if found:
         return text[start:end] + found[0]
     ahead = text[max(start - _AHEAD, 0) : start]
-    if " " not in text[start:end] and (found := _BEFORE.search(ahead)):
+    one = " " not in text[start:end]
+    if found := (one and _BEFORE.search(ahead)) or _BEFORE_ANY.search(ahead):
         return found[0] + text[start:end]
     return None
+
+
+def may_be_longer(text: str, start: int) -> bool:
+    """Whether what stands before a name in another case makes it a part of one: south sudan."""
+    return _BEFORE.search(text[max(start - _AHEAD, 0) : start].title()) is not None
 
 
 def told_so(edits: Iterable[Edit]) -> dict[str, set[str]]:

@@ -18,7 +18,7 @@ from lks.edits import Edit
 from lks.scope.aliases import AliasDictionary, more_names
 from lks.scope.countries import Adjectives
 from lks.scope.fuzzy import FuzzyIndex
-from lks.scope.longer import LONGER, longer_name, told_so
+from lks.scope.longer import LONGER, longer_name, may_be_longer, told_so
 from lks.scope.misspelling import TWO_FIT
 from lks.scope.names import Bearer, NameTable
 from lks.scope.normalise import Words, normalise
@@ -27,6 +27,9 @@ from lks.scope.reworded import Proposal, RewordedIndex, sentences
 from lks.scope.vocabulary import CommonWords
 
 _T = TypeVar("_T")
+# Behind these a word in another case is a common one: the ring, our shell company.
+_DETERMINERS = {"a", "an", "the", "my", "our", "your", "his", "her", "their", "this", "that"}
+_DETERMINERS |= {"these", "those", "new", "every", "each", "some", "any", "no"}
 _Place = tuple[int, int, int]  # first, last, name: words[first:last] are pattern `name`
 
 
@@ -94,7 +97,7 @@ class Matcher:
         derived: bool = False,
     ) -> None:
         edits, common = list(edits), CommonWords()
-        more = more_names(edits, common, aliases, derived)
+        self._common, more = common, more_names(edits, common, aliases, derived)
         self._table, self._told = NameTable(edits, common, more, varied=fuzzy), told_so(edits)
         patterns = self._table.patterns
         self._automaton = (
@@ -148,6 +151,8 @@ class Matcher:
             for first, last, name in standing
             if not self._table.bearer(name, text, *words.span(first, last))
             and self._reworded.tells(name)
+            and not self._is_noun(words.words, first, last)
+            and not may_be_longer(text, words.span(first, last)[0])
         ]
         places = sorted([*places, *self._adjectives.search(words)])
         for sentence in sentences(words) if places else ():
@@ -155,6 +160,11 @@ class Matcher:
             for first, last, name in places[begin:end]:
                 if last <= sentence.stop:
                     yield Proposal(first, last, last, name, sentence)
+
+    def _is_noun(self, words: Sequence[str], first: int, last: int) -> bool:
+        """Whether a name in another case is but an English word there: the ring."""
+        behind = first > 0 and words[first - 1] in _DETERMINERS
+        return behind and all(map(self._common.english, words[first:last]))
 
     def _mentions(self, text: str, words: Words, standing: list[_Place]) -> list[Mention]:
         hits = self._exact(text, words, standing)

@@ -17,14 +17,22 @@ TWO_FIT = "two names fit"
 _NUMBER = "another number"
 _SHORT = "a short word differs"
 _FIRST = "another first letter"
+_FORM = "another form of the word"
 
 _SUPPORT, _MUCH_SUPPORT = 5, 8  # letters of words that are right, where another is doubtful
-_ACRONYM_SUPPORT = 12
+_CODE = 3  # letters of a word that may be a model's code
 _BRIEF = 7  # letters of a name that is told by its first letter
 _GENERATIONS = {"jr", "sr", "junior", "senior"}
 _ROMAN = re.compile(r"[ivxlcdm]{1,6}")
 
 _Change = tuple[Sequence[str], Sequence[str]]  # words of the text, and the name's in their place
+
+
+def _two_forms(one: str, other: str) -> bool:
+    """Whether a word is another's feminine form, as first names have it."""
+    if one in (other + "a", other + "e", other + "i", other + "ke"):
+        return True
+    return one[:-1] == other[:-1] and {one[-1:], other[-1:]} <= set("aei")
 
 
 def allowed(letters: int, *, foreign: bool = False) -> int:
@@ -131,7 +139,7 @@ class Misspelling:
         if len(word) == len(own) == 1:
             return "another initial"
         if word == own + "s" and not self._possessive(own, rest, common):
-            return "another form of the word"
+            return _FORM
         if len(self._name) == 1 and len(own) <= _BRIEF and word[1:] == own[1:]:
             return _FIRST
         return None
@@ -154,12 +162,16 @@ class Misspelling:
         known: Container[str],
     ) -> str | None:
         """Whether the text's words mean what they say."""
+        if len(ours) == len(meant) == 1:
+            (word,), (own,) = ours, meant
+            code = all(len(w) <= _CODE and w not in common and not little(w) for w in (word, own))
+            if code and own == self._name[-1] and len(word) == len(own):
+                return _SHORT  # Golf GTE is no Golf GTI
+            if own == self._name[0] and len(self._name) > 1 and _two_forms(word, own):
+                return _FORM  # Christiane Lindner
         short = min(len("".join(ours)), len("".join(meant))) <= 2
         needed = _SUPPORT if rest.told or all(map(little, meant)) else _MUCH_SUPPORT
         if short and rest.letters < needed:
-            return _SHORT
-        acronym = all(len(word) == 3 and word not in common for word in (*ours, *meant))
-        if acronym and rest.letters < _ACRONYM_SUPPORT:  # Acura MDX, Acura RDX
             return _SHORT
         if rest.nothing and all(map(common.english, ours)):
             return "a common word"

@@ -56,7 +56,7 @@ class NameTable:
                     pattern = " ".join(normalise(other).words)
                     others.setdefault(pattern, []).append((edit, other, cased))
         for pattern, meant in others.items():  # neither a name nor meant by two entities
-            if pattern not in table and len({edit.subject for edit, _, _ in meant}) == 1:
+            if pattern not in table and len({normalise(e.subject).text for e, *_ in meant}) == 1:
                 for edit, other, cased in meant:
                     self._enter(table, edit, "variant", other, as_written=cased)
         self.patterns = list(table)

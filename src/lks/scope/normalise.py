@@ -21,9 +21,13 @@ from lks.scope.korean import particles
 PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 _KEPT = "#$%&*+<=>@"  # symbols that tell names apart: C and C#, AT&T; words of their own
 _SYMBOL = re.escape(_KEPT)
-_ASCII_WORDS = re.compile(rf"[0-9A-Za-z_]+|[{_SYMBOL}]")
-_WORDS = re.compile(rf"[0-9A-Za-z_\x80-\U0010ffff]+|[{_SYMBOL}]")
-_IGNORED = re.compile("[\u034f\u02bb\u115f\u1160\ufe00-\ufe0f\U000e0100-\U000e01ef\u2122\u2120]")
+_LETTER = r"0-9A-Za-z"  # an underline counts between two: snake_case, but not _The Hobbit_
+_ASCII_WORDS = re.compile(rf"[{_LETTER}]+(?:_+[{_LETTER}]+)*|[{_SYMBOL}]")
+_WIDE = rf"{_LETTER}\x80-\U0010ffff"
+_WORDS = re.compile(rf"[{_WIDE}]+(?:_+[{_WIDE}]+)*|[{_SYMBOL}]")
+_IGNORED = re.compile(
+    "[\xae\u034f\u02bb\u115f\u1160\ufe00-\ufe0f\U000e0100-\U000e01ef\u2122\u2120]"
+)
 _APOSTROPHES = re.compile("[\u02b9\u02bc-\u02bf\u055a\uff07]")
 _JOINERS = re.compile("['\u2018\u2019\u02bc\uff07\\-\u2010\u2011]")
 _PARTING = dict.fromkeys(map(ord, "\xa0–—‘’“”…"), " ")  # all that most texts have beside ASCII
@@ -174,8 +178,9 @@ def _clusters(text: str) -> list[tuple[int, int]]:
 
 
 def _joins(char: str) -> bool:
-    """Whether `char` belongs to the one before it: marks, and Hangul vowels and finals."""
-    return unicodedata.combining(char) > 0 or "\u1160" <= char <= "\u11ff"
+    """Whether `char` belongs to the one before it: marks, Hangul vowels and finals, ﾎﾞ's mark."""
+    hangul = "\u1160" <= char <= "\u11ff"
+    return unicodedata.combining(char) > 0 or hangul or char in "\uff9e\uff9f"
 
 
 def spaceless(char: str) -> bool:
