@@ -3,9 +3,9 @@
     python benchmarks/train_speed.py zsre.jsonl --limit 100
 
 **An epoch.** Both take each edit's prompt, one paraphrase and one locality prompt, plain. The
-straightforward way is in float32; each step reads the features, the unedited and the edited texts
-with the whole model and makes logits for every token. It is timed on `--sample` edits and scaled
-up. The bound is what the engine's matrix products alone would take at the speed measured for large
+straightforward way is in float32; each step reads the edits' own texts up to the layer, for their
+features, the locality prompts unedited, and all texts edited, these with the whole model and logits
+for every token. It is timed on `--sample` edits and scaled up. The bound is what the engine's matrix products alone would take at the speed measured for large
 ones.
 
 **To equal scores.** Epochs until held-out reliability and generality (teacher-forced, plain, every
@@ -161,6 +161,9 @@ def _straightforward(
     started = time.perf_counter()
     for start in range(0, len(edits), config.batch_size):
         chosen = range(start, min(start + config.batch_size, len(edits)))
+        own = [backbone.join(edits[i].prompt, edits[i].target, chat=False)[0] for i in chosen]
+        layer = config.resolve_layer(backbone.n_layers)
+        backbone.hidden_states(backbone.encode(own, chat=False), layer)  # the features' reading
         for kind in ("reliability", "generality", "locality"):
             loss = _whole(backbone, scope, blocks, edits, prompts, chosen, kind, config)
             if loss is not None:
@@ -194,9 +197,9 @@ def _whole(
     if not texts:
         return None
     encoding = backbone.encode(texts, chat=False)
-    with torch.no_grad():
-        backbone.model(**encoding.inputs, use_cache=False)  # the features' reading
-        base = backbone.model(**encoding.inputs, use_cache=False).logits
+    if kind == "locality":
+        with torch.no_grad():
+            base = backbone.model(**encoding.inputs, use_cache=False).logits
     rows, columns, members = [], [], []
     for row, fired in enumerate(scope.fired([text.text for text in texts])):
         for token, _ in locate(fired[:1], lambda *span: span, encoding.offsets[row]):
