@@ -5,8 +5,8 @@
 **An epoch.** Both take each edit's prompt, one paraphrase and one locality prompt, plain. The
 straightforward way is in float32; each step reads the edits' own texts up to the layer, for their
 features, the locality prompts unedited, and all texts edited, these with the whole model and logits
-for every token. It is timed on `--sample` edits and scaled up. The bound is what the engine's matrix products alone would take at the speed measured for large
-ones.
+for every token. It is timed on `--sample` edits and scaled up. The bound is what the engine's
+matrix products alone would take at the speed measured for large ones.
 
 **To equal scores.** Epochs until held-out reliability and generality (teacher-forced, plain, every
 mention edited) are `--level` on average: for the steps of the straightforward way, counted with
