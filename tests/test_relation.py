@@ -15,7 +15,7 @@ from lks.errors import ModelError, PackMismatch
 from lks.models import CACHE_VARIABLE
 from lks.scope import RelationGate, Scope, relation, sentences
 from lks.scope.common import CommonRelations, common_relations, common_wordings
-from lks.scope.relation import LATER, OPEN_ENDED, Learnt, Metric, References
+from lks.scope.relation import FOREIGN, LATER, OPEN_ENDED, Learnt, Metric, References
 from lks.scope.rulings import DENIED, RELATIVE, denies
 from lks.scope.scope import ANSWERED, STATED
 from lks.scope.sentences import MASK
@@ -59,6 +59,19 @@ def test_the_edit_whose_relation_is_asked_fires(embed: Embedder) -> None:
     assert fired(scope, "Many tall people built high there: Ada Lovelace. Where was she born?") == [
         "born"
     ]
+
+
+def test_in_another_script_a_sentence_must_be_nearer_to_an_english_embedder(
+    embed: Embedder,
+) -> None:
+    edits = [Edit("born", "Ада", "Ада родилась в", "Oslo")]
+    prompts = [TrainingPrompts((), ())]
+    metric = Metric(np.eye(64, dtype=np.float32), embed(OPEN_ENDED), 0.0, 1.0)
+    metric, references = learn(embed, edits, prompts, metric=metric)
+    for name, needed in (("minilm", [FOREIGN, 0.0]), ("other", [0.0, 0.0])):
+        scope = Scope(edits, RelationGate.of(Learnt(metric, references, name), embed, edits))
+        asked = scope.examine(["Ада родилась в", "Ада, where was she born?"])
+        assert [found[0].verdicts[0].threshold for found in asked] == needed
 
 
 def test_the_last_sentence_that_asks_decides(embed: Embedder) -> None:

@@ -45,16 +45,17 @@ def scope_of_edits(
     names = Scope(edits)
     if kind == "entity" or not (asked := names.may_fire(texts)):
         return names
-    embed = Remembered(Embedder(embedder or DEFAULT), common_wordings())
-    return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, embed))
+    name = embedder or DEFAULT
+    return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, name))
 
 
-def _untrained(edits: Sequence[Edit], pool: EditSet, embed: Remembered) -> RelationGate:
+def _untrained(edits: Sequence[Edit], pool: EditSet, embedder: str) -> RelationGate:
     """A gate learnt from these edits alone, with their own wordings and those lent by all."""
     from lks.training.gate import learn
     from lks.training.packs import GATE_WORDINGS
     from lks.training.prompts import training_prompts
 
+    embed = Remembered(Embedder(embedder), common_wordings())
     prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
     metric, references = learn(embed, edits, prompts)
-    return RelationGate.of(Learnt(metric, references), embed, edits)
+    return RelationGate.of(Learnt(metric, references, embedder), embed, edits)
