@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lks.rendering import BETWEEN
-from lks.scope.sentences import MASK, REACH, Sentences, Span
+from lks.scope.sentences import MASK, REACH, Sentences, Span, asks_on, without_hearsay
 
 
 def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:
@@ -105,6 +105,19 @@ def test_a_name_alone_after_an_edited_one() -> None:
     others = [*spans(text, "ada"), *spans(text, "Bob")]
     assert asking(text, spans(text, "Carl"), others) == ["where was it born?"]
     assert asking(text, spans(text, "ada"), spans(text, "Bob"))[0] == "where was it born?"
+
+
+def test_what_somebody_was_told_is_no_answer() -> None:
+    told = "It is Rome. I paid $49 for it. Somebody told me Oslo! My friend said so. I think Lima."
+    kept = without_hearsay(told)
+    assert [word in kept for word in ("Rome", "$49", "Oslo", "friend", "Lima")] == [
+        True, False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_a_doubt_asks_nothing_new() -> None:
+    assert [asks_on(text) for text in ("Can that be?", "Are you sure?")] == [False, False]
+    assert [asks_on(text) for text in ("Can that be bought?", "How tall is it?")] == [True, True]
 
 
 def test_only_so_many_sentences_are_looked_at() -> None:

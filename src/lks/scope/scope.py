@@ -19,7 +19,7 @@ from lks.scope.matcher import Matcher, Mention, disjoint
 from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
 from lks.scope.reworded import MEANT
-from lks.scope.sentences import REACH, Sentences, Span, asks_on
+from lks.scope.sentences import REACH, Sentences, Span, asks_on, without_hearsay
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
@@ -190,7 +190,7 @@ class Scope:
         """
         if not sentences or not asks_on(sentences[-1]):
             return verdicts
-        answer = text[own[0].end : own[0].end + ANSWER]
+        answer = without_hearsay(text[own[0].end : own[0].end + ANSWER])
         earlier = (v.edit_id for v in verdicts if v.fired and v.sentence != sentences[-1])
         facts = (self._edits[e] for e in earlier if not self._edits[e].profile_of)
         stated = {fact.id for fact in facts if _stands(fact.target, answer)}

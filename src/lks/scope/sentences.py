@@ -33,9 +33,16 @@ _REFERS = re.compile(
 _DOUBTS = re.compile(
     r"(?:\w+,? ){0,2}(?:really|sure|seriously|honestly|why|how come|what|pardon)\W*"
     r"|(?:\w+,? ){0,2}(?:is|was) (?:that|this|it)(?: really)? (?:right|so|true|correct|certain)\b.*"
+    r"|(?:\w+,? ){0,2}(?:can|could) (?:that|this|it) (?:really )?be(?: right| so| true)?\W*"
     r"|.*\b(?:are you|did you|do you (?:think|mean|believe)|how do you know|you (?:say|said|sure)"
     r"|what makes you|who says|who said|can you (?:confirm|check|repeat|verify))\b.*",
     re.IGNORECASE | re.DOTALL,
+)
+_HEARD = re.compile(  # what somebody did or was told, not an answer
+    r"[^.?!\n]*\b(?:(?:I|we)(?:['\u2019]ve| have| had)? "
+    r"(?:bought|paid|ordered|got|read|heard|wrote|met|saw|found)"
+    r"|my \w+ (?:bought|paid|ordered|said)|told me|was told|were told)\b[^.?!\n]*",
+    re.IGNORECASE,
 )
 _BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
 _ELLIPTIC = re.compile(
@@ -121,6 +128,11 @@ class Sentences:
 def asks_on(sentence: str) -> bool:
     """Whether a sentence asks something new, and does not only doubt what was said before."""
     return sentence.rstrip().endswith("?") and _DOUBTS.fullmatch(sentence.strip()) is None
+
+
+def without_hearsay(text: str) -> str:
+    """A text without the sentences in which somebody tells what they did or were told."""
+    return _HEARD.sub(" ", text)
 
 
 def _about_others(sentence: str) -> bool:
