@@ -152,6 +152,7 @@ def test_no_text_breaks_the_sentences(before: str, after: str) -> None:
         ("How much is that in USD?", True),
         ("What is the price in EUR?", True),
         ("In your opinion, who runs the company?", True),
+        ("Who is the CEO, for my essay?", True),
     ],
 )
 def test_a_later_sentence_that_names_others_is_left_out(later: str, counts: bool) -> None:
