@@ -64,6 +64,7 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     fuji = before.pop("fuji")
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
     assert manifest["edits"] == 5
+    assert manifest["change"]["replaced"] == ["fuji"]
     versions.rollback(path)
     assert held(path)["fuji"] == fuji
 

@@ -54,6 +54,8 @@ def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
         change = line["change"]
         named = ", ".join(change["edits"]) if change["action"] in ("add", "remove") else ""
         more = ", ..." if named and change["count"] > len(change["edits"]) else ""
+        if gone := change.get("replaced"):
+            more += f" in place of {', '.join(gone)}"
         what = f"{change['action']:12} {named}{more}".rstrip()
         print(f"{line['version']:4}  {change['at']}  {line['edits']:6} edits  {what}")
 

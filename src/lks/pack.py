@@ -137,7 +137,8 @@ def append(
             raise InputError(f"{path}: has a relation gate; give the references of new edits too")
         asked = {edit.question for edit in edits}
         held = versions.live_edits(path, manifest)
-        manifest = versions.without(path, manifest, [e.id for e in held if e.question in asked])
+        replaced = [edit.id for edit in held if edit.question in asked]
+        manifest = versions.without(path, manifest, replaced)
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks, references)
@@ -147,6 +148,7 @@ def append(
         parts = [*manifest["parts"], names | {"removed": []}]
         return manifest | {
             "parts": parts, "files": files, "edits": manifest["edits"] + len(edits),
+            "told": {"replaced": replaced[: versions.NAMED]} if replaced else {},
         }  # fmt: skip
 
     return versions.change(path, "add", [edit.id for edit in edits], longer)

@@ -182,13 +182,17 @@ def rollback(path: str | Path, to: int | None = None) -> Manifest:
 def change(
     path: Path, action: str, ids: Sequence[str], make: Callable[[Manifest], Manifest]
 ) -> Manifest:
-    """Put the manifest that `make` makes from the present one in place, as a new version."""
+    """Put the manifest that `make` makes from the present one in place, as a new version.
+
+    What it holds under "told" goes into the note of the change.
+    """
     read(path)  # nothing is written, not even a lock, where there is no pack
     try:
         with FileLock(path / ".lock", timeout=LOCK_SECONDS):
             present = read(path)
             number = present["version"]
-            made = make(present) | {"version": number + 1, "change": _change(action, ids)}
+            made = make(present) | {"version": number + 1}
+            made["change"] = _change(action, ids) | made.pop("told", {})
             (path / HISTORY).mkdir(exist_ok=True)
             kept = path / HISTORY / f"{number}.json"
             write_whole(kept, (path / MANIFEST).read_bytes())
