@@ -364,7 +364,8 @@ def parsed(line: str) -> Any:
     """A line of JSON; EditFileError for what is none, or cannot be written as text again."""
     try:
         value = json.loads(line)
-        json.dumps(value, ensure_ascii=False).encode()
+        if "\\u" in line:  # only an escape can bring half a character into UTF-8
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         problem = f"not JSON ({error.msg} at column {error.colno})"
     except UnicodeEncodeError as error:

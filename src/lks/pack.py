@@ -138,7 +138,8 @@ def append(
         asked = {edit.question for edit in edits}
         held = versions.live_edits(path, manifest)
         replaced = [edit.id for edit in held if edit.question in asked]
-        manifest = versions.without(path, manifest, replaced)
+        if replaced:
+            manifest = versions.without(path, manifest, replaced)
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks, references)

@@ -56,7 +56,7 @@ class NameTable:
                     pattern = " ".join(normalise(other).words)
                     others.setdefault(pattern, []).append((edit, other, cased))
         for pattern, meant in others.items():  # neither a name nor meant by two entities
-            if pattern not in table and len({normalise(e.subject).text for e, *_ in meant}) == 1:
+            if pattern not in table and _of_one(edit for edit, *_ in meant):
                 for edit, other, cased in meant:
                     self._enter(table, edit, "variant", other, as_written=cased)
         self.patterns = list(table)
@@ -137,6 +137,12 @@ class NameTable:
         if len(self.patterns[index]) >= _CLEAR:
             return bearers[0], None
         return bearers[0], "in another case"
+
+
+def _of_one(edits: Iterable[Edit]) -> bool:
+    """Whether edits are about one entity, however each spells its subject."""
+    subjects = {edit.subject for edit in edits}  # nearly always one: quick
+    return len(subjects) == 1 or len({normalise(subject).text for subject in subjects}) == 1
 
 
 def _written(text: str) -> str:

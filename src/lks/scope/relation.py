@@ -349,10 +349,12 @@ class RelationGate:
 
     def _limits(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> Array:
         """The score from which each edit fires, [edits, sentences]."""
-        least = self._metric.threshold
-        strict = max(least, FOREIGN) if self._english else least
-        usual = np.array([strict if _foreign(sentence) else least for sentence in sentences])
-        return np.stack([np.zeros_like(usual) + self._own.get(e, usual) for e in edit_ids])
+        usual = np.full(len(sentences), self._metric.threshold)
+        if self._english:
+            foreign = [_foreign(sentence) for sentence in sentences]
+            usual[foreign] = max(self._metric.threshold, FOREIGN)
+        own = [self._own.get(edit_id, usual) for edit_id in edit_ids]
+        return np.stack([np.broadcast_to(limit, usual.shape) for limit in own])
 
     @cached_property
     def _common(self) -> tuple[CommonRelations, Array]:
@@ -397,9 +399,8 @@ def _ruled_out(
 def _foreign(sentence: str) -> bool:
     """Whether most of its letters are of another script than Latin."""
     letters = [char for char in sentence if char.isalpha()]
-    return 2 * sum(char > "\u024f" and not "\u1e00" <= char <= "\u1eff" for char in letters) > len(
-        letters
-    )
+    latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
+    return 2 * latin < len(letters)
 
 
 def _last(chosen: NDArray[np.bool_]) -> int:

@@ -23,8 +23,9 @@ _DENIAL = re.compile(
 )
 _KIN = (
     r"(?:ex-|half-|twin )?"
-    r"(?:(?:grand|step|god)?(?:mother|father|parent|son|daughter|child|children)|mum|mom|dad|grandma|grandpa|wife|wives|husband|spouse|fianc[e\u00e9]e?|kid|twin|brother|sister"
-    r"|sibling|uncle|aunt|nephew|niece|cousin|widow|girlfriend|boyfriend)s?(?:-in-law)?"
+    r"(?:(?:grand|step|god)?(?:mother|father|parent|son|daughter|child|children)|mum|mom|dad"
+    r"|grandma|grandpa|wife|wives|husband|spouse|fianc[e\u00e9]e?|kid|twin|brother|sister|sibling"
+    r"|uncle|aunt|nephew|niece|cousin|widow|girlfriend|boyfriend)s?(?:-in-law)?"
 )
 _BE = r"(?:is|are|was|were)"
 _ABOUT_KIN = re.compile(  # "Who is it's father?" and "it's father is" ask for the relative itself
