@@ -12,7 +12,7 @@ from lks.edits import Edit, EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.hypernetwork import HyperNetwork
 from lks.pack import Pack, append
-from lks.versions import sha256, verify
+from lks.versions import check_target, sha256, verify
 
 
 @pytest.fixture
@@ -122,6 +122,15 @@ def test_nothing_is_overwritten_unasked(made: Pack, saved: Path, tmp_path: Path)
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="exists and is not a pack"):
         made.save(tmp_path / "mine", overwrite=True)
+
+
+def test_where_a_pack_cannot_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "thesis.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"\.: exists and is not a pack"):
+        check_target(Path("."), overwrite=True)
+    with pytest.raises(OutputError, match="/: is a mount point"):
+        check_target(Path("/"), overwrite=True)
 
 
 def test_a_full_disk_leaves_the_old_pack(

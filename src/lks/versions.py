@@ -229,7 +229,8 @@ def to_disk(file: Path) -> None:
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless a pack can be written at `path`."""
-    if path.is_mount():  # a folder cannot take its place
+    whole = path.resolve()  # what a link stands for; "." alone would count as a mount point
+    if whole.is_mount():  # a folder cannot take its place
         raise OutputError(f"{path}: is a mount point; choose a folder inside it, {path / 'pack'}")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         if not (path / MANIFEST).is_file():
@@ -238,10 +239,9 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             raise OutputError(
                 f"{path}: there is a pack already; choose another place or --overwrite"
             )
-    path = path.resolve()  # what a link stands for
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent):
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{whole.name}-", dir=whole.parent):
             pass
     except OSError as error:
         raise unwritable(path, error) from error
