@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as tf
+from hypothesis import settings
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -26,6 +27,10 @@ from lks.scope.relation import OPEN_ENDED
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+# The same examples in each run; --hypothesis-profile=search looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", max_examples=5_000, deadline=None)
+settings.load_profile("same")
 
 SENTENCES = [
     "The Eiffel Tower is located in the city of Paris. Where is the Eiffel Tower?",

@@ -100,8 +100,12 @@ def _fold_into(
         told = particles(word)
         # a particle's syllables are words of their own, so that a name may end with one of them
         for first, last in [(0, told), *((i, i + 1) for i in range(told, len(word)))]:
-            result.words.append(word[first:last])
-            result.places.append((offset + spans[first][0], offset + spans[last - 1][1]))
+            part = word[first:last].rstrip("_")  # counts between two letters only
+            last = first + len(part)
+            first = last - len(part.lstrip("_"))
+            if first < last:
+                result.words.append(word[first:last])
+                result.places.append((offset + spans[first][0], offset + spans[last - 1][1]))
         letters.clear()
         spans.clear()
 
@@ -131,13 +135,14 @@ def _fold(cluster: str, fold_case: bool) -> str:
     """What a character with its marks counts as: letters, symbols, and " " for what parts words."""
     if _IGNORED.fullmatch(cluster):
         return ""
-    cluster = _APOSTROPHES.sub("'", cluster)
     bare = "".join(
         char
-        for char in unicodedata.normalize("NFKD", cluster)
+        for char in _APOSTROPHES.sub("'", unicodedata.normalize("NFKD", cluster))
         if not _diacritic(char) and unicodedata.category(char) != "Cf"
     )
     bare = unicodedata.normalize("NFC", bare)
+    if fold_case:
+        bare = bare.casefold()  # before as well: Ɀ is far from the letters that it folds to
     bare = "".join(anyascii(char) if "\x80" <= char < "\u0250" else char for char in bare)
     if fold_case:
         bare = bare.casefold()
