@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
-from lks.baselines import statistics
+from lks.baselines import _progress, memit, statistics
 from lks.baselines._locate import encode, projection, read, residual, subject_ends, usual
 from lks.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.baselines.rome import Rome, rank_one
@@ -291,6 +292,41 @@ def test_spread_edits_make_the_targets_likelier(kind: Callable, edits: EditSet) 
         after = model.score(pairs)
     gains = [sum(a.logprobs) - sum(b.logprobs) for a, b in zip(after, before, strict=True)]
     assert sum(gains) > 1
+
+
+def test_memit_that_was_stopped_goes_on(
+    edits: EditSet, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_progress, "LONG", 0.0)
+    monkeypatch.setattr(memit, "PORTION", 2)
+    backbone, pairs = make_backbone("llama"), [(edit.prompt, edit.target) for edit in edits]
+    given = {"layers": [1, 2], "values": VALUES, "sample": SAMPLE}
+    learnt: list[int] = []
+
+    def stops(split: SplitModel, lessons: list, settings: ValueSettings) -> torch.Tensor:
+        if learnt == [2]:
+            learnt.append(0)
+            raise KeyboardInterrupt
+        learnt.append(len(lessons))
+        return learn_deltas(split, lessons, settings)
+
+    monkeypatch.setattr(memit, "learn_deltas", stops)
+    with pytest.raises(KeyboardInterrupt):
+        with Memit(**given).apply(backbone, edits):
+            pass
+    with Memit(**given).apply(backbone, edits) as model:
+        assert sum(learnt) == len(edits)
+        assert model.earlier_seconds > 0
+        resumed = model.score(pairs)
+    with Memit(weight=1e6, **given).apply(backbone, edits) as model:
+        assert sum(learnt) == len(edits)  # the same values
+        assert model.score(pairs) != resumed
+    monkeypatch.setattr(memit, "PORTION", len(edits))
+    shutil.rmtree(cache / "values")
+    with Memit(**given).apply(backbone, edits) as model:
+        assert model.earlier_seconds == 0
+        for whole, other in zip(model.score(pairs), resumed, strict=True):
+            assert whole.logprobs == pytest.approx(other.logprobs, abs=1e-3)
 
 
 def test_alphaedit_says_when_there_is_no_null_space(edits: EditSet) -> None:

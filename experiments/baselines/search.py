@@ -46,6 +46,12 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     "memit, a hundred": {
         f"weight {weight}": {"weight": weight} for weight in (1_000, 2_000, 4_000, 8_000, 15_000)
     },
+    "memit, many": {
+        f"weight {weight}": {"weight": weight} for weight in (1_000, 4_000, 15_000, 60_000)
+    },
+    "alphaedit, many": {
+        f"weight {weight}": {"weight": weight} for weight in (1, 10, 100, 1_000)
+    } | {"share 0.1": {"share": 0.1}, "share 0.5": {"share": 0.5}},
     "alphaedit": {
         f"layers {first} to {last}, share {share}": {
             "layers": list(range(first, last + 1)), "share": share,

@@ -1,4 +1,4 @@
-"""Training that was stopped goes on after its last pass."""
+"""Long work that was stopped goes on: training after its last pass, values after their portion."""
 
 from __future__ import annotations
 
@@ -6,15 +6,35 @@ import contextlib
 import hashlib
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lks.models import cache_dir
 from lks.versions import write_whole
 
-LONG = 60.0  # seconds of training, from which on it is kept
+LONG = 60.0  # seconds of work, from which on it is kept
+
+
+def kept(decided_by: object, make: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """What `make` gives, from the cache folder if it was long work; and the seconds spent earlier.
+
+    Args:
+        decided_by: all that decides what `make` gives; its `repr` tells one from another.
+    """
+    file = _file("values", decided_by)
+    if file.exists():
+        found = torch.load(file, map_location="cpu", weights_only=True)
+        return found["made"], found["seconds"]
+    begun = time.monotonic()
+    made = make()
+    seconds = time.monotonic() - begun
+    if seconds >= LONG:
+        _write(file, {"made": made, "seconds": seconds})
+    return made, 0.0
 
 
 class Progress:
@@ -35,8 +55,7 @@ class Progress:
         parameters: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        name = hashlib.sha256(repr(decided_by).encode()).hexdigest()[:24]
-        self._file = cache_dir() / "tuning" / f"{name}.pt"
+        self._file = _file("tuning", decided_by)
         self._parameters, self._optimizer = parameters, optimizer
         self.losses, self.seconds = list[float](), 0.0
         if self._file.exists():
@@ -55,21 +74,30 @@ class Progress:
         seconds = self.seconds + time.monotonic() - self._begun
         if seconds < LONG:
             return
-        content = io.BytesIO()
-        torch.save(
+        _write(
+            self._file,
             {
                 "parameters": [parameter.data for parameter in self._parameters],
                 "optimizer": self._optimizer.state_dict(),
                 "losses": self.losses,
                 "seconds": seconds,
             },
-            content,
         )
-        with contextlib.suppress(OSError):  # a full disk is no reason to stop
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, content.getvalue())
 
     def end(self) -> None:
         """Call it when all is done."""
         with contextlib.suppress(OSError):
             self._file.unlink()
+
+
+def _file(kind: str, decided_by: object) -> Path:
+    name = hashlib.sha256(repr(decided_by).encode()).hexdigest()[:24]
+    return cache_dir() / kind / f"{name}.pt"
+
+
+def _write(file: Path, reached: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    torch.save(reached, content)
+    with contextlib.suppress(OSError):  # a full disk is no reason to stop
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content.getvalue())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 import torch
@@ -24,11 +25,14 @@ from lks.baselines._locate import (
     subject_ends,
     usual,
 )
+from lks.baselines._progress import kept
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.suffix import SplitModel
+
+PORTION = 100  # edits whose values are learnt, and kept, together
 
 
 def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Tensor:
@@ -66,7 +70,13 @@ def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float
 
 
 class MemitModel(WeightModel):
-    """Weights with all edits solved for together, from the original weights each time."""
+    """Weights with all edits solved for together, from the original weights each time.
+
+    Attributes:
+        earlier_seconds: of values that were kept when they were learnt, by this or another editor.
+    """
+
+    earlier_seconds = 0.0
 
     def __init__(self, backbone: Backbone, edits: Iterable[Edit], editor: Memit) -> None:
         self._editor = editor
@@ -95,9 +105,17 @@ class MemitModel(WeightModel):
         """What the last layer's outputs lack to state the targets, [n, d]: z - h."""
         editor, last = self._editor, self._layers[-1]
 
-        def learn(new: Sequence[Edit]) -> Tensor:
+        def portion(new: Sequence[Edit]) -> Tensor:
             lessons = [fact(self.backbone, edit, spans[edit.id], self._prefixes) for edit in new]
             return learn_deltas(SplitModel(self.backbone, last), lessons, editor.values)
+
+        def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
+            for start in range(0, len(new), PORTION):
+                own = list(new[start : start + PORTION])
+                decided_by = self.backbone.fingerprint, last, self._prefixes, editor.values, own
+                deltas, seconds = kept(decided_by, partial(portion, own))
+                self.earlier_seconds += seconds
+                yield from deltas.to(self.backbone.device)
 
         return torch.stack(self.remembered(edits, learn))
 
