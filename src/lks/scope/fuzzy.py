@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from lks.scope.pieces import (
     LONG,
     SMALLEST,
     TAIL,
+    U64,
     WHOLE,
     Ints,
     Letters,
@@ -60,6 +62,11 @@ class FuzzyIndex:
         self._index = PieceIndex([search_key(pattern) for pattern in patterns])
         self._longest = int(min(self._index.lengths.max(initial=0), LARGEST))
 
+    @cached_property
+    def _wide_index(self) -> PieceIndex:
+        """Finds names with other numbers too, which can be explained but never accepted."""
+        return PieceIndex([search_key(pattern) for pattern in self._patterns], digits=False)
+
     def search(
         self, words: Sequence[str], settled: Sequence[int], *, wide: bool = False
     ) -> list[Candidate]:
@@ -85,9 +92,8 @@ class FuzzyIndex:
         foreign = [not word.isascii() for word in words]
         edges = np.zeros(len(words) + 1, dtype=np.int64)
         np.cumsum([len(word) for word in plain], out=edges[1:])
-        pairs = _Pairs(
-            self._index, self._index.letters("".join(plain).translate(ALIKE)), edges, anchors
-        )
+        pieces = self._wide_index if wide else self._index
+        pairs = _Pairs(pieces, pieces.letters("".join(plain).translate(ALIKE)), edges, anchors)
         first, last, name = pairs.all(_FARTHEST if wide or any(foreign) else allowed(LARGEST))
         if not len(name):
             return
@@ -162,6 +168,7 @@ class _Pairs:
         self, index: PieceIndex, letters: Letters, edges: Ints, anchors: Sequence[int]
     ) -> None:
         self._index, self._letters, self._edges = index, letters, edges
+        self._names = len(index.lengths)
         count = len(edges) - 1
         marks = np.zeros(count, dtype=np.int64)
         marks[list(anchors)] = 1
@@ -181,7 +188,7 @@ class _Pairs:
 
     def all(self, farthest: int) -> tuple[Ints, Ints, Ints]:
         """(first word, end, name), each once, that may be at most `farthest` edits apart."""
-        edges, starts, ends = self._edges, self._starts, self._ends
+        edges, starts = self._edges, self._starts
         # Stretches of the length of a short name:
         low = np.searchsorted(edges, edges[starts] + SMALLEST - 1)
         high = np.searchsorted(edges, edges[starts] + LONG, side="right")
@@ -191,16 +198,17 @@ class _Pairs:
         first, last = first[anchored], last[anchored]
         # and beginnings and ends of long ones:
         count = len(END_PIECES)
-        size = np.repeat(np.asarray(END_PIECES), len(starts) + len(ends))
-        word = np.tile(np.concatenate([starts, ends]), count)
-        head = np.tile(np.arange(len(starts) + len(ends)) < len(starts), count)
+        word, head, digits = (np.tile(part, count) for part in self._ending())
+        size = np.repeat(np.asarray(END_PIECES), len(word) // count)
         begin = np.where(head, edges[word], edges[word] - size)
         fits = (begin >= 0) & (begin + size <= edges[-1])
-        word, begin, size, head = word[fits], begin[fits], size[fits], head[fits]
+        word, begin, size, head, digits = (part[fits] for part in (word, begin, size, head, digits))
+        own = self._letters.digits(edges[first], edges[last])
         piece, name = self._find(
             np.concatenate([edges[first], begin]),
             np.concatenate([edges[last], begin + size]),
             np.concatenate([np.full(len(first), WHOLE), np.where(head, HEAD, TAIL)]),
+            np.concatenate([own, digits]),
         )
         whole = piece < len(first)
         end, end_name = piece[~whole] - len(first), name[~whole]
@@ -212,11 +220,33 @@ class _Pairs:
             farthest,
         )
 
-    def _find(self, begin: Ints, end: Ints, sorts: Ints) -> tuple[Ints, Ints]:
-        """(piece, name) of the names whose own piece has about that length."""
-        piece, keys = self._letters.keys(begin, end, sorts)
+    def _ending(self) -> tuple[Ints, NDArray[np.bool_], U64]:
+        """(word, whether a name may begin there or else end before it, the digits it may have)."""
+        edges, count = self._edges, len(self._edges) - 1
+        word = np.concatenate([self._starts, self._ends])
+        head = np.arange(len(word)) < len(self._starts)
+        digits = np.zeros(len(word), dtype=np.uint64)
+        if not self._index.with_digits:
+            return word, head, digits
+        # A stretch that goes on to another word has other digits only if that word has some.
+        places = np.arange(count)
+        told = places[self._letters.digits(edges[:-1], edges[1:]) > 0]
+        longest = LARGEST + _FARTHEST
+        beyond = np.searchsorted(edges, edges[word] + longest, side="right") - 1
+        before = np.searchsorted(edges, edges[word] - longest)
+        low = np.searchsorted(told, np.where(head, word, before))
+        high = np.searchsorted(told, np.where(head, beyond, word))
+        row, place = spread(1 + high - low)
+        other = np.append(told, 0)[low[row] + place - 1]
+        other = np.where(place == 0, word[row], np.where(head[row], other + 1, other))
+        ends = np.sort([word[row], other], axis=0)
+        return word[row], head[row], self._letters.digits(edges[ends[0]], edges[ends[1]])
+
+    def _find(self, begin: Ints, end: Ints, sorts: Ints, digits: U64) -> tuple[Ints, Ints]:
+        """(piece, name), each once, of the names whose own piece has about that length."""
+        piece, keys = self._letters.keys(begin, end, self._index.sorts(sorts, digits))
         key, name = self._index.find(keys)
-        piece = piece[key]
+        piece, name = np.divmod(_distinct(piece[key] * self._names + name), self._names)
         size, lengths = (end - begin)[piece], self._index.lengths[name]
         whole = np.abs(size - lengths) <= 1
         part = np.minimum(lengths // 2, END_PIECES[-1]) == size
@@ -240,10 +270,17 @@ class _Pairs:
         if not len(name):
             return first, last, name
         anchored = (last > first) & (self._before[last] > self._before[first])
-        width, names = len(self._edges), len(self._index.lengths)
-        code = np.unique(((first * width + last) * names + name)[anchored])
-        window, name = np.divmod(code, names)
+        width, names = len(self._edges), self._names
+        window, name = np.divmod(
+            _distinct(((first * width + last) * names + name)[anchored]), names
+        )
         first, last = np.divmod(window, width)
         counts = self._letters.counts(self._edges[first], self._edges[last])
         near = self._index.apart(name, counts) <= 2 * farthest
         return first[near], last[near], name[near]
+
+
+def _distinct(numbers: Ints) -> Ints:
+    """Each once, in order; np.unique takes five times as long for millions."""
+    numbers = np.sort(numbers)
+    return numbers[np.diff(numbers, prepend=-1) > 0]

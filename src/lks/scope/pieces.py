@@ -4,7 +4,8 @@ Two strings that differ by one edit (a letter added, lost, changed, or two swapp
 when at most one letter of each is left out. So a name is filed under the hash of each such
 shortened form, and a misspelling finds it without a look at other names. Of a long name two
 pieces are filed, its beginning and its end: where two or three edits spoil a name, one of the
-pieces has at most one of them.
+pieces has at most one of them. Another number is another name: the digits of the whole name are
+part of what it is filed under, so that thousands of product names with one beginning do no harm.
 
 All in numpy: a hash of letters i..j is a difference of two prefix sums, and leaving a letter out
 is a sum of two such differences. Hits may be chance; the caller compares the strings.
@@ -71,7 +72,7 @@ class Letters:
 
     def __init__(self, text: str, powers: Powers) -> None:
         self._codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        self._down = powers.down
+        self._powers, self._down = powers, powers.down
         self._sums = np.zeros(len(text) + 1, dtype=np.uint64)
         terms = (self._codes + np.uint64(1)) * powers.up[: len(text)]
         np.cumsum(terms, out=self._sums[1:])
@@ -82,12 +83,27 @@ class Letters:
         bins[np.arange(1, len(bins)), self._codes % _BINS] = 1
         return np.cumsum(bins, axis=0, dtype=np.int32)
 
+    @cached_property
+    def _digits(self) -> U64:
+        own = (self._codes >= ord("0")) & (self._codes <= ord("9"))
+        sums = np.zeros(len(own) + 1, dtype=np.uint64)
+        np.cumsum(self._powers.up[np.where(own, self._codes, 0)] * own, out=sums[1:])
+        return sums
+
+    def digits(self, starts: Ints, ends: Ints) -> U64:
+        """A hash of the digits in the pieces [start, end), in any order; 0 if there are none."""
+        return self._digits[ends] - self._digits[starts]
+
     def counts(self, starts: Ints, ends: Ints) -> Counts:
         """How often each letter is in the pieces [start, end), [n, _BINS]."""
         return (self._bins[ends] - self._bins[starts]).astype(np.int16)
 
-    def keys(self, starts: Ints, ends: Ints, sorts: Ints) -> tuple[Ints, U64]:
-        """(piece, hash) of every form of the pieces [start, end): whole, and less each letter."""
+    def keys(self, starts: Ints, ends: Ints, sorts: U64) -> tuple[Ints, U64]:
+        """(piece, hash) of every form of the pieces [start, end): whole, and less each letter.
+
+        Args:
+            sorts: forms of pieces of different sorts are different.
+        """
         piece, place = spread(ends - starts + 1)
         start, end = starts[piece], ends[piece]
         gone = start + place  # equal to `end`: nothing is left out
@@ -95,16 +111,21 @@ class Letters:
         sums, down = self._sums, self._down
         value = (sums[gone] - sums[start]) * down[start]
         value += (sums[end] - sums[after]) * down[start + 1]
-        value += sorts.astype(np.uint64)[piece]
+        value += sorts[piece]
         value ^= value >> np.uint64(32)
         value *= _MIX
         return piece, value
 
 
 class PieceIndex:
-    """Strings (numbered as given, without spaces) by the shortened forms of their pieces."""
+    """Strings (numbered as given, without spaces) by the shortened forms of their pieces.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    Args:
+        digits: whether a name's digits are part of what it is filed under.
+    """
+
+    def __init__(self, names: Sequence[str], *, digits: bool = True) -> None:
+        self.with_digits = digits
         self.lengths = np.fromiter(map(len, names), dtype=np.int64, count=len(names))
         filed = self.lengths[(self.lengths >= SMALLEST) & (self.lengths <= LARGEST)]
         forms = int(np.where(filed < LONG, filed + 1, 2 * np.minimum(filed // 2, 10) + 2).sum())
@@ -145,9 +166,15 @@ class PieceIndex:
             (long, starts[long], starts[long] + size, HEAD),
             (long, ends[long] - size, ends[long], TAIL),
         ):
-            piece, keys = letters.keys(begin, end, np.full(len(begin), sort))
+            digits = letters.digits(starts[chosen], ends[chosen])
+            piece, keys = letters.keys(begin, end, self.sorts(sort, digits))
             found.append((chosen[piece] + first, keys))
         return found
+
+    def sorts(self, sort: Ints | int, digits: U64) -> U64:
+        """What pieces of this sort, of names with these digits, are filed under."""
+        plain = np.zeros_like(digits) + np.asarray(sort).astype(np.uint64)
+        return plain + digits * _BASE if self.with_digits else plain
 
     def _bucket(self, keys: U64) -> U64:
         return keys >> (np.uint64(64) - self._bits)
