@@ -33,14 +33,31 @@ def test_not_to_know_is_no_denial() -> None:
 
 @pytest.mark.parametrize(
     "sentence",
-    ["Who was the previous CEO of it?", "the deputy mayor of it is", "it's first president was"],
+    [
+        "Who was the previous CEO of it?",
+        "the deputy mayor of it is",
+        "it's first president was",
+        "Who was the CEO of it in 2005?",
+        "Back in the 1990s, who was it's prime minister?",
+        "who led it before 1989",
+        "In 2012 the head coach of it was",
+    ],
 )
 def test_another_holder_of_an_office(sentence: str) -> None:
     assert another_holder(sentence)
 
 
 def test_the_holder_of_an_office_is_no_other() -> None:
-    assert not any(map(another_holder, ("Who is the CEO of it?", "the first song of it was")))
+    others = (
+        "Who is the CEO of it?",
+        "the first song of it was",
+        "Who was the author of it in 1965?",  # there is one only
+        "Who is the CEO of it in 2026?",
+        "Who was the CEO of it, founded in 1998?",
+        "Who was elected mayor of it in 2024?",
+        "it was president of which country in 2005?",
+    )
+    assert not any(map(another_holder, others))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ _ANOTHER = re.compile(
     rf"[- ](?:ever )?{_ROLE}\b",
     re.IGNORECASE,
 )
+_OFFICE = (  # what one holds after the other
+    r"(?:CEO|CFO|CTO|chief executive(?: officer)?|chair\w*|president|prime minister|minister|mayor"
+    r"|governor|chancellor|king|queen|head|leader|owner|coach|manager|captain)"
+)
+_IN_A_YEAR = re.compile(
+    rf"^(?!.*\b(?:elected|appointed|named|chosen)\b)"
+    rf"(?:(?=.*\b(?:was|were|had)\b)(?=.*\b(?:{_OFFICE} (?:of|at|for|in) (?:the )?{MASK}"
+    rf"|{MASK}['\u2019]s (?:[\w-]+ )?{_OFFICE})\b)"
+    rf"|(?=.*\bwho (?:led|ran|headed|governed|managed|coached|owned|ruled) (?:the )?{MASK}\b))"
+    r".*(?<!ed )(?<!born )(?<!built )\b(?:in|before|until|during|around) (?:the )?"
+    r"(?:early |late |mid-)?(?:1\d|20)\d\d(?:['\u2019]?s)?\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def _of_it(role: str) -> str:
@@ -80,8 +93,11 @@ def of_kin(text: str) -> bool:
 
 
 def another_holder(sentence: str) -> bool:
-    """Whether a sentence asks for another holder of an office: "the previous CEO of it"."""
-    return _ANOTHER.search(sentence) is not None
+    """Whether a masked sentence asks for another holder of an office: "the previous CEO of it",
+    "Who was the CEO of it in 2005?"."""
+    if _ANOTHER.search(sentence):
+        return True
+    return len(sentence) <= WINDOW and _IN_A_YEAR.search(sentence) is not None
 
 
 def about_holder(sentence: str) -> bool:
