@@ -18,7 +18,7 @@ import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -111,29 +111,32 @@ def run(
     files = {Path(cell.data).stem: cell.data for cell in cells}
     if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
         raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
-    content = {data: _sha256(data) for data in files.values()}
+    read = {file for cell in cells for file in (cell.data, *cell.abilities)}
+    content = {file: _sha256(file) for file in read}
     for cell in cells:  # before any work
-        _made(cell, out, content[cell.data])
+        _made(cell, out, content)
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         failure = None if file.exists() else _run_alone(cell, out)
-        made = _made(cell, out, content[cell.data])
+        made = _made(cell, out, content)
         summaries.append(made or {"cell": cell.to_json(), "error": failure})
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
 
 
-def _made(cell: Cell, out: Path, content: str) -> dict[str, Any] | None:
-    """The summary that is there of a cell; InputError if it is of other settings or data."""
+def _made(cell: Cell, out: Path, content: Mapping[str, str]) -> dict[str, Any] | None:
+    """The summary that is there of a cell; InputError if it is of other settings or files."""
     file = out / f"{cell.name}.json"
     if not file.exists():
         return None
     summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if summary["cell"] != cell.to_json():
         raise InputError(f"{file}: made with other settings; choose another --out")
-    if summary.get("data_sha256", content) != content:
-        raise InputError(f"{file}: {cell.data} was another file then; choose another --out")
+    made = [summary.get("data_sha256"), *summary.get("ability_sha256", [])]
+    for read, then in zip((cell.data, *cell.abilities), made, strict=False):
+        if then not in (None, content[read]):
+            raise InputError(f"{file}: {read} was another file then; choose another --out")
     return summary
 
 
@@ -229,6 +232,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     summary = {
         "cell": cell.to_json(),
         "data_sha256": _sha256(cell.data),
+        "ability_sha256": [_sha256(file) for file in cell.abilities],
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
