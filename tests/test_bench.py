@@ -81,7 +81,7 @@ def test_cells_are_made_once_and_hold_every_case(
         bench.run([replace(cells[0], seed=9), replace(cells[0], rows=7)], out, on_cell)
     assert not (out / f"{replace(cells[0], seed=9).name}.json").exists()  # told before any work
     task.write_text('{"sentence": "It was.", "label": 1}\n' * 10)
-    with pytest.raises(InputError, match="cola.jsonl was another file"):
+    with pytest.raises(InputError, match=r"cola\.jsonl was another file"):
         bench.run(cells, out, on_cell)
 
 
