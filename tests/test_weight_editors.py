@@ -329,6 +329,11 @@ def test_memit_that_was_stopped_goes_on(
             assert whole.logprobs == pytest.approx(other.logprobs, abs=1e-3)
 
 
+def test_the_weight_grows_with_the_edits() -> None:
+    assert [Memit().weight_of(edits) for edits in (1, 250, 1_000)] == [1_000, 1_000, 4_000]
+    assert Memit(weight=7).weight_of(1_000) == 7 and AlphaEdit().weight_of(1_000) == 10
+
+
 def test_alphaedit_says_when_there_is_no_null_space(edits: EditSet) -> None:
     editor = AlphaEdit(layers=[1], share=1e-9, values=ValueSettings(steps=1), sample=SAMPLE)
     with pytest.raises(InputError, match=r"layer 1: .* raise the share"):

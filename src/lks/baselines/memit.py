@@ -147,7 +147,8 @@ class Memit:
 
     Args:
         layers: whose down-projections are changed; those between `depths` if not given.
-        weight: lambda, how much the moment of preserved keys counts.
+        weight: lambda, how much the moment of preserved keys counts; 1,000 if not given, with more
+            than 250 edits four for each.
         prefixes, values, sample: as of ROME.
     """
 
@@ -157,7 +158,7 @@ class Memit:
     def __init__(
         self,
         layers: Sequence[int] | None = None,
-        weight: float = 1_000,
+        weight: float | None = None,
         prefixes: int = 4,
         values: ValueSettings | None = None,
         sample: Sample | None = None,
@@ -176,7 +177,10 @@ class Memit:
         return list(moments)
 
     def solve(self, residuals: Tensor, keys: Tensor, preserved: Tensor) -> Tensor:
-        return ridge(residuals, keys, preserved, self.weight)
+        return ridge(residuals, keys, preserved, self.weight_of(keys.shape[1]))
+
+    def weight_of(self, edits: int) -> float:
+        return max(1_000, 4 * edits) if self.weight is None else self.weight
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[MemitModel]:
@@ -217,4 +221,4 @@ class AlphaEdit(Memit):
         return found
 
     def solve(self, residuals: Tensor, keys: Tensor, preserved: Tensor) -> Tensor:
-        return projected(residuals, keys, preserved, self.weight)
+        return projected(residuals, keys, preserved, self.weight_of(keys.shape[1]))
