@@ -38,19 +38,15 @@ _OF_KIN = re.compile(
     rf"\b(?:{_KIN}|family|marr\w+|wed\w*|partner|fathered|born to|birth to|[pm]aternal)\b",
     re.IGNORECASE,
 )
-_ROLE = (
+_OFFICE = (  # what one holds after the other
     r"(?:CEO|CFO|CTO|chief executive(?: officer)?|chair\w*|president|prime minister|minister|mayor"
-    r"|governor|chancellor|king|queen|director|head|leader|founder|owner|author|writer|composer"
-    r"|coach|manager|captain|inventor|designer|architect)"
+    r"|governor|chancellor|king|queen|head|leader|owner|coach|manager|captain)"
 )
+_ROLE = rf"(?:{_OFFICE}|director|founder|author|writer|composer|inventor|designer|architect)"
 _ANOTHER = re.compile(
     rf"\b(?:former|previous|next|first|second|third|last|deputy|vice|acting|interim|original|future)"
     rf"[- ](?:ever )?{_ROLE}\b",
     re.IGNORECASE,
-)
-_OFFICE = (  # what one holds after the other
-    r"(?:CEO|CFO|CTO|chief executive(?: officer)?|chair\w*|president|prime minister|minister|mayor"
-    r"|governor|chancellor|king|queen|head|leader|owner|coach|manager|captain)"
 )
 _IN_A_YEAR = re.compile(
     rf"^(?!.*\b(?:elected|appointed|named|chosen)\b)"
