@@ -19,6 +19,7 @@ from lks.edits import Edit, EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.pack import Pack, append
 from lks.scalpel import ScalpelModel
+from lks.scope import clashes
 from lks.training.config import TrainingConfig
 from lks.training.packs import train_pack
 from lks.training.trainer import Epoch
@@ -80,13 +81,18 @@ def test_what_is_saved_comes_back(trained: tuple[Backbone, Pack], tmp_path: Path
         Pack.load(tmp_path / "p")
 
 
-def test_edits_that_contradict_each_other_are_told(model: ScalpelModel) -> None:
+def test_edits_that_contradict_each_other_are_told(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     again = Edit("ada-again", "Ada Lovelace", "Ada Lovelace was truly born in", "Rome")
     with pytest.warns(EditWarning, match=r"ada-again: Rome\) asks for ada-born \(Oslo\) too"):
         model.add([again], refine=False)
     (born,) = (edit for edit in model.pack.edits if edit.id == "ada-born")
     assert model.contradicted([again, born, NEW]) == {"ada-again", "ada-born"}
     assert model.contradicted([born]) == {"ada-born"}
+    with monkeypatch.context() as patched:
+        patched.setattr(clashes, "CLEAR", 1.01)  # another relation, if a near one
+        assert model.contradicted([again, born]) == set()
     left_out = Edit("ada-before", born.subject, born.prompt, "Lima")
     assert model.contradicted([left_out]) == {"ada-before"}
     assert model.contradicted([edit for edit in model.pack.edits if edit != born]) == set()

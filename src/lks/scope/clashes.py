@@ -19,6 +19,9 @@ from lks.scope.relation import NEARER
 from lks.scope.scope import Scope, ids
 from lks.scope.vocabulary import CommonWords
 
+# Pairs in two large files that reach a gate's threshold (.55) and ask the same score more, nearly
+# all; two facts of one thing ("it is made in", "What is the housing of it made of?") may have .60.
+CLEAR = 0.65
 CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
 
 
@@ -55,8 +58,8 @@ def contradictions(
 ) -> list[Contradiction]:
     """Each pair of edits that contradict each other, once.
 
-    They do if the prompt of one of `edits` reaches the threshold of another one too, and their
-    targets differ. Without a relation gate nothing is found.
+    They do if the prompt of one of `edits` clearly asks for another one too, and their targets
+    differ. Without a relation gate nothing is found.
 
     Args:
         known: all edits of `scope`.
@@ -67,7 +70,8 @@ def contradictions(
     pairs: dict[frozenset[str], Contradiction] = {}
     for edit, found in zip(asked, scope.examine([e.prompt for e in asked]), strict=True):
         for verdict in (verdict for finding in found for verdict in finding.verdicts):
-            other, reached = by_id[verdict.edit_id], verdict.fired or verdict.why == NEARER
+            other = by_id[verdict.edit_id]
+            reached = verdict.score >= CLEAR and (verdict.fired or verdict.why == NEARER)
             same = same_text(edit.subject) == same_text(other.subject)
             if reached and same and same_text(edit.target) != same_text(other.target):
                 pairs.setdefault(frozenset((edit.id, other.id)), Contradiction(edit, other))
