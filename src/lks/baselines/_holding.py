@@ -62,7 +62,12 @@ class WeightModel(HoldingModel):
     """One whose edits are in some parameters of the backbone, while it works and not longer.
 
     So the backbone itself stays what it was, for the unedited model beside this one too.
+
+    Attributes:
+        earlier_seconds: of long work that was kept when it was done (`_progress`), not done again.
     """
+
+    earlier_seconds = 0.0
 
     def __init__(
         self, backbone: Backbone, edits: Iterable[Edit], parameters: Sequence[nn.Parameter]

@@ -96,13 +96,7 @@ def _cut(turns: list[Turn], size: int) -> list[list[Turn]]:
 
 
 class TunedModel(WeightModel):
-    """Some parameters trained on the edits, from their first values whenever the edits change.
-
-    Attributes:
-        earlier_seconds: of a training that was stopped and went on, those before.
-    """
-
-    earlier_seconds = 0.0
+    """Some parameters trained on the edits, from their first values whenever the edits change."""
 
     def __init__(
         self,

@@ -70,13 +70,7 @@ def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float
 
 
 class MemitModel(WeightModel):
-    """Weights with all edits solved for together, from the original weights each time.
-
-    Attributes:
-        earlier_seconds: of values that were kept when they were learnt, by this or another editor.
-    """
-
-    earlier_seconds = 0.0
+    """Weights with all edits solved for together, from the original weights each time."""
 
     def __init__(self, backbone: Backbone, edits: Iterable[Edit], editor: Memit) -> None:
         self._editor = editor

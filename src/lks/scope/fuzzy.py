@@ -37,6 +37,7 @@ _BLOCK = 1_000  # words of a text looked at together
 _LONGEST_WORD = 40
 _NO_WORD = "\0"  # stands for words that are never misspelt: too long, or no letters
 _FARTHEST = allowed(LARGEST, foreign=True)
+_REACH = LARGEST + _FARTHEST  # letters of the longest stretch that may be a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +176,14 @@ class _Pairs:
         self._before = np.concatenate([[0], np.cumsum(marks)])  # anchors before word i
         at = np.asarray(anchors, dtype=np.int64)
         # A name begins at most LARGEST letters before an anchor, and ends as near behind one.
-        longest = LARGEST + _FARTHEST
         places = np.arange(count)
         following = np.searchsorted(at, places)
         nearest = at[np.minimum(following, len(at) - 1)]
-        reach = edges[nearest + 1] - edges[places] <= longest
+        reach = edges[nearest + 1] - edges[places] <= _REACH
         self._starts = places[(following < len(at)) & reach]
         preceding = np.searchsorted(at, places, side="right") - 1
         nearest = at[np.maximum(preceding, 0)]
-        reach = edges[places + 1] - edges[nearest] <= longest
+        reach = edges[places + 1] - edges[nearest] <= _REACH
         self._ends = places[(preceding >= 0) & reach] + 1
 
     def all(self, farthest: int) -> tuple[Ints, Ints, Ints]:
@@ -222,18 +222,16 @@ class _Pairs:
 
     def _ending(self) -> tuple[Ints, NDArray[np.bool_], U64]:
         """(word, whether a name may begin there or else end before it, the digits it may have)."""
-        edges, count = self._edges, len(self._edges) - 1
+        edges = self._edges
         word = np.concatenate([self._starts, self._ends])
         head = np.arange(len(word)) < len(self._starts)
         digits = np.zeros(len(word), dtype=np.uint64)
         if not self._index.with_digits:
             return word, head, digits
         # A stretch that goes on to another word has other digits only if that word has some.
-        places = np.arange(count)
-        told = places[self._letters.digits(edges[:-1], edges[1:]) > 0]
-        longest = LARGEST + _FARTHEST
-        beyond = np.searchsorted(edges, edges[word] + longest, side="right") - 1
-        before = np.searchsorted(edges, edges[word] - longest)
+        told = np.flatnonzero(self._letters.digits(edges[:-1], edges[1:]))
+        beyond = np.searchsorted(edges, edges[word] + _REACH, side="right") - 1
+        before = np.searchsorted(edges, edges[word] - _REACH)
         low = np.searchsorted(told, np.where(head, word, before))
         high = np.searchsorted(told, np.where(head, beyond, word))
         row, place = spread(1 + high - low)
@@ -270,10 +268,9 @@ class _Pairs:
         if not len(name):
             return first, last, name
         anchored = (last > first) & (self._before[last] > self._before[first])
-        width, names = len(self._edges), self._names
-        window, name = np.divmod(
-            _distinct(((first * width + last) * names + name)[anchored]), names
-        )
+        width = len(self._edges)
+        code = _distinct(((first * width + last) * self._names + name)[anchored])
+        window, name = np.divmod(code, self._names)
         first, last = np.divmod(window, width)
         counts = self._letters.counts(self._edges[first], self._edges[last])
         near = self._index.apart(name, counts) <= 2 * farthest
