@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.evaluation.remembering import Remembering
 from lks.models import CACHE_VARIABLE
+from lks.training.config import PRESETS, TrainingConfig
 
 
 @pytest.fixture
@@ -125,7 +127,9 @@ def test_a_table_is_not_mixed_from_two_files(
         bench.run(cells[1:], tmp_path / "out", lambda *told: None)
 
 
-def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folder: Path) -> None:
+def test_lks_keeps_its_packs_and_goes_on(
+    data: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell = Cell(
         "lks-paper", str(data), 4, model=str(model_folder), max_new_tokens=2, threads=1, rows=4
     )
@@ -139,6 +143,14 @@ def test_lks_keeps_its_packs_and_goes_on(data: Path, tmp_path: Path, model_folde
     assert again["edit_seconds"] == first["edit_seconds"] > 0
     assert again["plain"] == first["plain"]
     assert first["settings"] == json.loads(manifest)["training"]["config"]
+    pack.with_name(pack.name + ".checkpoint").mkdir()  # stopped before there was anything to keep
+    shutil.rmtree(pack)
+    bench.run_cell(cell, tmp_path)
+    config = TrainingConfig.from_json({"epochs": 3}, preset="paper")
+    monkeypatch.setitem(PRESETS, "paper", config)
+    bench.run_cell(cell, tmp_path)  # no pack of other settings
+    changed = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
+    assert changed["settings"]["epochs"] == 3
 
 
 def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
@@ -203,6 +215,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(
         (["--methods", "lks.bench:No"], "editor 'lks.bench:No' cannot be imported"),
         (["--sizes", "1,ten"], "give numbers with commas"),
         (["--sizes", "0"], "--sizes 0: 0 is below 1"),
+        (["--sizes", "2,5"], "--sizes 2,5: 5 edits are wanted, "),
+        (["--model", "smollm"], "unknown model 'smollm'; did you mean smollm2-135m?"),
     ],
 )
 def test_bad_options(data: Path, tmp_path: Path, options: list[str], said: str) -> None:
@@ -214,11 +228,11 @@ def test_bad_options(data: Path, tmp_path: Path, options: list[str], said: str) 
 
 def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) -> None:
     command = ["bench", str(data), "--out", str(tmp_path / "o"), "--model", str(model_folder)]
-    command += ["--methods", "unedited", "--sizes", "4", "--max-new-tokens", "2", "--threads", "1"]
+    command += ["--methods", "unedited,unedited", "--max-new-tokens", "2", "--threads", "1"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "facts.jsonl, 4 edits, seed 0" in done.stdout
-    assert "facts-4-unedited-0: 1 of 1; about 0 min left" in done.stderr
+    assert "facts.jsonl, 1 edits, seed 0" in done.stdout  # 10 and 100 are more than there are
+    assert "facts-1-unedited-0: 1 of 1; about 0 min left" in done.stderr
     assert len(EditSet.load(data)) == 4
 
 
@@ -262,7 +276,14 @@ def test_settings_are_what_can_be_written_down() -> None:
         def __init__(self) -> None:
             self.k, self.call, self.settings, self._hidden = 3, print, TuneSettings(epochs=7), 1
 
+    class Solving(UneditedModel):
+        @property
+        def decided(self) -> dict:
+            return {"k": 4, "weight": 1_000}
+
     backbone = make_backbone("llama")
     with editor("unedited").apply(backbone, ()) as model:
         assert bench._settings(Slotted(), model) == {}
         assert bench._settings(Own(), model) == {"k": 3, "settings": asdict(TuneSettings(epochs=7))}
+    solved = bench._settings(Own(), Solving(backbone))
+    assert (solved["k"], solved["weight"]) == (4, 1_000)

@@ -32,6 +32,9 @@ def test_requests_are_scored_as_the_model_scores(unedited: UneditedModel) -> Non
     assert one == (pytest.approx(sum(score.logprobs)), all(score.matches))
     (rolling,) = lm.loglikelihood_rolling([request("loglikelihood_rolling", prompt)])
     assert rolling == pytest.approx(whole[0])
+    backbone = unedited.backbone
+    for text in (prompt, "\n" + prompt):  # behind nothing no space is added
+        assert backbone.join("", text, chat=False)[0].text == text
 
 
 def test_the_text_is_never_changed() -> None:

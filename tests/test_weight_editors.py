@@ -17,11 +17,12 @@ from conftest import make_backbone, make_edits
 from lks.backbone import Backbone
 from lks.baselines import _progress, memit, statistics
 from lks.baselines._locate import encode, projection, read, residual, subject_ends, usual
+from lks.baselines.finetune import TuneSettings
 from lks.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.baselines.rome import Rome, rank_one
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
-from lks.editor import UneditedModel
+from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError, LayerError
 from lks.models import CACHE_VARIABLE
@@ -332,6 +333,31 @@ def test_memit_that_was_stopped_goes_on(
 def test_the_weight_grows_with_the_edits() -> None:
     assert [Memit().weight_of(edits) for edits in (1, 250, 1_000)] == [1_000, 1_000, 4_000]
     assert Memit(weight=7).weight_of(1_000) == 7 and AlphaEdit().weight_of(1_000) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "decided"),
+    [
+        ("rome", {"layer": 1}), ("memit", {"layers": [1], "weight": 1_000}),
+        ("alphaedit", {"layers": [0, 1], "weight": 10}),
+        ("ft", {"layer": 3, "settings": TuneSettings()}), ("grace", {"layer": 2}),
+    ],
+)  # fmt: skip
+def test_what_settings_became(name: str, decided: dict) -> None:
+    """What goes by the model's depth or the number of edits is told as it came out."""
+    backbone, made = make_backbone("llama"), editor(name)
+    with made.apply(backbone, []) as model:
+        assert model.decided == decided
+
+
+def test_moments_are_made_before_the_edits(edits: EditSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, given = make_backbone("llama"), {"sample": SAMPLE, "values": ValueSettings(steps=1)}
+    for made in (Rome(1, **given), Memit([1], **given)):
+        made.prepare(backbone)
+        with monkeypatch.context() as patched:
+            patched.setattr("lks.baselines.statistics._moments", None)
+            with made.apply(backbone, edits):
+                pass
 
 
 def test_alphaedit_says_when_there_is_no_null_space(edits: EditSet) -> None:

@@ -218,11 +218,12 @@ class Backbone:
     def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
         """(prompt and target in one text, where the rendered prompt ends).
 
-        Between them is a space, none in a chat, or the white space that the target begins with.
+        Between them is a space, none in a chat or behind nothing, or the white space that the
+        target begins with.
         """
         asked = self.render(prompt, chat=chat)
         own = target[: len(target) - len(target.lstrip())]
-        space = "" if chat else own or " "
+        space = "" if chat else own or " " * bool(asked.text)
         return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
 
     @cached_property

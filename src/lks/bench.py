@@ -38,6 +38,7 @@ from lks.pack import Pack
 from lks.provenance import provenance
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
+from lks.training.checkpoint import FILE as CHECKPOINT
 from lks.training.config import TrainingConfig
 from lks.training.packs import scope_of
 from lks.training.prompts import with_lent_paraphrases
@@ -216,6 +217,8 @@ def run_cell(cell: Cell, out: Path) -> None:
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
         method = _editor(cell, pool, out, number)
+        if prepare := getattr(method, "prepare", None):
+            prepare(backbone)
         begun = time.monotonic()
         with method.apply(backbone, edits) as model:
             edit_seconds += _edit_seconds(model, time.monotonic() - begun)
@@ -300,27 +303,26 @@ class _Trained:
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
         edits = EditSet(edits)
-        told = hashlib.sha256(repr([list(edits), list(self.pool)]).encode()).hexdigest()[:8]
+        config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
+        known = config.for_edits(len(edits)), backbone.fingerprint, list(edits), list(self.pool)
+        told = hashlib.sha256(repr(known).encode()).hexdigest()[:8]
         path = self.path.with_name(f"{self.path.name}-{told}.pack")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
-            checkpoint = path.with_name(path.name + ".checkpoint")
+            reached = path.with_name(path.name + ".checkpoint") / CHECKPOINT
             train_to(
-                path, backbone, edits, config, pool=self.pool, quiet=True,
-                resume=checkpoint.exists(),
-            )  # fmt: skip
+                path, backbone, edits, config, pool=self.pool, quiet=True, resume=reached.exists()
+            )
         with Scalpel(Pack.load(path)).apply(backbone) as model:
             yield model
 
 
 def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
-    """What was settable: an editor's public attributes, of LKS those of the training."""
+    """What was settable: an editor's public attributes, of LKS the training's config."""
     if isinstance(model, ScalpelModel):
         return dict(model.pack.training["config"])
     public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
-    if chosen := getattr(model, "settings", None):  # by the number of edits
-        public["settings"] = chosen
+    public |= getattr(model, "decided", {})
     plain = {
         k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
         for k, v in public.items()

@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from lks.cli_common import DEFAULT_MODEL, AsJson, Model, Quiet, Threads, numbers, print_json
+from lks.errors import InputError
+
+SIZES = 1, 10, 100
 
 
 def bench(
@@ -17,7 +20,9 @@ def bench(
     methods: Annotated[
         str, typer.Option(help="Editors, with commas; all if not given. module:Class for your own.")
     ] = "",
-    sizes: Annotated[str, typer.Option(help="Numbers of edits.")] = "1,10,100",
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of edits; if not given 1, 10, 100, as far as a file goes.")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds: each draws other rows.")] = "0",
     rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
     trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
@@ -41,22 +46,24 @@ def bench(
     from lks.editor import EDITORS, check_editors
     from lks.edits import EditSet
     from lks.evaluation import ability
+    from lks.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
-    chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(EDITORS)
-    check_editors(chosen)
-    for file in data:
-        EditSet.load(file)  # a bad file is told before anything runs
+    named = [name.strip() for name in methods.split(",") if name.strip()] or EDITORS
+    chosen = list(dict.fromkeys(named))
+    check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
+    wanted = _sizes(sizes, {file: len(EditSet.load(file)) for file in data})
     for file in abilities or ():
         ability.load(file)
+    resolve(model, lambda text: say(text, quiet or as_json))
     cells = [
         table.Cell(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
             chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
             ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
         )
-        for file in data
-        for size in numbers("--sizes", sizes, 1)
+        for file, own in wanted.items()
+        for size in own
         for seed in numbers("--seeds", seeds)
         for method in chosen
     ]  # fmt: skip
@@ -74,3 +81,13 @@ def bench(
         print_bench(summaries)
     if any("error" in summary for summary in summaries):
         raise SystemExit(1)
+
+
+def _sizes(given: str, files: dict[Path, int]) -> dict[Path, list[int]]:
+    """Numbers of edits for each file, of which it has so many."""
+    if not given:
+        return {file: [size for size in SIZES if size <= count] for file, count in files.items()}
+    sizes = numbers("--sizes", given, 1)
+    if few := [f"{file} has {count}" for file, count in files.items() if count < sizes[-1]]:
+        raise InputError(f"--sizes {given}: {sizes[-1]} edits are wanted, {', '.join(few)}")
+    return dict.fromkeys(files, sizes)

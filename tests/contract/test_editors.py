@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lks.baselines.finetune import TuneSettings
 from lks.baselines.grace import GraceSettings
 from lks.baselines.statistics import Sample
 from lks.baselines.values import ValueSettings
-from lks.editor import EDITORS, Editor, editor
+from lks.editor import EDITORS, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError
 from lks.models import CACHE_VARIABLE
@@ -129,6 +130,17 @@ def test_the_unedited_model_beside_it_stays_unedited(case: Case) -> None:
         assert base_scores(case) == before
         assert model.score(QUESTIONS) == edited
         assert (edited != before) == (case.editor.name != "unedited")
+
+
+def test_threads_do_not_meet(case: Case) -> None:
+    """Weights that one thread has put in place are no weights of another's model."""
+    with case.editor.apply(case.backbone, case.edits) as model, ThreadPoolExecutor(3) as pool:
+        asked = model.score, UneditedModel(case.backbone).score, model.triggered
+        texts = [prompt for prompt, _ in QUESTIONS]
+        given = QUESTIONS, QUESTIONS, texts
+        alone = [call(own) for call, own in zip(asked, given, strict=True)]
+        for _ in range(5):
+            assert [*pool.map(lambda call, own: call(own), asked, given)] == alone
 
 
 def test_batch_equals_single(case: Case) -> None:

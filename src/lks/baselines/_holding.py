@@ -32,6 +32,11 @@ class HoldingModel(UneditedModel, ABC):
     def put_in_force(self, edits: EditSet) -> None:
         """Make these the edits in force; if it raises, those before stay so."""
 
+    @property
+    def decided(self) -> dict[str, Any]:
+        """Settings that go by the model or the number of edits, as they came out."""
+        return {}
+
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         return [bool(self.edits)] * len(prompts)
 
@@ -61,7 +66,8 @@ class HoldingModel(UneditedModel, ABC):
 class WeightModel(HoldingModel):
     """One whose edits are in some parameters of the backbone, while it works and not longer.
 
-    So the backbone itself stays what it was, for the unedited model beside this one too.
+    So the backbone itself stays what it was, for the unedited model beside this one too; another
+    thread's waits.
 
     Attributes:
         earlier_seconds: of long work that was kept when it was done (`_progress`), not done again.
@@ -101,13 +107,14 @@ class WeightModel(HoldingModel):
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
-        try:
-            for parameter, value in zip(self.parameters, values, strict=True):
-                parameter.data = value
-            yield
-        finally:
-            for parameter, value in zip(self.parameters, self._original, strict=True):
-                parameter.data = value
+        with self.backbone.in_use:
+            try:
+                for parameter, value in zip(self.parameters, values, strict=True):
+                    parameter.data = value
+                yield
+            finally:
+                for parameter, value in zip(self.parameters, self._original, strict=True):
+                    parameter.data = value
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         with self.in_place():

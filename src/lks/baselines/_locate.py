@@ -150,7 +150,7 @@ def read(
 
         return keep
 
-    with ExitStack() as stack:
+    with backbone.in_use, ExitStack() as stack:
         for number, spot in enumerate(spots):
             stack.enter_context(spot.changed(seen(number)))
         backbone.hidden_states(encoding, max(spot.layer for spot in spots))

@@ -7,6 +7,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class Progress:
 
 
 def _file(kind: str, decided_by: object) -> Path:
-    name = hashlib.sha256(repr(decided_by).encode()).hexdigest()[:24]
+    made_by = version("latent-knowledge-scalpel")  # another release may do it in another way
+    name = hashlib.sha256(repr((made_by, decided_by)).encode()).hexdigest()[:24]
     return cache_dir() / kind / f"{name}.pt"
 
 

@@ -110,6 +110,10 @@ class TunedModel(WeightModel):
         self._kind = kind  # the base model and what of it is trained
         super().__init__(backbone, edits, parameters)
 
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {"settings": self.settings}
+
     def change(self, edits: EditSet) -> None:
         for parameter in self.parameters:
             parameter.requires_grad_()
@@ -181,10 +185,15 @@ class ProjectionModel(TunedModel):
     def __init__(
         self, backbone: Backbone, edits: Iterable[Edit], spot: Spot, settings: TuneSettings
     ) -> None:
+        self._layer = spot.layer
         self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
         kind = backbone.fingerprint, "projection", spot.layer
         super().__init__(backbone, edits, [spot.module.weight], settings, kind)
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {**super().decided, "layer": self._layer}
 
     def change(self, edits: EditSet) -> None:
         try:
@@ -227,12 +236,13 @@ class LoraModel(TunedModel):
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
-        self._layers.enable_adapter_layers()
-        try:
-            with super()._holding(values):
-                yield
-        finally:
-            self._layers.disable_adapter_layers()
+        with self.backbone.in_use:
+            self._layers.enable_adapter_layers()
+            try:
+                with super()._holding(values):
+                    yield
+            finally:
+                self._layers.disable_adapter_layers()
 
 
 class FineTune:

@@ -72,6 +72,10 @@ class GraceModel(HoldingModel):
         self._entries: list[Entry] = []
         super().__init__(backbone, edits)
 
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {"layer": self._layer}
+
     def put_in_force(self, edits: EditSet) -> None:
         found = self.remembered(edits, self._learn)
         self._entries = []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,6 +80,10 @@ class MemitModel(WeightModel):
         self._preserved: list[Tensor] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         super().__init__(backbone, edits, [spot.module.weight for spot in self._spots])
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {"layers": self._layers, "weight": self._editor.weight_of(len(self.edits))}
 
     def change(self, edits: EditSet) -> None:
         spans = subject_ends(edits)
@@ -165,6 +170,10 @@ class Memit:
             return sorted(self.layers)
         first, last = (layer_at(backbone, None, depth) for depth in self.depths)
         return list(range(first, last + 1))
+
+    def prepare(self, backbone: Backbone) -> None:
+        """The moments of the keys, which are kept: once for a model, and no part of editing."""
+        second_moments(backbone, self.layers_of(backbone), self.sample)
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
         """What `solve` needs to know of the preserved keys, a layer each."""

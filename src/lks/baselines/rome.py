@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,10 @@ class RomeModel(WeightModel):
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         self._moment: Tensor | None = None
         super().__init__(backbone, edits, [self._spot.module.weight])
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {"layer": self._spot.layer}
 
     def put_in_force(self, edits: EditSet) -> None:
         pairs = zip(self._updates, edits, strict=False)
@@ -123,6 +128,10 @@ class Rome:
 
     def layer_of(self, backbone: Backbone) -> int:
         return layer_at(backbone, self.layer, DEPTH)
+
+    def prepare(self, backbone: Backbone) -> None:
+        """The moment of the keys, which is kept: once for a model, and no part of editing."""
+        second_moments(backbone, [self.layer_of(backbone)], self.sample)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[RomeModel]:

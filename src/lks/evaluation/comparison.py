@@ -178,7 +178,7 @@ def to_markdown(summaries: Sequence[Row]) -> str:
 
 
 def settings(summaries: Iterable[Row]) -> list[tuple[str, str]]:
-    """(method, its settings): those of its largest cell. What is None goes by the model's depth."""
+    """(method, its settings): those of its largest cell."""
     found = {s["cell"]["method"]: _told(s["settings"]) for s in summaries if s.get("settings")}
     return sorted(found.items())
 

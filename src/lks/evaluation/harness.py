@@ -20,7 +20,8 @@ class EditedLM(LM):
 
     A continuation that does not begin at white space is scored from the last white space before
     it, which adds the same to all continuations of one context. The first token of a text without
-    context is not scored where the tokenizer has no token that begins a text.
+    context is not scored where the tokenizer has no token that begins a text, and white space at
+    the end of a text is not either.
     """
 
     def __init__(self, model: EditedModel, *, max_new_tokens: int = 256) -> None:
