@@ -18,6 +18,7 @@ from _record import RESULTS
 from lks import bench
 from lks.editor import EDITORS
 from lks.provenance import provenance
+from lks.table import Cell
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=100)
     options = parser.parse_args()
     data, methods = str(options.data), [name for name in EDITORS if name != "unedited"]
-    cells = [bench.Cell(name, data, options.edits, rows=1, chat_rows=1) for name in methods]
+    cells = [Cell(name, data, options.edits, rows=1, chat_rows=1) for name in methods]
     with TemporaryDirectory() as out:
         rows = bench.run(cells, Path(out), lambda name, *told: print(name, flush=True))
     each = {row["cell"]["method"]: row["edit_seconds_each"] for row in rows}

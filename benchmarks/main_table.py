@@ -18,6 +18,7 @@ from _record import RESULTS
 from lks import bench
 from lks.editor import EDITORS
 from lks.edits import EditSet
+from lks.table import Cell, report
 
 SMALL, SEEDS = (1, 10, 100), (0, 1, 2)
 LARGE = (1_000, 10_000)
@@ -26,16 +27,16 @@ SLOW = {"rome": 100, "memit": 1_000, "alphaedit": 1_000, "lks-paper": 1_000}  # 
 TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu", "gsm8k_test")
 
 
-def cells(data: list[Path], abilities: Path | None) -> list[bench.Cell]:
+def cells(data: list[Path], abilities: Path | None) -> list[Cell]:
     """In the order in which they are made: the first seed first, and the small ones."""
     tasks = tuple(str(abilities / f"{task}.jsonl") for task in TASKS) if abilities else ()
     rows = {file: len(EditSet.load(file)) for file in data}  # CounterFact has not quite 10,000
     small = [
-        bench.Cell(method, str(file), size, seed, trials=TRIALS[size])
+        Cell(method, str(file), size, seed, trials=TRIALS[size])
         for seed in SEEDS for size in SMALL for file in data for method in EDITORS
     ]  # fmt: skip
     large = [
-        bench.Cell(method, str(file), min(size, rows[file]), abilities=tasks)
+        Cell(method, str(file), min(size, rows[file]), abilities=tasks)
         for size in LARGE for file in data for method in EDITORS
         if size <= SLOW.get(method, size)
     ]  # fmt: skip
@@ -66,10 +67,8 @@ def main() -> None:
         if cell.method in options.methods and _size(cell.size) in options.sizes
         and cell.seed in options.seeds
     ]  # fmt: skip
-    failed = [row for row in bench.run(chosen, options.out, on_cell) if "error" in row]
-    done = [cell for cell in every if (options.out / f"{cell.name}.json").exists()]
-    summaries = bench.run(done, options.out, lambda *told: None)
-    for file in bench.report(done, summaries + failed, options.out):
+    summaries = bench.run(chosen, options.out, on_cell)
+    for file in report(summaries, options.out, options.data):
         print(f"wrote {file}")
 
 

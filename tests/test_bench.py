@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from lks import bench
 from lks.backbone import Backbone
 from lks.baselines.finetune import TuneSettings
-from lks.bench import Cell
 from lks.cli import app
 from lks.console import print_bench
 from lks.editor import UneditedModel, editor
@@ -24,6 +23,7 @@ from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.evaluation.remembering import Remembering
 from lks.models import CACHE_VARIABLE
+from lks.table import Cell, report
 from lks.training.config import PRESETS, TrainingConfig
 
 
@@ -73,14 +73,15 @@ def test_cells_are_made_once_and_hold_every_case(
     before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
     assert bench.run(cells, out, on_cell) == rows
     assert (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns == before
-    written = bench.report(cells, rows, out)
+    written = report(rows, out, [data])
     assert [file.name for file in written] == ["ep-facts.svg", "report.md", "report.html"]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count('"edit_id"') == len(
         [*(out / "facts-4-unedited-0.jsonl").open(), *(out / "facts-2-ft-0.jsonl").open()]
     )
-    with pytest.raises(InputError, match="made with other settings"):
+    with pytest.raises(InputError, match=r"0\.json: rows was 100, is 7; choose another --out"):
         bench.run([replace(cells[0], seed=9), replace(cells[0], rows=7)], out, on_cell)
+    assert bench.run([replace(cell, threads=2) for cell in cells], out, on_cell) == rows
     assert not (out / f"{replace(cells[0], seed=9).name}.json").exists()  # told before any work
     task.write_text('{"sentence": "It was.", "label": 1}\n' * 10)
     with pytest.raises(InputError, match=r"cola\.jsonl was another file"):
@@ -231,8 +232,9 @@ def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) ->
     command += ["--methods", "unedited,unedited", "--max-new-tokens", "2", "--threads", "1"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "facts.jsonl, 1 edits, seed 0" in done.stdout  # 10 and 100 are more than there are
-    assert "facts-1-unedited-0: 1 of 1; about 0 min left" in done.stderr
+    assert "facts.jsonl, 1 edit, seed 0" in done.stdout
+    assert "facts.jsonl, 4 edits, seed 0" in done.stdout
+    assert "facts-4-unedited-0: 2 of 2; about 0 min left" in done.stderr
     assert len(EditSet.load(data)) == 4
 
 

@@ -130,6 +130,15 @@ def test_eval(pack: Path, facts: Path) -> None:
     assert "1 edits, chat prompts" in text
 
 
+def test_rows_that_a_pack_does_not_hold_are_told(pack: Path, facts: Path) -> None:
+    other = Edit("other", "Rome", "Rome is in", "Peru", generality=("Where is Rome?",))
+    EditSet([*make_edits()[:1], other]).save(facts)
+    for command in ("eval", "robustness"):
+        code, _, err = run(command, pack, "--data", facts, "--max-new-tokens", 2, "--quiet")
+        assert code == 0
+        assert "of 2 rows 1 are not in the pack, and are scored all the same: other" in err
+
+
 def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
     plain = [facts, "--scope", "entity"]
     for source in ([pack], plain):

@@ -18,7 +18,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
     scores = {**dict.fromkeys(KINDS, score), "ep": score}
-    style = {"teacher_forced": scores, "free_running": scores, "contained": scores,
+    style = {"n": 100, "teacher_forced": scores, "free_running": scores, "contained": scores,
              "triggered": scores, "intervals": {"ep": (score - 0.1, score)},
              "clean_stops": scores, "locality_kl": 1 - score,
              "fluency": {"before": 5.0, "after": 4 + score}}  # fmt: skip

@@ -1,8 +1,7 @@
-"""A table of editors on data sets, one cell after the other, by one protocol.
+"""Making a table of editors on data sets, one cell after the other, by one protocol.
 
-A cell is (method, data, number of edits, seed). It runs in a process of its own, so that its peak
-memory is its own, and leaves two files: a JSON line a scored prompt, and a summary, which is
-written last. A table that was stopped goes on with the cells that have no summary.
+A cell runs in a process of its own, so that its peak memory is its own. A table that was stopped
+goes on with the cells that have no summary.
 
 Every method gets the same edits with the same training wordings, lent by the whole file.
 """
@@ -18,7 +17,7 @@ import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -30,66 +29,26 @@ import torch
 from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
-from lks.errors import InputError, OutputError
-from lks.evaluation import ability, comparison
+from lks.errors import InputError, LKSError, OutputError
+from lks.evaluation import ability
 from lks.evaluation.remembering import Remembering
 from lks.evaluation.runner import Evaluation, evaluate, fluency
 from lks.pack import Pack
 from lks.provenance import provenance
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
+from lks.table import Cell, contents, hashed, made
 from lks.training.checkpoint import FILE as CHECKPOINT
 from lks.training.config import TrainingConfig
 from lks.training.packs import scope_of
 from lks.training.prompts import with_lent_paraphrases
-from lks.versions import sha256, write_whole
+from lks.versions import write_whole
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
-CASES_SHOWN = 90  # of a cell and a style, in the report
 FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 DEMONSTRATIONS = 1_000  # rows of which those that are not edited may show IKE what to do
 PRESETS = {"lks": "default", "lks-paper": "paper"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One entry of the table.
-
-    Attributes:
-        data: file of edits; `size` of its rows are taken, chosen and ordered by the seed.
-        rows: so many of the edits are scored at most.
-        trials: with fewer edits than `rows`, so many sets of edits at most, one after the other.
-        chat_rows: of these rows so many are scored in a chat too.
-        abilities: files of tasks (`evaluation.ability`), `ability_rows` items of each.
-    """
-
-    method: str
-    data: str
-    size: int
-    seed: int = 0
-    model: str = "smollm2-135m"
-    rows: int = 100
-    trials: int = 10
-    chat_rows: int = 32
-    abilities: tuple[str, ...] = ()
-    ability_rows: int = 100
-    max_new_tokens: int = 16
-    threads: int | None = None
-
-    @property
-    def name(self) -> str:
-        method = self.method.replace(":", ".")
-        return f"{Path(self.data).stem}-{self.size}-{method}-{self.seed}"
-
-    @property
-    def sets(self) -> int:
-        """Sets of edits, one after the other, at most."""
-        return min(self.trials, max(1, self.rows // self.size))
-
-    def to_json(self) -> dict[str, Any]:
-        names = [Path(file).name for file in self.abilities]
-        return asdict(self) | {"data": Path(self.data).name, "abilities": names}
 
 
 def run(
@@ -102,69 +61,29 @@ def run(
 
     Raises:
         OutputError: the folder cannot be written.
-        InputError: it holds a cell that was made with other settings or data, or two data files
-            have one name.
+        InputError: it holds a cell that is damaged or was made with other settings or data, or two
+            data files have one name.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror}); choose another --out"
+        ) from error
     files = {Path(cell.data).stem: cell.data for cell in cells}
     if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
         raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
-    read = {file for cell in cells for file in (cell.data, *cell.abilities)}
-    content = {file: _sha256(file) for file in read}
+    content = contents(cells)
     for cell in cells:  # before any work
-        _made(cell, out, content)
+        made(cell, out, content)
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         failure = None if file.exists() else _run_alone(cell, out)
-        made = _made(cell, out, content)
-        summaries.append(made or {"cell": cell.to_json(), "error": failure})
+        summary = made(cell, out, content)
+        summaries.append(summary or {"cell": cell.to_json(), "error": failure})
         on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
-
-
-def _made(cell: Cell, out: Path, content: Mapping[str, str]) -> dict[str, Any] | None:
-    """The summary that is there of a cell; InputError if it is of other settings or files."""
-    file = out / f"{cell.name}.json"
-    if not file.exists():
-        return None
-    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if summary["cell"] != cell.to_json():
-        raise InputError(f"{file}: made with other settings; choose another --out")
-    made = [summary.get("data_sha256"), *summary.get("ability_sha256", [])]
-    for read, then in zip((cell.data, *cell.abilities), made, strict=False):
-        if then not in (None, content[read]):
-            raise InputError(f"{file}: {read} was another file then; choose another --out")
-    return summary
-
-
-def report(cells: Sequence[Cell], summaries: Sequence[dict[str, Any]], out: Path) -> list[Path]:
-    """Write report.html, report.md and a plot a data set into the table's folder."""
-    drawn = comparison.plots(summaries)
-    cases = [
-        {"data": Path(cell.data).name, "size": cell.size, "method": cell.method, **case}
-        for cell in cells
-        for case in _cases(out / f"{cell.name}.jsonl")
-    ]
-    files = {f"ep-{Path(data).stem}.svg": svg for data, svg in drawn.items()}
-    files["report.md"] = comparison.to_markdown(summaries)
-    files["report.html"] = comparison.to_html(summaries, cases, drawn.values())
-    for name, text in files.items():
-        (out / name).write_text(text, encoding="utf-8")
-    return [out / name for name in files]
-
-
-def _cases(file: Path) -> list[dict[str, Any]]:
-    """The cases of a cell that the page shows: the first ones, plain and in a chat."""
-    if not file.exists():
-        return []
-    with file.open(encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    styles = ([row for row in rows if row["chat"] == chat] for chat in (False, True))
-    return [row for own in styles for row in own[:CASES_SHOWN]]
 
 
 def _run_alone(cell: Cell, out: Path) -> str | None:
@@ -174,8 +93,15 @@ def _run_alone(cell: Cell, out: Path) -> str | None:
         try:
             alone.submit(run_cell, cell, out).result()
         except Exception as error:  # the other cells shall be made
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}{_where(error)}"
     return None
+
+
+def _where(error: Exception) -> str:
+    """Where in a cell's process an error was raised, if it is none that is raised on purpose."""
+    lines = [line.strip() for line in str(error.__cause__).splitlines()]
+    places = [line for line in lines if line.startswith("File ")]
+    return f" ({places[-1]})" if places and not isinstance(error, LKSError) else ""
 
 
 def end_with_parent() -> None:
@@ -234,8 +160,8 @@ def run_cell(cell: Cell, out: Path) -> None:
     count = cell.size * len(groups)
     summary = {
         "cell": cell.to_json(),
-        "data_sha256": _sha256(cell.data),
-        "ability_sha256": [_sha256(file) for file in cell.abilities],
+        "data_sha256": hashed(cell.data),
+        "ability_sha256": [hashed(file) for file in cell.abilities],
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
@@ -256,11 +182,6 @@ def run_cell(cell: Cell, out: Path) -> None:
                 row = {"chat": evaluation.chat, **asdict(probe)}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
-
-
-def _sha256(file: str) -> str:
-    """Of a file's content; of one that is not there nothing, its cells will say so."""
-    return sha256(Path(file)) if Path(file).is_file() else ""
 
 
 def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:

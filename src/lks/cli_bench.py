@@ -8,8 +8,18 @@ from typing import Annotated
 
 import typer
 
-from lks.cli_common import DEFAULT_MODEL, AsJson, Model, Quiet, Threads, numbers, print_json
-from lks.errors import InputError
+from lks.cli_common import (
+    DEFAULT_MODEL,
+    AsJson,
+    Model,
+    Quiet,
+    Threads,
+    each,
+    numbers,
+    print_json,
+    scored_rows,
+)
+from lks.errors import InputError, TrainingInterrupted
 
 SIZES = 1, 10, 100
 
@@ -21,7 +31,7 @@ def bench(
         str, typer.Option(help="Editors, with commas; all if not given. module:Class for your own.")
     ] = "",
     sizes: Annotated[
-        str, typer.Option(help="Numbers of edits; if not given 1, 10, 100, as far as a file goes.")
+        str, typer.Option(help="Numbers of edits; if not given 1, 10, 100, or all of a small file.")
     ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds: each draws other rows.")] = "0",
     rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
@@ -41,20 +51,21 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
-    from lks import bench as table
+    from lks import table
+    from lks.bench import run
     from lks.console import print_bench, say
     from lks.editor import EDITORS, check_editors
-    from lks.edits import EditSet
-    from lks.evaluation import ability
+    from lks.evaluation import ability, comparison
     from lks.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
     named = [name.strip() for name in methods.split(",") if name.strip()] or EDITORS
     chosen = list(dict.fromkeys(named))
     check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
-    wanted = _sizes(sizes, {file: len(EditSet.load(file)) for file in data})
-    for file in abilities or ():
-        ability.load(file)
+    if report:
+        comparison.check_plots()
+    wanted = _sizes(sizes, {file: len(rows) for file, rows in each(scored_rows, data).items()})
+    each(ability.load, abilities or [])
     resolve(model, lambda text: say(text, quiet or as_json))
     cells = [
         table.Cell(
@@ -71,14 +82,17 @@ def bench(
     def on_cell(name: str, done: int, of: int, left: float) -> None:
         say(f"{name}: {done} of {of}; about {left / 60:.0f} min left", quiet or as_json)
 
-    summaries = table.run(cells, out, on_cell)
-    if report:
-        for file in table.report(cells, summaries, out):
-            say(f"wrote {file}", quiet or as_json)
+    try:
+        summaries = run(cells, out, on_cell)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted("stopped; the same command goes on") from None
     if as_json:
         print_json(summaries)
     else:
         print_bench(summaries)
+    if report:
+        for file in table.report(summaries, out, data):
+            say(f"wrote {file}", quiet or as_json)
     if any("error" in summary for summary in summaries):
         raise SystemExit(1)
 
@@ -86,8 +100,12 @@ def bench(
 def _sizes(given: str, files: dict[Path, int]) -> dict[Path, list[int]]:
     """Numbers of edits for each file, of which it has so many."""
     if not given:
-        return {file: [size for size in SIZES if size <= count] for file, count in files.items()}
+        return {file: _usual(count) for file, count in files.items()}
     sizes = numbers("--sizes", given, 1)
     if few := [f"{file} has {count}" for file, count in files.items() if count < sizes[-1]]:
         raise InputError(f"--sizes {given}: {sizes[-1]} edits are wanted, {', '.join(few)}")
     return dict.fromkeys(files, sizes)
+
+
+def _usual(count: int) -> list[int]:
+    return sorted({*(size for size in SIZES if size <= count), min(count, SIZES[-1])})

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lks.errors import InputError
+from lks.errors import EditFileError, InputError
 from lks.rendering import encodable
+
+Loaded = TypeVar("Loaded")
 
 Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -57,6 +62,37 @@ def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: boo
         edits = EditSet(with_aliases(edits, known, derived=derived))
     warn_of_pairs("names in each other's way", clashes(edits))
     return edits
+
+
+def each(load: Callable[[Path], Loaded], files: Sequence[Path]) -> dict[Path, Loaded]:
+    """What `load` makes of each file; what is wrong with any of them is told together."""
+    found, errors = {}, []
+    for file in files:
+        try:
+            found[file] = load(file)
+        except InputError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        told = [[*getattr(error, "problems", []), str(error)] for error in errors]
+        raise EditFileError(f"{len(errors)} files cannot be used", list(chain(*told)))
+    return found
+
+
+def scored_rows(path: Path, limit: int | None = None) -> Any:
+    """An EditSet to be scored; that nothing is held out in it is told."""
+    from lks.edits import EditSet, EditWarning
+
+    rows = EditSet.load(path, limit=limit)
+    if not any(edit.heldout_prompts for edit in rows):
+        warnings.warn(
+            f'{path}: no "generality" and no held-out "locality" in it, '
+            "so that only the edits' own prompts are scored",
+            EditWarning,
+            stacklevel=2,
+        )
+    return rows
 
 
 def load_backbone(

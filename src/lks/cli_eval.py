@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +20,15 @@ from lks.cli_common import (
     PackPath,
     Quiet,
     Threads,
+    each,
     load_edited,
     print_json,
+    scored_rows,
 )
 from lks.errors import InputError
+
+if TYPE_CHECKING:
+    from lks.edits import Edit
 
 
 def evaluate_pack(
@@ -39,13 +47,12 @@ def evaluate_pack(
     quiet: Quiet = False,
 ) -> None:
     """Reliability, generality, locality: teacher-forced and free-running."""
-    from lks.edits import EditSet
-
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     _check_folder(out)
-    rows = EditSet.load(data, limit=limit)
+    rows = scored_rows(data, limit)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    _tell_absent(rows, edited.pack.edits)
 
     from lks.console import print_scores, say
     from lks.editor import UneditedModel
@@ -79,7 +86,7 @@ def ability(
     """General abilities before and after the edits, and how many prompts fired one."""
     from lks.evaluation.ability import compare, load
 
-    tasks = [load(file, limit=limit) for file in files]
+    tasks = list(each(partial(load, limit=limit), files).values())
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
 
     from lks.console import print_abilities, say
@@ -113,20 +120,22 @@ def robustness(
     from lks.evaluation import robustness as hard
 
     _check_folder(out)
-    asked = hard.cases(EditSet.load(data), limit=limit, seed=seed)
+    rows = EditSet.load(data)
+    asked = hard.cases(rows, limit=limit, seed=seed)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    _tell_absent(rows, edited.pack.edits)
     if not backbone.has_chat:
         asked = [case for case in asked if len(case.turns) == 1]
 
     from lks.console import print_robustness
     from lks.editor import UneditedModel
 
-    rows = hard.compare(
+    found = hard.compare(
         UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=max_new_tokens
     )
     if out is not None:
-        _write(out, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
-    shares = [{key: row[key] for key in row if key != "cases"} for row in rows]
+        _write(out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+    shares = [{key: row[key] for key in row if key != "cases"} for row in found]
     print_json(shares) if as_json else print_robustness(shares)
 
 
@@ -135,6 +144,22 @@ def _report(out: Path, evaluation: dict[str, Any]) -> str:
 
     html = out.suffix == ".html"
     return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+
+
+def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
+    """Warn of rows that are not in force, whose low scores say nothing of the pack."""
+    from lks.edits import EditWarning
+
+    known = {(edit.question, edit.target) for edit in held}
+    absent = [row.id for row in rows if (row.question, row.target) not in known]
+    if absent:
+        named = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)
+        warnings.warn(
+            f"of {len(rows)} rows {len(absent)} are not in the pack, and are scored all the same: "
+            f"{named}",
+            EditWarning,
+            stacklevel=2,
+        )
 
 
 def _check_folder(out: Path | None) -> None:

@@ -195,9 +195,14 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
         tables.setdefault((cell["data"], cell["size"], cell["seed"]), []).append(row)
     names = ("method", "r/g/l", "EP", "free r/g/l", "chat EP", "s", "kB")
     for (data, size, seed), rows in tables.items():
-        table = Table(title=f"{data}, {size} edits, seed {seed}; s and kB an edit", box=box.SIMPLE)
+        count = f"{size} edit{'s' * (size > 1)}"
+        table = Table(title=f"{data}, {count}, seed {seed}; s and kB an edit", box=box.SIMPLE)
         for name in names:
-            table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+            first = name == "method"  # it may take several lines, numbers stay whole
+            table.add_column(
+                name, justify="left" if first else "right", no_wrap=not first,
+                overflow="fold" if first else "ellipsis",
+            )  # fmt: skip
         for row in rows:
             if "error" in row:
                 table.add_row(row["cell"]["method"], *["failed"] * (len(names) - 1))

@@ -136,8 +136,9 @@ def _class(name: str) -> Any:
     module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"editor '{name}' cannot be imported: {error}") from error
+    except Exception as error:  # whatever its module does when it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"editor '{name}' cannot be imported ({reason})") from error
 
 
 def check_editors(names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
     row["error"] = next((summary["error"] for summary in own if "error" in summary), None)
     if not good:
         return row
-    row["seeds"] = len(good)
+    row["seeds"], row["scored"] = len(good), sum(summary["plain"]["n"] for summary in good)
 
     def over(*path: str) -> float | None:
         found: list[Any] = good
@@ -101,9 +102,10 @@ SCORE_COLUMNS = (
     ("EP", _ep),
     *((kind, lambda r, kind=kind: number(r[kind])) for kind in KINDS),
     ("free-running r / g / l", lambda r: _three(r, *(f"free_{kind}" for kind in KINDS))),
-    ("states the target", lambda r: number(r["contained"], 2)),
+    ("states the target, r", lambda r: number(r["contained"], 2)),
     ("in a chat: EP", lambda r: number(r["chat_ep"])),
     ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
+    ("edits scored, seeds", lambda r: f"{r['scored']}, {r['seeds']}"),
 )
 TEXT_COLUMNS = (
     ("method", lambda r: r["method"]),
@@ -131,13 +133,14 @@ def tables(summaries: Iterable[Row]) -> list[dict[str, Any]]:
     made = []
     for (data, size), rows in found.items():
         good = [row for row in rows if "seeds" in row]
-        for what, columns in SECTIONS:
+        for what, columns in SECTIONS if good else SECTIONS[:1]:
+            failed = rows if what == SECTIONS[0][0] else []
             made.append(
                 {
                     "title": f"{data}, {size} edit{'s' if size > 1 else ''}: {what}",
                     "columns": [name for name, _ in columns],
                     "rows": [[show(row) for _, show in columns] for row in good],
-                    "failed": [(r["method"], r["error"]) for r in rows if r.get("error")],
+                    "failed": [(r["method"], r["error"]) for r in failed if r.get("error")],
                 }
             )
         if tasks := list(dict.fromkeys(task for row in good for task in row["abilities"])):
@@ -201,6 +204,7 @@ def plots(summaries: Sequence[Row]) -> dict[str, str]:
     Raises:
         InputError: matplotlib is not installed.
     """
+    check_plots()
     rows = [row for row in rows_of(summaries) if row.get("ep") is not None]
     methods = sorted({row["method"] for row in rows})
     made = {}
@@ -215,14 +219,16 @@ def plots(summaries: Sequence[Row]) -> dict[str, str]:
     return made
 
 
+def check_plots() -> None:
+    """InputError if no plots can be drawn, for what begins with hours of work."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError('the plots need matplotlib: pip install "latent-knowledge-scalpel[plot]"')
+
+
 def _plot(title: str, lines: dict[str, list[tuple[int, float]]]) -> str:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            'the plots need matplotlib: pip install "latent-knowledge-scalpel[plot]"'
-        ) from error
+    import matplotlib
+    from matplotlib.figure import Figure
+
     style = {
         "svg.fonttype": "none", "svg.hashsalt": "lks", "text.color": GREY,
         "axes.labelcolor": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,

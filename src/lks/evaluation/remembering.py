@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,9 @@ class Remembering(UneditedModel):
     def __init__(self, backbone: Backbone, file: Path) -> None:
         super().__init__(backbone)
         self._file, self._model = file, _state(backbone)
-        self._known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        self._known: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is made anew
+            self._known = json.loads(file.read_text(encoding="utf-8"))
 
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         key = self._key("generate", prompts, options)
