@@ -30,7 +30,8 @@ from lks.evaluation.runner import Evaluation, evaluate
 from lks.training.prompts import with_lent_paraphrases
 
 OUT = Path(__file__).parent / "search.json"
-HELD_BACK, FEW, MANY = 100, 20, 1_000
+HELD_BACK, FEW = 100, 20
+MORE = {"many": 1_000, "hundreds": 300}  # of a method for more edits, by the end of its name
 SCORED = 200  # of the rows in force, at most
 TRAINED = ("rome", "memit", "alphaedit", "ft", "lora", "grace")  # seconds an edit: few will do
 ONE_BY_ONE = ("rome",)
@@ -50,9 +51,9 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     "memit, many": {
         f"weight {weight}": {"weight": weight} for weight in (1_000, 4_000, 15_000, 60_000)
     },
-    "alphaedit, many": {
-        f"weight {weight}": {"weight": weight} for weight in (1, 10, 100, 1_000)
-    } | {"share 0.1": {"share": 0.1}, "share 0.5": {"share": 0.5}},
+    "alphaedit, hundreds": {
+        f"weight {weight}": {"weight": weight} for weight in (10, 30, 100, 1_000)
+    },
     "alphaedit": {
         f"layers {first} to {last}, share {share}": {
             "layers": list(range(first, last + 1)), "share": share,
@@ -109,9 +110,9 @@ def main() -> None:
 
 
 def _held_back(data: Path, method: str) -> EditSet:
-    """The last rows; of a method for many edits more, some of which others score."""
+    """The last rows; of a method for more edits more, some of which others score."""
     rows = EditSet.load(data)
-    held = rows[-MANY:] if method.endswith("many") else rows[-HELD_BACK:]
+    held = rows[-MORE.get(method.rpartition(" ")[2], HELD_BACK) :]
     return with_lent_paraphrases(held[: FEW if method in TRAINED else len(held)], rows)
 
 
