@@ -112,6 +112,8 @@ class Backbone:
 
         Raises:
             ModelError: there is no such model, or it cannot be loaded.
+            LayerError: no list of decoder layers was found in it.
+            OutputError: the cache cannot be written.
         """
         model, tokenizer = load(name, device, dtype, say)
         return cls(model, tokenizer, name, layers_path)

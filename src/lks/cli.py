@@ -15,6 +15,7 @@ from lks.cli_common import (
     AsJson,
     Device,
     Dtype,
+    Epochs,
     LayersPath,
     Limit,
     PackPath,
@@ -44,7 +45,7 @@ app.add_typer(pack_app, name="pack")
 @app.command()
 def demo(
     limit: Limit = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of training.", min=1)] = None,
+    epochs: Epochs = None,
     threads: Threads = None,
     seed: int = 0,
     as_json: AsJson = False,

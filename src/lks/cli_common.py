@@ -26,6 +26,10 @@ Threads = Annotated[
 LayersPath = Annotated[
     str | None, typer.Option(help="Where the model keeps its decoder layers, e.g. model.layers.")
 ]
+Epochs = Annotated[
+    int | None,
+    typer.Option(help="Most epochs over all edits; more over those not learnt.", min=1),
+]
 Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -12,7 +12,6 @@ from lks.cli_common import (
     AsJson,
     Derived,
     EmbedderName,
-    Limit,
     ScopeKind,
     load_edits,
     print_json,
@@ -34,7 +33,9 @@ def scope(
     embedder: EmbedderName = None,
     aliases: Aliases = None,
     derived: Derived = False,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first N texts of --file.", min=1)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What would fire in a text, where, and why. Needs no model."""

@@ -17,6 +17,7 @@ from lks.cli_common import (
     Device,
     Dtype,
     EmbedderName,
+    Epochs,
     LayersPath,
     Limit,
     Model,
@@ -43,10 +44,7 @@ def edit(
     layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
     form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
     hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Most epochs over all edits; more over those not learnt.", min=1),
-    ] = None,
+    epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option(help="Edits a step.", min=1)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
     chat: Annotated[
@@ -123,7 +121,7 @@ def layers(
     sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
     at: Annotated[str | None, typer.Option(help="Layers to try, such as 6,12,18.")] = None,
     count: Annotated[int, typer.Option(help="Else so many, evenly spread.", min=1)] = 10,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    epochs: Epochs = None,
     chat: Annotated[bool, typer.Option(help="Train on chat turns too.")] = False,
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
@@ -174,7 +172,13 @@ def add(
     refine: Annotated[
         bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
     ] = True,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Most epochs over the new edits, 6 if not given; more over those not learnt.",
+            min=1,
+        ),
+    ] = None,
     aliases: Aliases = None,
     derived: Derived = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
@@ -216,7 +220,9 @@ def profiles(
     entity: Annotated[
         list[str] | None, typer.Option(help="Of this subject only; may be repeated.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

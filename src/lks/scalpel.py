@@ -49,7 +49,7 @@ PROFILING = {"refine_lr": 0.3, "least_steps": 4, "finishing": 0}
 
 
 class Scalpel:
-    """The LKS editor.
+    """The LKS editor (arXiv 2508.03741).
 
     Args:
         pack: trained edits; without one, `apply` trains the edits that it is given.
@@ -63,7 +63,11 @@ class Scalpel:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit] = ()) -> Iterator[ScalpelModel]:
-        """The backbone with a pack in force; `edits` are trained if the editor has no pack."""
+        """The backbone with a pack in force; `edits` are trained if the editor has no pack.
+
+        Raises:
+            PackMismatch: the pack was made for another model.
+        """
         pack = self.pack or train_pack(backbone, EditSet(edits), self.config)
         pack.check(backbone.fingerprint)
         yield ScalpelModel(backbone, pack)  # nothing to undo: hooks live inside single calls
@@ -97,6 +101,7 @@ class ScalpelModel:
         self._scope = self._gated(Scope(pack.edits))
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        """Teacher-forced scores of (prompt, target) pairs, one each; see `editor.EditedModel`."""
         return decoding.score(self.backbone, pairs, self._replacing, **options)
 
     def generate(
@@ -120,6 +125,7 @@ class ScalpelModel:
         return tuple((m.edit_ids, place(m.start, m.end)) for m in self._scope.fired([text])[0])
 
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+        """Whether any edit fires, for each prompt."""
         return [bool(fired) for fired in self._scope.fired([self._text(p) for p in prompts])]
 
     def blocks(self, edits: Iterable[Edit]) -> Tensor:
@@ -170,6 +176,9 @@ class ScalpelModel:
                 to edit facts that it never saw.
             pool: further edits whose templates may be lent as training prompts.
             epochs: at most so many; `ADD_EPOCHS` if not given.
+
+        Raises:
+            EditFileError: an edit would never fire, or an id is twice.
         """
         new = EditSet(edits)
         if not len(new):

@@ -104,8 +104,9 @@ def _whole_names(manifest: Manifest) -> list[str]:
     return [HYPERNETWORK, GATE] if gated else [HYPERNETWORK]
 
 
-def history(path: Path) -> list[Manifest]:
+def history(path: str | Path) -> list[Manifest]:
     """The manifests of all versions, the newest first, each checked against its child's note."""
+    path = Path(path)
     found = [read(path)]
     while (digest := found[-1]["parent"]) is not None:
         older = path / HISTORY / f"{found[-1]['version'] - 1}.json"

@@ -158,6 +158,8 @@ def evaluate(
     target (along the unedited model's own answer if it has none), and the texts they write.
 
     Args:
+        base, edited: the two models, as of `Unedited` and `Scalpel`.
+        free_running: let both write too; without it there are no free-running scores.
         contradicted: ids of edits that another one in force contradicts; the summary has the scores
             of the others too.
         fluency_edits: how many edits' subjects are written about, the first ones; 0 for none.
