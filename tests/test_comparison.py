@@ -64,6 +64,9 @@ def test_markdown_tables() -> None:
     assert "| lks | 0.90 / 0.90 / 0.90 | 0.100 | 4.90 | 5.00 |" in text
     assert "- lks: k 3, sample (tokens 20)\n" in text
     assert "x failed: RuntimeError: <no> good" in text
+    assert comparison.settings([summary("ft", n, 0.5, settings={"n": n}) for n in (9, 10, 1)]) == [
+        ("ft", "n 10")
+    ]
 
 
 def test_plots_can_be_read_on_light_and_on_dark() -> None:

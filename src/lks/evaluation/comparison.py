@@ -182,7 +182,8 @@ def to_markdown(summaries: Sequence[Row]) -> str:
 
 def settings(summaries: Iterable[Row]) -> list[tuple[str, str]]:
     """(method, its settings): those of its largest cell."""
-    found = {s["cell"]["method"]: _told(s["settings"]) for s in summaries if s.get("settings")}
+    by_size = sorted(summaries, key=lambda summary: summary["cell"]["size"])
+    found = {s["cell"]["method"]: _told(s["settings"]) for s in by_size if s.get("settings")}
     return sorted(found.items())
 
 
