@@ -52,6 +52,17 @@ def test_cells_that_were_made_earlier_stand_in_the_report(data: Path, tmp_path: 
     assert "| rag |" in (out / "report.md").read_text() and "rome" not in page
 
 
+def test_cases_may_hold_any_text(data: Path, tmp_path: Path) -> None:
+    case = {"chat": False, "edit_id": "x", "after": "one\u2028two\u0085three\x0c"}
+    made, cases = put(tmp_path, "ft", data), tmp_path / "facts-1-ft-0.jsonl"
+    cases.write_text(json.dumps(case, ensure_ascii=False) + "\n", encoding="utf-8")
+    table.report([made], tmp_path, [data])
+    assert "two\u0085three" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    cases.write_text('{"edit_id": "x"}\n')
+    with pytest.raises(InputError, match="damaged"):
+        table.report([made], tmp_path, [data])
+
+
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
 def test_damaged_files_are_named(data: Path, tmp_path: Path, ending: str) -> None:
     made = put(tmp_path, "ft", data)

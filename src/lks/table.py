@@ -147,8 +147,9 @@ def _cases(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        styles = ([row for row in rows if row["chat"] == chat] for chat in (False, True))
+        with file.open(encoding="utf-8") as stream:  # texts may hold other line separators
+            rows = [json.loads(line) for line in stream]
+        styles = [[row for row in rows if row["chat"] == chat] for chat in (False, True)]
     except (ValueError, KeyError) as error:
         raise _damaged(file) from error
     return [row for own in styles for row in own[:CASES_SHOWN]]

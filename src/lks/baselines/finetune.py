@@ -236,11 +236,10 @@ class LoraModel(TunedModel):
 
     @contextmanager
     def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
-        with self.backbone.in_use:
+        with super()._holding(values):
             self._layers.enable_adapter_layers()
             try:
-                with super()._holding(values):
-                    yield
+                yield
             finally:
                 self._layers.disable_adapter_layers()
 
