@@ -81,7 +81,7 @@ def test_a_damaged_memory_is_made_anew(backbone: Any, tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"facts.jsonl: cannot be written .* another --out"):
+    with pytest.raises(OutputError, match=r"facts.jsonl: cannot be written .* another place"):
         bench.run([], data, lambda *told: None)
     (tmp_path / "report.md").mkdir()
     with pytest.raises(OutputError, match=r"report.md: cannot be written"):

@@ -67,9 +67,7 @@ def run(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror}); choose another --out"
-        ) from error
+        raise OutputError.at(out, error) from error
     files = {Path(cell.data).stem: cell.data for cell in cells}
     if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
         raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")

@@ -176,6 +176,4 @@ def _write(out: Path, text: str) -> None:
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror}); choose another place"
-        ) from error
+        raise OutputError.at(out, error) from error

@@ -18,6 +18,7 @@ Each message is one line: what happened, which value, what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class LKSError(Exception):
@@ -54,6 +55,11 @@ class LayerError(ModelError):
 
 class OutputError(InputError):
     """A place to write to cannot be written."""
+
+    @classmethod
+    def at(cls, path: Path, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return cls(f"{path}: cannot be written ({reason}); free some space or choose another place")
 
 
 class PackError(InputError):

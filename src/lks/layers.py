@@ -138,7 +138,7 @@ def _done(folder: Path, run: dict[str, Any]) -> dict[int, dict[str, Any]]:
             folder.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(run) + "\n", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+            raise OutputError.at(folder, error) from error
         return {}
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     try:

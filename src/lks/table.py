@@ -119,7 +119,7 @@ def report(summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]) 
         try:
             (out / name).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{out / name}: cannot be written ({error.strerror})") from error
+            raise OutputError.at(out / name, error) from error
     return [out / name for name in files]
 
 

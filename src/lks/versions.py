@@ -203,7 +203,7 @@ def change(
     except Timeout as error:
         raise OutputError(f"{path}: another process is changing it; try again later") from error
     except (OSError, SafetensorError) as error:
-        raise unwritable(path, error) from error
+        raise OutputError.at(path, error) from error
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -245,7 +245,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{whole.name}-", dir=whole.parent):
             pass
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise OutputError.at(path, error) from error
 
 
 @contextmanager
@@ -264,7 +264,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         shutil.rmtree(_previous(path), ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise unwritable(path, error) from error
+        raise OutputError.at(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -272,13 +272,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def unwritable(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(
-        f"{path}: cannot be written ({reason}); free some space or choose another place"
-    )
 
 
 def _previous(path: Path) -> Path:
