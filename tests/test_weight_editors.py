@@ -332,7 +332,8 @@ def test_memit_that_was_stopped_goes_on(
 
 def test_the_weight_grows_with_the_edits() -> None:
     assert [Memit().weight_of(edits) for edits in (1, 250, 1_000)] == [1_000, 1_000, 4_000]
-    assert Memit(weight=7).weight_of(1_000) == 7 and AlphaEdit().weight_of(1_000) == 10
+    assert [AlphaEdit().weight_of(edits) for edits in (1, 100, 1_000)] == [10, 10, 100]
+    assert Memit(weight=7).weight_of(1_000) == AlphaEdit(weight=7).weight_of(1_000) == 7
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,13 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     "memit, many": {
         f"weight {weight}": {"weight": weight} for weight in (1_000, 4_000, 15_000, 60_000)
     },
+    "alphaedit, a hundred": {
+        f"weight {weight}": {"weight": weight} for weight in (3, 10, 20, 30)
+    },
     "alphaedit, hundreds": {
         f"weight {weight}": {"weight": weight} for weight in (10, 30, 100, 1_000)
     },
+    "alphaedit, many": {f"weight {weight}": {"weight": weight} for weight in (100, 200)},
     "alphaedit": {
         f"layers {first} to {last}, share {share}": {
             "layers": list(range(first, last + 1)), "share": share,

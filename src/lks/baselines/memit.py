@@ -195,7 +195,8 @@ class AlphaEdit(Memit):
 
     Args:
         share: how much of the preserved keys' squared length counts as nothing.
-        weight: of the update's own size.
+        weight: of the update's own size; 10 if not given, with more than a hundred edits a tenth of
+            their number.
     """
 
     name = "alphaedit"
@@ -204,7 +205,7 @@ class AlphaEdit(Memit):
     def __init__(
         self,
         layers: Sequence[int] | None = None,
-        weight: float = 10,
+        weight: float | None = None,
         share: float = 0.3,
         prefixes: int = 4,
         values: ValueSettings | None = None,
@@ -212,6 +213,9 @@ class AlphaEdit(Memit):
     ) -> None:
         super().__init__(layers, weight, prefixes, values, sample)
         self.share = share
+
+    def weight_of(self, edits: int) -> float:
+        return max(10, edits / 10) if self.weight is None else self.weight
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
         found = [null_space(moment, self.share) for moment in moments]
