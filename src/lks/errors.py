@@ -58,6 +58,7 @@ class OutputError(InputError):
 
     @classmethod
     def at(cls, path: Path, error: Exception) -> OutputError:
+        """What to tell of a `path` that the disk refused with this error."""
         reason = getattr(error, "strerror", None) or str(error)
         return cls(f"{path}: cannot be written ({reason}); free some space or choose another place")
 
