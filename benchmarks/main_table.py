@@ -58,8 +58,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "table")
     options = parser.parse_args()
 
-    def on_cell(name: str, done: int, of: int, left: float) -> None:
-        print(f"{name}: {done} of {of}; about {left / 3600:.1f} h left", flush=True)
+    def on_cell(name: str, done: int, of: int, left: float | None) -> None:
+        time = "no time known yet" if left is None else f"about {left / 3600:.1f} h left"
+        print(f"{name}: {done} of {of}; {time}", flush=True)
 
     every = cells(options.data, options.ability)
     chosen = [

@@ -50,7 +50,7 @@ def test_cells_are_made_once_and_hold_every_case(
     }
     cells = [Cell("unedited", size=4, **common), Cell("ft", size=2, **common, chat_rows=0)]
 
-    def on_cell(name: str, done: int, of: int, left: float) -> None:
+    def on_cell(name: str, done: int, of: int, left: float | None) -> None:
         told.append((name, done, of))
 
     out = tmp_path / "table"
@@ -191,6 +191,8 @@ def test_time_left_is_taken_from_the_same_method() -> None:
     assert bench.seconds_left([many], [Cell("ft", "x", 100)]) == 5 + 100
     assert bench.seconds_left([many], [Cell("ft", "x", 10)]) == 5 + 10 * 10
     assert bench.seconds_left(done, []) == 0
+    failed = [{"cell": {"method": "ft", "size": 1}, "error": "no"}]
+    assert bench.seconds_left(failed, [Cell("ft", "x", 1)]) is None
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(

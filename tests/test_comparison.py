@@ -25,7 +25,7 @@ def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any)
     cell = {"method": method, "data": "facts.jsonl", "size": size, "seed": seed, "model": "tiny"}
     made = {"cell": cell, "plain": style, "chat": None, "edit_seconds_each": 1.5,
             "stored_bytes_each": 2304, "peak_memory_bytes": 2e9, "first_token_ratio": 1.02,
-            "next_token_ratio": 1.0, "machine": "x", "versions": {"torch": "2"},
+            "next_token_ratio": 1.0, "machine": "x", "commit": "abc", "versions": {"torch": "2"},
             "settings": {"layer": None, "k": 3, "sample": {"tokens": 20}}}  # fmt: skip
     return made | changes
 
@@ -85,11 +85,25 @@ CASES = [
 ]  # fmt: skip
 
 
+def test_plots_may_have_any_name() -> None:
+    named = summary("_own:Own", 1, 0.5)
+    named["cell"]["data"] = "a$^$b.jsonl"
+    drawn = comparison.plots([named])["a$^$b.jsonl"]
+    assert "a$^$b.jsonl: EP" in drawn and "_own:Own" in drawn
+
+
+def test_what_is_no_number_leaves_the_page_readable() -> None:
+    cases = [{**CASES[0], "kl": float("nan"), "kept": [float("inf"), 1.0]}]
+    page = comparison.to_html(SUMMARIES, cases, ())
+    assert '"kl": null, "kept": [null, 1.0]' in page and "NaN" not in page
+
+
 def test_the_page_needs_no_network_and_escapes_what_models_write() -> None:
     page = comparison.to_html(SUMMARIES, CASES, comparison.plots(SUMMARIES).values())
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)|url\(\s*["']?http|@import""", page)
     assert "</script><b>" not in page
     assert "&lt;no&gt; good" in page
+    assert "torch 2; commits abc." in page
     assert "<b>ft</b>: k 3, sample (tokens 20)" in page
 
 

@@ -17,7 +17,7 @@ from lks.edits import Probe
 from lks.errors import InputError
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
-from lks.evaluation.runner import evaluate
+from lks.evaluation.runner import answer_limit, evaluate
 from lks.replacer import Plan, replacing
 from lks.scalpel import ScalpelModel
 from lks.training.config import TrainingConfig
@@ -304,3 +304,11 @@ def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch
     again = [(len(edited_rows), stem + read[1][1])] if edited_rows else []
     assert read == [*shapes, *again, *shapes]
     assert read[1][1] < stem / 4
+
+
+def test_answers_are_long_enough_for_every_target() -> None:
+    backbone, edits = make_backbone("llama"), make_edits()
+    assert answer_limit(backbone, edits, 64) == 64
+    long = " ".join(["Oslo and Lima"] * 30)
+    ids, _ = backbone.tokenize(backbone.join("", long, chat=False)[0].text, chat=False)
+    assert answer_limit(backbone, [*edits, replace(edits[0], target=long)], 4) == len(ids) + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import random
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from lks.baselines import _progress, finetune
 from lks.baselines._locate import projection
 from lks.baselines._targets import Targets
 from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings, Turn
-from lks.editor import UneditedModel
+from lks.editor import UneditedModel, check_editors
 from lks.edits import EditSet
 from lks.errors import InputError
 
@@ -152,18 +151,10 @@ def test_targets_end_the_text() -> None:
     assert torch.allclose(ended.losses(logits).cpu(), torch.full((2,), 360.0).log())
 
 
-def test_lora_without_peft_is_told_so(edits: EditSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args, **kwargs):
-        if name == "peft":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_lora_without_peft_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lks.editor.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"lora needs peft: pip install .*\[baselines\]"):
-        with LoRA().apply(make_backbone("llama"), edits):
-            pass
+        check_editors(["ft", "lora"])
 
 
 def test_a_chat_is_trained_to_end_with_its_turn() -> None:

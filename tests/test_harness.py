@@ -11,6 +11,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
+from lks.decoding import Written
 from lks.editor import UneditedModel, editor
 from lks.evaluation.harness import EditedLM, _at_white_space
 
@@ -53,11 +54,21 @@ def test_the_text_is_never_changed() -> None:
 
 def test_written_answers_end_before_a_stop(unedited: UneditedModel) -> None:
     prompt = "Where is it?"
-    (text,) = unedited.generate([prompt], max_new_tokens=6)
+    text = unedited.generate([prompt], max_new_tokens=6)[0].whole
     stop = text[len(text) // 2]
     settings = {"until": [stop], "max_gen_toks": 6}
     (cut,) = EditedLM(unedited).generate_until([request("generate_until", prompt, settings)])
     assert cut == text.split(stop)[0]
+
+
+def test_a_stop_may_be_white_space_at_the_beginning() -> None:
+    class Answering(UneditedModel):
+        def generate(self, prompts: object, **settings: object) -> list[str]:
+            return [Written.of("\nRome\n", ended=True)]
+
+    lm = EditedLM(Answering(make_backbone("llama")))
+    asked = request("generate_until", "Where?", {"until": "\n"})
+    assert lm.generate_until([asked]) == [""]
 
 
 def test_a_task_of_the_harness_sees_the_edit(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,95 @@ def test_cells_that_were_made_earlier_stand_in_the_report(data: Path, tmp_path: 
     page = (out / "report.html").read_text()
     assert '"edit_id": "rag"' in page and '"edit_id": "ft"' in page
     assert "| rag |" in (out / "report.md").read_text() and "rome" not in page
+
+
+def test_a_folder_may_hold_other_files(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text('{"id": "x"}\n{"id": "y"}\n')  # the user's own
+    (tmp_path / "facts-1-note-0.json").write_text("3")
+    table.report([put(tmp_path, "ft", data)], tmp_path, [data])
+    assert "| ft |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (Cell("rag", "", 1, rows=7), "facts-1-ft-0.json: rows was 100, is 7; choose another --out"),
+        (Cell("rag", "", 4, rows=7), None),  # of another number of edits
+        (Cell("rag", "", 4, model="x"), "model was smollm2-135m, is x"),
+        (Cell("rag", "", 1, threads=3, device="cpu"), None),
+    ],
+)
+def test_a_table_is_scored_in_one_way(
+    data: Path, tmp_path: Path, cell: Cell, said: str | None
+) -> None:
+    put(tmp_path, "ft", data)
+    cell = replace(cell, data=str(data))
+    if said is None:
+        return table.check_folder([cell], tmp_path)
+    with pytest.raises(InputError, match=re.escape(said)):
+        table.check_folder([cell], tmp_path)
+
+
+def test_results_of_what_was_changed_since_are_not_shown(
+    data: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    model, own, out = tmp_path / "model", tmp_path / "changing.py", tmp_path / "o"
+    own.write_text("from lks.editor import Unedited as Base\nclass Own(Base):\n    name = 'own'\n")
+    shutil.copytree(model_folder, model)
+    cell = Cell("changing:Own", str(data), 1, model=str(model), rows=1, max_new_tokens=1, threads=1)
+    told: list[str] = []
+    for _ in range(2):
+        (row,) = bench.run([cell], out, lambda name, *numbers: told.append(name))
+        assert "error" not in row
+    assert told == [cell.name, f"{cell.name} (made earlier)"]
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"model was another model then; choose another --out"):
+        bench.run([cell], out, lambda *told: None)
+    weights.write_bytes(whole)
+    own.write_text(own.read_text() + "    k = 2\n")
+    with pytest.raises(InputError, match="changing:Own was another editor then"):
+        bench.run([cell], out, lambda *told: None)
+
+
+def test_a_cell_whose_process_ends_is_told(
+    data: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ending.py").write_text(
+        "import os, signal\n"
+        "class Odd(Exception):\n"
+        "    def __init__(self, a, b):\n        super().__init__(a + b)\n"
+        "class Killed:\n    def apply(self, backbone, edits):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "class Failing:\n    def apply(self, backbone, edits):\n        raise Odd('a', 'b')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    common = {"data": str(data), "size": 1, "model": str(model_folder), "threads": 1}
+    cells = [Cell(f"ending:{name}", **common) for name in ("Killed", "Failing")]
+    killed, failed = bench.run(cells, tmp_path / "o", lambda *told: None)
+    assert killed["error"] == "its process was killed, perhaps because memory ran out"
+    assert failed["error"].startswith("Odd: ab (File ")
+
+
+def test_prompts_without_their_subject_are_told_before_the_work(tmp_path: Path) -> None:
+    file = tmp_path / "facts.jsonl"
+    prompts = ("Romeo lies in", "Where is Romeo?", "Rome lies in")
+    EditSet(Edit(str(i), "Rome", p, "Lima") for i, p in enumerate(prompts)).save(file)
+    found = invoked(file, "--out", tmp_path / "o", "--methods", "rome,ft").exception
+    assert isinstance(found, EditFileError)
+    assert str(found) == f"{file}: 2 edits without a place to change; mend the prompts"
+    assert found.problems[0] == 'edit "0": its prompt does not name "Rome"'
+    assert not (tmp_path / "o").exists()
+
+
+def test_seeds_that_share_rows_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "run", lambda cells, out, on_cell: [])
+    with pytest.warns(UserWarning, match=r"facts.jsonl: 4 rows, so that 2 seeds draw the same"):
+        invoked(data, "--out", data.parent / "o", "--seeds", "0,1", "--sizes", "4")
 
 
 def test_cases_may_hold_any_text(data: Path, tmp_path: Path) -> None:

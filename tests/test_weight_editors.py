@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
-from lks.baselines import _progress, memit, statistics
-from lks.baselines._locate import encode, projection, read, residual, subject_ends, usual
+from lks.baselines import _progress, memit, rome
+from lks.baselines._locate import encode, projection, read, read_at, residual, subject_ends, usual
 from lks.baselines.finetune import TuneSettings
 from lks.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.baselines.rome import Rome, rank_one
-from lks.baselines.statistics import Sample, prefixes, second_moments
+from lks.baselines.statistics import Sample, second_moments
 from lks.baselines.values import ValueSettings, fact, learn_deltas
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
@@ -128,49 +128,6 @@ def test_subjects_that_are_not_in_their_prompts() -> None:
     )
     with pytest.raises(EditFileError, match="2 edits cannot be located"):
         subject_ends(edits)
-
-
-def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, file = make_backbone("llama"), tmp_path / "text.txt"
-    file.write_text("The capital of Japan is Tokyo. " * 30, encoding="utf-8")
-    sample = Sample(tokens=64, length=16, file=str(file))
-    found = second_moments(backbone, [1, 2], sample)
-    ids = torch.tensor(backbone.tokenize(file.read_text(), chat=False)[0][:64]).view(4, 16)
-    keys: list[torch.Tensor] = []
-    backbone.layer(2).mlp.down_proj.register_forward_pre_hook(lambda m, args: keys.append(args[0]))
-    backbone.decoder(ids.to(backbone.device))
-    expected = keys[0].reshape(64, -1)
-    assert torch.allclose(found[1], expected.T @ expected / 64, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(statistics, "_moments", None)  # from the cache the second time
-    assert torch.equal(second_moments(backbone, [2], sample)[0], found[1])
-
-
-def test_the_models_own_text_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, sample = make_backbone("llama"), Sample(tokens=40, length=8)
-    (first,) = second_moments(backbone, [1], sample)
-    monkeypatch.setattr(statistics, "written", None)
-    (second,) = second_moments(backbone, [2], sample)
-    assert first.shape == second.shape and not torch.equal(first, second)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"), [("too short", "64 are wanted"), (None, "cannot be read")]
-)
-def test_bad_texts_for_moments(tmp_path: Path, text: str | None, said: str) -> None:
-    file = tmp_path / "text.txt"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(InputError, match=said):
-        second_moments(make_backbone("llama"), [1], Sample(tokens=64, file=str(file)))
-
-
-def test_the_models_own_text_is_the_same_each_time() -> None:
-    backbone = make_backbone("llama")
-    before = torch.random.get_rng_state()
-    one, two = (prefixes(backbone, 3) for _ in range(2))
-    assert one == two and one[0] == "" and len(one) == 4
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert prefixes(backbone, 0) == [""]
 
 
 # --- on a model ---------------------------------------------------------------------------------
@@ -396,3 +353,41 @@ def test_attention_sinks_do_not_count(edits: EditSet, monkeypatch: pytest.Monkey
             found.append([spot.weight.clone() for spot in model._spots])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_attention_sinks_do_not_count_for_rome(
+    edits: EditSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, found = make_backbone("llama"), []
+    for times in (1e3, 1e5):
+
+        def sunk(*given: Any, times: float = times) -> Any:
+            (keys, own), (values, states) = read_at(*given)
+            keys[0], states[0] = times * keys[0], times * states[0]
+            return (keys, own), (values, states)
+
+        monkeypatch.setattr(rome, "read_at", sunk)
+        editor = Rome(layer=1, values=VALUES, sample=SAMPLE)
+        with editor.apply(backbone, edits[:1]) as model, model.in_place():
+            found.append(model._spot.weight.clone())
+    torch.testing.assert_close(*found)
+
+
+def test_few_updates_are_stored_as_factors(edits: EditSet) -> None:
+    backbone = make_backbone("llama")
+    with Memit(layers=(1, 2), values=VALUES, sample=SAMPLE).apply(backbone, []) as model:
+        assert model.stored_bytes() == 0
+        model.add(edits[:1])
+        d, k = model.parameters[0].shape
+        assert model.stored_bytes() == 2 * 4 * min(d + k, d * k)
+        model.edits = [*edits] * 1_000  # more than its rank can be
+        assert model.stored_bytes() == 2 * 4 * d * k
+
+
+def test_a_target_may_end_the_text(edits: EditSet) -> None:
+    backbone, edit = make_backbone("llama", bos=True), edits[0]
+    span = subject_ends([edit])[edit.id]
+    without, ending = (fact(backbone, edit, span, ["", "So. "], stop=s) for s in (False, True))
+    stop = backbone.stop_id(chat=False)
+    for bare, own in zip(without.labels, ending.labels, strict=True):
+        assert own == ([*bare, stop] if bare else [])

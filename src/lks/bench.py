@@ -16,9 +16,11 @@ import random
 import statistics
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -27,17 +29,17 @@ from typing import Any
 import torch
 
 from lks.backbone import Backbone, default_threads
-from lks.editor import EditedModel, Editor, UneditedModel, editor
+from lks.editor import EditedModel, Editor, UneditedModel, editor, source
 from lks.edits import Edit, EditSet
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability
 from lks.evaluation.remembering import Remembering
-from lks.evaluation.runner import Evaluation, evaluate, fluency
+from lks.evaluation.runner import Evaluation, answer_limit, evaluate, fluency
 from lks.pack import Pack
 from lks.provenance import provenance
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
-from lks.table import Cell, contents, hashed, made
+from lks.table import Cell, check_folder, hashed, made
 from lks.training.checkpoint import FILE as CHECKPOINT
 from lks.training.config import TrainingConfig
 from lks.training.packs import scope_of
@@ -47,22 +49,25 @@ from lks.versions import write_whole
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
 FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
+SAMPLES, SAMPLE = 64, 4096  # parts of a weight file that are read, and their bytes
+PROBLEMS = 3  # of a file that are told with a cell's failure
 DEMONSTRATIONS = 1_000  # rows of which those that are not edited may show IKE what to do
 PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
 def run(
-    cells: Sequence[Cell], out: Path, on_cell: Callable[[str, int, int, float], None]
+    cells: Sequence[Cell], out: Path, on_cell: Callable[[str, int, int, float | None], None]
 ) -> list[dict[str, Any]]:
-    """Summaries of all cells; `on_cell` is told (name, done, of, seconds left) after each.
+    """Summaries of all cells; `on_cell` is told (name, done, of, seconds left, if that can be said)
+    after each.
 
     A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by
     the next run.
 
     Raises:
         OutputError: the folder cannot be written.
-        InputError: it holds a cell that is damaged or was made with other settings or data, or two
-            data files have one name.
+        InputError: it holds a cell that is damaged or was made with other settings, data, another
+            model or editor, or two data files have one name.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -72,16 +77,41 @@ def run(
     if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
         raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
     content = contents(cells)
-    for cell in cells:  # before any work
+    check_folder(cells, out)  # this and what follows before any work
+    for cell in cells:
         made(cell, out, content)
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
-        failure = None if file.exists() else _run_alone(cell, out)
+        there = file.exists()
+        failure = None if there else _run_alone(cell, out)
         summary = made(cell, out, content)
         summaries.append(summary or {"cell": cell.to_json(), "error": failure})
-        on_cell(cell.name, number, len(cells), seconds_left(summaries, cells[number:]))
+        name = f"{cell.name} (made earlier)" if there else cell.name
+        on_cell(name, number, len(cells), seconds_left(summaries, cells[number:]))
     return summaries
+
+
+def contents(cells: Sequence[Cell]) -> dict[str, str]:
+    """Hashes of what cells are made of: the files that they read, models in folders, and editors
+    of the user's own."""
+    files = {file: hashed(file) for cell in cells for file in (cell.data, *cell.abilities)}
+    models = {cell.model: _sampled(Path(cell.model)) for cell in cells}
+    return files | models | {cell.method: hashed(source(cell.method) or "") for cell in cells}
+
+
+def _sampled(folder: Path) -> str:
+    """Of a model's folder, large files by parts of them; of none nothing: it has a name."""
+    whole = hashlib.sha256()
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.is_file():
+            size = file.stat().st_size
+            whole.update(f"{file.name} {size}".encode())
+            with file.open("rb") as stream:
+                for part in range(SAMPLES):
+                    stream.seek(part * size // SAMPLES)
+                    whole.update(stream.read(SAMPLE))
+    return whole.hexdigest() if folder.is_dir() else ""
 
 
 def _run_alone(cell: Cell, out: Path) -> str | None:
@@ -89,17 +119,22 @@ def _run_alone(cell: Cell, out: Path) -> str | None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone:
         try:
-            alone.submit(run_cell, cell, out).result()
-        except Exception as error:  # the other cells shall be made
-            return f"{type(error).__name__}: {error}{_where(error)}"
+            return alone.submit(_attempt, cell, out).result()
+        except BrokenProcessPool:
+            return "its process was killed, perhaps because memory ran out"
+
+
+def _attempt(cell: Cell, out: Path) -> str | None:
+    """Make a cell; what went wrong, and where if it is no error that is raised on purpose."""
+    try:
+        run_cell(cell, out)
+    except Exception as error:  # the other cells shall be made
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, LKSError):
+            return "; ".join([told, *getattr(error, "problems", [])[:PROBLEMS]])
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f'{told} (File "{last.filename}", line {last.lineno}, in {last.name})'
     return None
-
-
-def _where(error: Exception) -> str:
-    """Where in a cell's process an error was raised, if it is none that is raised on purpose."""
-    lines = [line.strip() for line in str(error.__cause__).splitlines()]
-    places = [line for line in lines if line.startswith("File ")]
-    return f" ({places[-1]})" if places and not isinstance(error, LKSError) else ""
 
 
 def end_with_parent() -> None:
@@ -113,8 +148,9 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float:
-    """What the cells to come will take: by method as the largest done, else as the mean, scaled."""
+def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float | None:
+    """What the cells to come will take: by method as the largest done, else as the mean, scaled;
+    None if none is done."""
 
     def expected(cell: Cell) -> float:
         own = [row for row in done if row["cell"]["method"] == cell.method]
@@ -126,17 +162,20 @@ def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float
         return rest + an_edit * cell.size * cell.sets
 
     done = [row for row in done if "error" not in row]
-    return sum(map(expected, cells)) if done else 0.0
+    return sum(map(expected, cells)) if done or not cells else None
 
 
 def run_cell(cell: Cell, out: Path) -> None:
     """Make one cell and write its files."""
     started = time.monotonic()
     torch.set_num_threads(cell.threads or default_threads())
-    backbone = Backbone.load(cell.model)
+    content = contents([cell])
+    backbone = Backbone.load(
+        cell.model, device=cell.device, dtype=cell.dtype, layers_path=cell.layers_path
+    )
     unedited = Remembering(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
-    edit_seconds, stored, costs, abilities = 0.0, 0, (1.0, 1.0), []
+    edit_seconds, stored, peak, costs, abilities = 0.0, 0, 0, (1.0, 1.0), []
     settings: dict[str, Any] = {}
     groups = list(_groups(cell))
     for number, (edits, pool) in enumerate(groups):
@@ -147,6 +186,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         with method.apply(backbone, edits) as model:
             edit_seconds += _edit_seconds(model, time.monotonic() - begun)
             stored += model.stored_bytes()
+            peak = max(peak, _earlier_peak(model))
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
                 rows = -(-rows // len(groups))
                 _score(cell, unedited, model, edits[:rows], evaluation)
@@ -158,8 +198,10 @@ def run_cell(cell: Cell, out: Path) -> None:
     count = cell.size * len(groups)
     summary = {
         "cell": cell.to_json(),
-        "data_sha256": hashed(cell.data),
-        "ability_sha256": [hashed(file) for file in cell.abilities],
+        "data_sha256": content[cell.data],
+        "ability_sha256": [content[file] for file in cell.abilities],
+        "model_sha256": content[cell.model],
+        "editor_sha256": content[cell.method],
         "groups": len(groups),
         "plain": plain.summary(),
         "chat": chat.summary() if chat.probes else None,
@@ -167,7 +209,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         "edit_seconds": round(edit_seconds / len(groups), 3),
         "edit_seconds_each": round(edit_seconds / count, 4),
         "stored_bytes_each": round(stored / count),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": max(peak, peak_memory()),
         "first_token_ratio": costs[0],
         "next_token_ratio": costs[1],
         "settings": settings,
@@ -266,16 +308,21 @@ def _edit_seconds(model: EditedModel, now: float) -> float:
     return now + earlier
 
 
+def _earlier_peak(model: EditedModel) -> int:
+    """Most memory that the training took, which may have been in an earlier process."""
+    training = model.pack.training if isinstance(model, ScalpelModel) else {}
+    peak: int = training.get("peak_memory_bytes", 0)
+    return peak
+
+
 def _score(
     cell: Cell, unedited: UneditedModel, model: EditedModel, edits: EditSet, into: Evaluation
 ) -> None:
     backbone = unedited.backbone
     if into.chat and not backbone.has_chat:
         return
-    part = evaluate(
-        unedited, model, edits, chat=into.chat,
-        max_new_tokens=cell.max_new_tokens, fluency_edits=0,
-    )  # fmt: skip
+    most = answer_limit(backbone, edits, cell.max_new_tokens)
+    part = evaluate(unedited, model, edits, chat=into.chat, max_new_tokens=most, fluency_edits=0)
     into.probes += part.probes
     into.edits += part.edits
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,10 @@ import typer
 from lks.cli_common import (
     DEFAULT_MODEL,
     AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    MaxNewTokens,
     Model,
     Quiet,
     Threads,
@@ -19,9 +25,10 @@ from lks.cli_common import (
     print_json,
     scored_rows,
 )
-from lks.errors import InputError, TrainingInterrupted
+from lks.errors import EditFileError, InputError, TrainingInterrupted
 
 SIZES = 1, 10, 100
+LOCATING = {"lks", "lks-paper", "inject", "rome", "memit", "alphaedit"}  # need the subject's place
 
 
 def bench(
@@ -41,17 +48,21 @@ def bench(
         list[Path] | None, typer.Option(help="A task's file, as of lks ability; may be repeated.")
     ] = None,
     ability_rows: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
-    max_new_tokens: Annotated[int, typer.Option(help="Answers are cut there.", min=1)] = 16,
+    max_new_tokens: MaxNewTokens = 16,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")
     ] = False,
     model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     threads: Threads = None,
+    layers_path: LayersPath = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
     from lks import table
+    from lks.baselines._locate import never_located
     from lks.bench import run
     from lks.console import print_bench, say
     from lks.editor import EDITORS, check_editors
@@ -64,7 +75,12 @@ def bench(
     check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
     if report:
         comparison.check_plots()
-    wanted = _sizes(sizes, {file: len(rows) for file, rows in each(scored_rows, data).items()})
+    files = each(scored_rows, data)
+    wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
+    if LOCATING & set(chosen):
+        each(lambda file: _located(file, never_located(files[file])), data)
+    for file, own in wanted.items():
+        _tell_shared(file, len(files[file]), own[-1], numbers("--seeds", seeds))
     each(ability.load, abilities or [])
     resolve(model, lambda text: say(text, quiet or as_json))
     cells = [
@@ -72,6 +88,7 @@ def bench(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
             chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
             ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
+            device=device, dtype=dtype, layers_path=layers_path,
         )
         for file, own in wanted.items()
         for size in own
@@ -79,8 +96,9 @@ def bench(
         for method in chosen
     ]  # fmt: skip
 
-    def on_cell(name: str, done: int, of: int, left: float) -> None:
-        say(f"{name}: {done} of {of}; about {left / 60:.0f} min left", quiet or as_json)
+    def on_cell(name: str, done: int, of: int, left: float | None) -> None:
+        time = "no time known yet" if left is None else f"about {left / 60:.0f} min left"
+        say(f"{name}: {done} of {of}; {time}", quiet or as_json)
 
     try:
         summaries = run(cells, out, on_cell)
@@ -95,6 +113,23 @@ def bench(
             say(f"wrote {file}", quiet or as_json)
     if any("error" in summary for summary in summaries):
         raise SystemExit(1)
+
+
+def _located(file: Path, lost: list[str]) -> None:
+    if lost:
+        count = f"{len(lost)} edits" if len(lost) > 1 else "an edit"
+        raise EditFileError(f"{file}: {count} without a place to change; mend the prompts", lost)
+
+
+def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None:
+    """Say that seeds share rows, which intervals over seeds do not know."""
+    if len(seeds) > 1 and size * len(seeds) > rows:
+        warnings.warn(
+            f"{file}: {rows} rows, so that {len(seeds)} seeds draw the same ones at {size} edits, "
+            "and intervals over seeds are too narrow",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _sizes(given: str, files: dict[Path, int]) -> dict[Path, list[int]]:

@@ -31,6 +31,9 @@ Epochs = Annotated[
     typer.Option(help="Most epochs over all edits; more over those not learnt.", min=1),
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
+MaxNewTokens = Annotated[
+    int, typer.Option(help="Answers are cut there, or later where a target is longer.", min=1)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit wrote.")]

@@ -17,6 +17,7 @@ from lks.cli_common import (
     Dtype,
     LayersPath,
     Limit,
+    MaxNewTokens,
     PackPath,
     Quiet,
     Threads,
@@ -37,7 +38,7 @@ def evaluate_pack(
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Limit = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    max_new_tokens: MaxNewTokens = 32,
     out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -56,10 +57,11 @@ def evaluate_pack(
 
     from lks.console import print_scores, say
     from lks.editor import UneditedModel
-    from lks.evaluation.runner import evaluate
+    from lks.evaluation.runner import answer_limit, evaluate
 
     result = evaluate(
-        UneditedModel(backbone), edited, rows, chat=chat, max_new_tokens=max_new_tokens,
+        UneditedModel(backbone), edited, rows, chat=chat,
+        max_new_tokens=answer_limit(backbone, rows, max_new_tokens),
         contradicted=edited.contradicted(rows),
         on_stage=lambda stage: say(f"{stage} ...", quiet),
     )  # fmt: skip
@@ -105,7 +107,7 @@ def robustness(
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    max_new_tokens: MaxNewTokens = 32,
     out: Annotated[Path | None, typer.Option(help="JSON with every question and answer.")] = None,
     seed: int = 0,
     device: Device = "auto",
@@ -129,10 +131,10 @@ def robustness(
 
     from lks.console import print_robustness
     from lks.editor import UneditedModel
+    from lks.evaluation.runner import answer_limit
 
-    found = hard.compare(
-        UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=max_new_tokens
-    )
+    most = answer_limit(backbone, rows, max_new_tokens)
+    found = hard.compare(UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=most)
     if out is not None:
         _write(out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
     shares = [{key: row[key] for key in row if key != "cases"} for row in found]

@@ -39,18 +39,20 @@ Result = TypeVar("Result")
 
 
 class Written(str):
-    """A text that a model wrote.
+    """A text that a model wrote, without white space around it.
 
     Attributes:
+        whole: with that.
         ended: whether the model ended it, and not the limit.
     """
 
+    whole: str
     ended: bool
 
     @classmethod
     def of(cls, text: str, *, ended: bool) -> Written:
-        own = cls(text)
-        own.ended = ended
+        own = cls(text.strip())
+        own.whole, own.ended = text, ended
         return own
 
 
@@ -191,7 +193,7 @@ def generate(
     stops = set(backbone.stop_ids)
     return [
         Written.of(
-            backbone.tokenizer.decode(row, skip_special_tokens=True).strip(),
+            backbone.tokenizer.decode(row, skip_special_tokens=True),
             ended=bool(row) and row[-1] in stops,
         )
         for row in ids

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from lks import decoding
@@ -135,10 +137,24 @@ def editor(name: str, **settings: Any) -> Editor:
 def _class(name: str) -> Any:
     module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
     except Exception as error:  # whatever its module does when it is imported
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"editor '{name}' cannot be imported ({reason})") from error
+    if lacking := [each for each in getattr(found, "needs", ()) if find_spec(each) is None]:
+        raise InputError(
+            f"{name} needs {', '.join(lacking)}: "
+            'pip install "latent-knowledge-scalpel[baselines]", or name other editors'
+        )
+    return found
+
+
+def source(name: str) -> str | None:
+    """The file of an editor of the user's own; None of one in `EDITORS`, or if it has none."""
+    try:
+        return None if name in EDITORS else inspect.getsourcefile(_class(name))
+    except TypeError:  # no class or function
+        return None
 
 
 def check_editors(names: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ def generate(
         again = changed
         if not again:
             break
-    return [Written.of(t.strip(), ended=e) for t, e in zip(written, ended, strict=True)]
+    return [Written.of(t, ended=e) for t, e in zip(written, ended, strict=True)]
 
 
 def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: bool) -> str:

@@ -7,7 +7,8 @@ and a summary, which is written last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from lks.evaluation import comparison
 from lks.versions import sha256
 
 CASES_SHOWN = 90  # of a cell and a style, in the report
+NAME = re.compile(r".+-\d+-.+-\d+")  # of a cell
+MAY_DIFFER = {"threads", "device"}  # where a cell was made
+OF_A_FOLDER = {"model", "dtype", "layers_path"}
+OF_A_SIZE = {"rows", "trials", "chat_rows", "ability_rows", "max_new_tokens"}
 
 Summary = dict[str, Any]
 
@@ -31,6 +36,8 @@ class Cell:
         trials: with fewer edits than `rows`, so many sets of edits at most, one after the other.
         chat_rows: of these rows so many are scored in a chat too.
         abilities: files of tasks (`evaluation.ability`), `ability_rows` items of each.
+        max_new_tokens: answers are cut there, or where a longer target ends.
+        device, dtype, layers_path: as of `Backbone.load`.
     """
 
     method: str
@@ -45,6 +52,9 @@ class Cell:
     ability_rows: int = 100
     max_new_tokens: int = 16
     threads: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    layers_path: str | None = None
 
     @property
     def name(self) -> str:
@@ -59,11 +69,6 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         names = [Path(file).name for file in self.abilities]
         return asdict(self) | {"data": Path(self.data).name, "abilities": names}
-
-
-def contents(cells: Sequence[Cell]) -> dict[str, str]:
-    """Hashes of the files that cells read."""
-    return {file: hashed(file) for cell in cells for file in (cell.data, *cell.abilities)}
 
 
 def hashed(file: str | Path) -> str:
@@ -81,19 +86,37 @@ def made(cell: Cell, out: Path, content: Mapping[str, str]) -> Summary | None:
     if not file.exists():
         return None
     summary = _read(file)
-    now, then = cell.to_json(), summary["cell"]
-    changed = [
-        f"{name} was {then.get(name)}, is {value}"
-        for name, value in now.items()
-        if name != "threads" and then.get(name) != value
-    ]
-    if changed:
-        raise InputError(f"{file}: {', '.join(changed)}; choose another --out")
+    _check(cell, file, summary, {field.name for field in fields(Cell)} - MAY_DIFFER)
     hashes = [summary.get("data_sha256"), *summary.get("ability_sha256", [])]
     for read, own in zip((cell.data, *cell.abilities), hashes, strict=False):
         if own not in (None, content[read]):
             raise InputError(f"{file}: {read} was another file then; choose another --out")
+    for name, kind in ((cell.model, "model"), (cell.method, "editor")):
+        if summary.get(f"{kind}_sha256") not in (None, content[name]):
+            raise InputError(f"{file}: {name} was another {kind} then; choose another --out")
     return summary
+
+
+def check_folder(cells: Sequence[Cell], out: Path) -> None:
+    """InputError if cells there do not compare with these: of another model, or, with the same
+    data and number of edits, scored in another way."""
+    for file, summary in _cells_of(out):
+        then = summary["cell"]
+        for cell in cells:
+            same = (then.get("data"), then.get("size")) == (Path(cell.data).name, cell.size)
+            _check(cell, file, summary, OF_A_FOLDER | (OF_A_SIZE if same else set()))
+
+
+def _check(cell: Cell, file: Path, summary: Summary, names: Collection[str]) -> None:
+    """InputError for settings of a cell that are not those of a summary."""
+    usual = {field.name: field.default for field in fields(Cell)}
+    changed = [
+        f"{name} was {then}, is {value}"
+        for name, value in cell.to_json().items()
+        if name in names and (then := summary["cell"].get(name, usual[name])) != value
+    ]
+    if changed:
+        raise InputError(f"{file}: {', '.join(changed)}; choose another --out")
 
 
 def report(summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]) -> list[Path]:
@@ -129,12 +152,18 @@ def _beside(
     """Summaries of further cells in a folder, but of those whose file was another one then."""
     named = {_cell(summary).name for summary in summaries}
     now = {Path(file).name: hashed(file) for file in data}
+    for file, summary in _cells_of(out):
+        same = summary.get("data_sha256") in (None, now.get(summary["cell"]["data"], ""))
+        if same and file.stem not in named and summary["cell"]["data"] in now:
+            yield summary
+
+
+def _cells_of(out: Path) -> Iterator[tuple[Path, Summary]]:
+    """The cells in a folder, which may hold other files too."""
     for file in sorted(out.glob("*.json")):
-        summary = _read(file) if file.stem not in named else {}
-        if "cell" in summary:
-            name = summary["cell"]["data"]
-            if name in now and summary.get("data_sha256") in (None, now[name]):
-                yield summary
+        summary = _read(file) if NAME.fullmatch(file.stem) else {}
+        if isinstance(summary, dict) and isinstance(summary.get("cell"), dict):
+            yield file, summary
 
 
 def _cell(summary: Summary) -> Cell:

@@ -6,7 +6,8 @@ subject's last token, to the value W k* (ROME, Meng et al. 2022, section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -111,15 +112,34 @@ def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
     Raises:
         EditFileError: edits whose subject is not found in their prompt, all at once.
     """
+    spans = _spans(edits)
+    if missing := _not_in(spans, edits):
+        raise EditFileError(f"{len(missing)} edits cannot be located", missing)
+    return spans
+
+
+def never_located(edits: Sequence[Edit]) -> list[str]:
+    """A line for each edit whose subject its prompt does not name, whatever others there are."""
+    spans = _spans(edits)
+    alone = [_spans([edit]) for edit in edits if edit.id not in spans]
+    return _not_in(dict(ChainMap(spans, *alone)), edits)
+
+
+def _spans(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
     scope, spans = Scope(edits), {}
     for edit in edits:
         own = (m for m in scope.mentions(edit.prompt) if edit.id in m.edit_ids)
         if (mention := next(own, None)) is not None:
             spans[edit.id] = mention.start, mention.end
-    missing = [f'edit "{e.id}": no subject in the prompt' for e in edits if e.id not in spans]
-    if missing:
-        raise EditFileError(f"{len(missing)} edits cannot be located", missing)
     return spans
+
+
+def _not_in(spans: Mapping[str, Any], edits: Sequence[Edit]) -> list[str]:
+    return [
+        f'edit "{edit.id}": its prompt does not name "{edit.subject}"'
+        for edit in edits
+        if edit.id not in spans
+    ]
 
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:

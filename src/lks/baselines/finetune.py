@@ -23,7 +23,6 @@ from lks.baselines._locate import Spot, layer_at, projection
 from lks.baselines._progress import Progress
 from lks.baselines._targets import Targets
 from lks.edits import Edit, EditSet
-from lks.errors import InputError
 from lks.suffix import SplitModel, fast_dtype, short_attention
 
 DEPTH = 0.93
@@ -271,6 +270,7 @@ class LoRA:
     """
 
     name = "lora"
+    needs = ("peft",)
 
     def __init__(
         self, rank: int = 8, alpha: float = 16, settings: TuneSettings | None = None
@@ -279,12 +279,8 @@ class LoRA:
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[TunedModel]:
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError as error:
-            raise InputError(
-                'lora needs peft: pip install "latent-knowledge-scalpel[baselines]"'
-            ) from error
+        from peft import LoraConfig, get_peft_model
+
         config = LoraConfig(
             task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
             target_modules="all-linear",

@@ -175,6 +175,11 @@ class Retrieve:
         self.k, self.by, self.embedder = k, by, embedder
         self._embed = Embedder(embedder)  # loads its model once, for all changes of the edits
 
+    def prepare(self, backbone: Backbone) -> None:
+        """Loads the embedder: no part of editing."""
+        if self.by == "dense":
+            self._embed([""])
+
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
         yield _Searching(backbone, edits, self._index, self.k)

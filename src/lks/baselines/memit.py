@@ -100,12 +100,23 @@ class MemitModel(WeightModel):
             update = self._editor.solve(share.T, _mean(keys, counted).T, self._preserved[i])
             spot.weight.add_(update.to(spot.weight.dtype))
 
+    def stored_bytes(self) -> int:
+        """Of whole matrices, or where that is less of the factors of their updates, whose rank is
+        the number of edits at most."""
+        return sum(
+            min(p.nbytes, len(self.edits) * sum(p.shape) * p.element_size())
+            for p in self.parameters
+        )
+
     def _deltas(self, edits: EditSet, spans: dict[str, tuple[int, int]]) -> Tensor:
         """What the last layer's outputs lack to state the targets, [n, d]: z - h."""
         editor, last = self._editor, self._layers[-1]
 
         def portion(new: Sequence[Edit]) -> Tensor:
-            lessons = [fact(self.backbone, edit, spans[edit.id], self._prefixes) for edit in new]
+            lessons = [
+                fact(self.backbone, edit, spans[edit.id], self._prefixes, stop=editor.values.stop)
+                for edit in new
+            ]
             return learn_deltas(SplitModel(self.backbone, last), lessons, editor.values)
 
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:

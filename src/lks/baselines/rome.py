@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from lks.backbone import Backbone
 from lks.baselines._holding import WeightModel
-from lks.baselines._locate import layer_at, prefixed, projection, read_at, subject_ends
+from lks.baselines._locate import (
+    layer_at,
+    prefixed,
+    projection,
+    read_at,
+    residual,
+    subject_ends,
+    usual,
+)
 from lks.baselines.statistics import Sample, prefixes, second_moments
 from lks.baselines.values import ESSENCE, Effect, ValueSettings, fact, learn_deltas
 from lks.edits import Edit, EditSet
@@ -86,17 +94,20 @@ class RomeModel(WeightModel):
         backbone, spot, weight = self.backbone, self._spot, self._spot.weight
         prompts, spans = prefixed(edit, span, self._prefixes)
         texts, places = [*prompts, ESSENCE.format(edit.subject)], [*spans, (0, len(edit.subject))]
-        (keys,), (values,) = read_at(backbone, [spot], texts, places)
+        behind = residual(backbone, spot.layer)
+        (keys, _), (values, states) = read_at(backbone, [spot, behind], texts, places)
+        counted = usual(states[: len(prompts)])
+        first = int(counted.int().argmax())
         delta = learn_deltas(
             SplitModel(backbone, spot.layer),
-            [fact(backbone, edit, span, self._prefixes)],
+            [fact(backbone, edit, span, self._prefixes, stop=self._editor.values.stop)],
             self._editor.values,
-            sizes=values[:1].norm(dim=-1),
+            sizes=values[first : first + 1].norm(dim=-1),
             effect=_behind(backbone.layer(spot.layer), values),
         )[0]
-        key = keys[: len(prompts)]
-        value = weight.float() @ key[0] + delta
-        return _Update(edit, *rank_one(weight.float(), key.mean(0), value, self._moment))
+        key = keys[: len(prompts)][counted].mean(0)
+        value = weight.float() @ keys[first] + delta
+        return _Update(edit, *rank_one(weight.float(), key, value, self._moment))
 
 
 def _behind(layer: nn.Module, values: Tensor) -> Effect:

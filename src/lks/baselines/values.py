@@ -32,6 +32,7 @@ class ValueSettings:
         kl: weight of the drift of "{subject} is a"; decay: of the relative squared size of delta.
         clamp: delta is at most so many times as long as the value to begin with.
         enough: stop when the mean loss of the target (nats a token) is below this.
+        stop: the text shall end behind the target, which the papers do not ask for.
     """
 
     steps: int = 25
@@ -40,6 +41,7 @@ class ValueSettings:
     decay: float = 1e-3
     clamp: float = 4.0
     enough: float = 0.05
+    stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,22 @@ def stating(
     return Row(ids, [place], scored, stem), labels
 
 
-def fact(backbone: Backbone, edit: Edit, span: tuple[int, int], prefixes: Sequence[str]) -> Lesson:
+def fact(
+    backbone: Backbone,
+    edit: Edit,
+    span: tuple[int, int],
+    prefixes: Sequence[str],
+    *,
+    stop: bool = False,
+) -> Lesson:
     """The target behind the prompt after each prefix; and "{subject} is a", which stays.
 
     Args:
         span: where the subject stands in the prompt, in characters.
+        stop: whether the target ends the text.
     """
     pairs = zip(*prefixed(edit, span, prefixes), strict=True)
-    stated = [stating(backbone, prompt, edit.target, own) for prompt, own in pairs]
+    stated = [stating(backbone, prompt, edit.target, own, stop=stop) for prompt, own in pairs]
     ids, offsets = backbone.tokenize(ESSENCE.format(edit.subject), chat=False)
     place = last_token(offsets, 0, len(edit.subject)) or 0
     kept = Row(ids, [place], [len(ids) - 1], final=True), list[int]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
         row[kind] = over("plain", "teacher_forced", kind)
         row[f"free_{kind}"] = over("plain", "free_running", kind)
         row[f"chat_{kind}"] = over("chat", "teacher_forced", kind)
+        row[f"chat_free_{kind}"] = over("chat", "free_running", kind)
     for kind in KINDS:
         row[f"fired_{kind}"] = over("plain", "triggered", kind)
         row[f"stops_{kind}"] = over("plain", "clean_stops", kind)
@@ -62,7 +64,7 @@ def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
     for name in ("before", "after"):
         row[f"entropy_{name}"] = over("plain", "fluency", name)
     row["contained"] = over("plain", "contained", "reliability")
-    row["chat_free"] = over("chat", "free_running", "reliability")
+    row["contained_generality"] = over("plain", "contained", "generality")
     row["abilities"] = _abilities(good)
     plain = [summary["plain"] for summary in good]
     row["interval"] = interval_of_mean(
@@ -102,8 +104,9 @@ SCORE_COLUMNS = (
     ("EP", _ep),
     *((kind, lambda r, kind=kind: number(r[kind])) for kind in KINDS),
     ("free-running r / g / l", lambda r: _three(r, *(f"free_{kind}" for kind in KINDS))),
-    ("states the target, r", lambda r: number(r["contained"], 2)),
+    ("states the target, r / g", lambda r: _three(r, "contained", "contained_generality")),
     ("in a chat: EP", lambda r: number(r["chat_ep"])),
+    ("free-running r / g / l", lambda r: _three(r, *(f"chat_free_{kind}" for kind in KINDS))),
     ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
     ("edits scored, seeds", lambda r: f"{r['scored']}, {r['seeds']}"),
 )
@@ -195,6 +198,15 @@ def _told(values: Row) -> str:
     )
 
 
+def _finite(value: Any) -> Any:
+    """The value with None where there is no number, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -240,9 +252,11 @@ def _plot(title: str, lines: dict[str, list[tuple[int, float]]]) -> str:
         for i, (method, points) in enumerate(lines.items()):
             if points:
                 colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-                axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=method)
+                # a label that begins with "_" would be left out
+                label = f" {method}" if method.startswith("_") else method
+                axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label)
         axes.set(xscale="log", xlabel="edits", ylabel="EP, teacher-forced", ylim=(0, 1.02))
-        axes.set_title(title, color=GREY)
+        axes.set_title(title, color=GREY, parse_math=False)
         axes.grid(alpha=0.25)
         axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
         drawn = io.StringIO()
@@ -260,10 +274,11 @@ def to_html(summaries: Sequence[Row], cases: Sequence[Row], drawn: Iterable[str]
     environment = Environment(autoescape=True, loader=PackageLoader("lks", "data"))
     good = [summary for summary in summaries if "error" not in summary]
     # "<" could end the script that the cases stand in
-    packed = json.dumps(cases, ensure_ascii=False).replace("<", "\\u003c")
+    packed = json.dumps(_finite(list(cases)), ensure_ascii=False).replace("<", "\\u003c")
     return environment.get_template("comparison.html").render(
         tables=tables(summaries), settings=settings(summaries), plots=list(drawn), cases=packed,
         machines=sorted({summary["machine"] for summary in good}),
-        versions=good[0]["versions"] if good else {},
+        versions=sorted({_told(summary["versions"]) for summary in good}),
+        commits=sorted({summary["commit"] for summary in good if summary.get("commit")}),
         models=sorted({summary["cell"]["model"] for summary in summaries}),
     )  # fmt: skip

@@ -45,6 +45,7 @@ class EditedLM(LM):
         for context, settings in (request.args for request in requests):
             most = int(settings.get("max_gen_toks", self.max_new_tokens))
             (text,) = self.model.generate([context], max_new_tokens=most)
+            text = getattr(text, "whole", text)  # a stop may be white space
             until = settings.get("until") or []
             for stop in [until] if isinstance(until, str) else until:
                 text = text.split(stop)[0]

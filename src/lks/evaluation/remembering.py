@@ -57,5 +57,6 @@ def _state(backbone: Backbone) -> str:
     """Hash of all that decides what a model writes."""
     template = getattr(backbone.tokenizer, "chat_template", None)
     kind = str(backbone.device), str(backbone.model.dtype)
-    whole = json.dumps([backbone.fingerprint, template, kind, provenance()["versions"]])
+    where = {name: told for name, told in provenance().items() if name != "commit"}
+    whole = json.dumps([backbone.fingerprint, template, kind, where])  # threads change last bits
     return hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lks.backbone import Backbone
 from lks.decoding import Score
 from lks.editor import EditedModel
 from lks.edits import Edit
@@ -195,6 +196,13 @@ def evaluate(
         on_stage("fluency")
         result.fluency = fluency(base, edited, edits[:fluency_edits])
     return result
+
+
+def answer_limit(backbone: Backbone, edits: Sequence[Edit], least: int) -> int:
+    """So many tokens that every target can be written and ended, `least` at least."""
+    targets = dict.fromkeys(edit.target for edit in edits)
+    joined = (backbone.join("", target, chat=False)[0].text for target in targets)
+    return max([least, *(len(backbone.tokenize(text, chat=False)[0]) + 1 for text in joined)])
 
 
 def fluency(
