@@ -5,7 +5,8 @@ Of the hundred rows that a cell of the main table scores, three at most are amon
     python experiments/baselines/search.py zsre.jsonl counterfact.jsonl --methods rome memit
 
 Each trial is scored teacher-forced on the rows' own and held-out prompts, all edits in force (ROME:
-one at a time, as in its paper). Writes search.json; what is there is not made again.
+one at a time, as in its paper), those on ended texts by what is written too. Writes search.json;
+what is there is not made again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lks.backbone import Backbone, default_threads
 from lks.baselines.finetune import TuneSettings
 from lks.baselines.grace import GraceSettings
 from lks.baselines.memit import MemitModel
+from lks.baselines.values import ValueSettings
 from lks.editor import UneditedModel, editor
 from lks.edits import Edit, EditSet
 from lks.evaluation.runner import Evaluation, evaluate
@@ -33,6 +35,7 @@ OUT = Path(__file__).parent / "search.json"
 HELD_BACK, FEW = 100, 20
 MORE = {"many": 1_000, "hundreds": 300}  # of a method for more edits, by the end of its name
 SCORED = 200  # of the rows in force, at most
+ENDED = "ended"  # the end of the name of trials on texts that end behind the target
 TRAINED = ("rome", "memit", "alphaedit", "ft", "lora", "grace")  # seconds an edit: few will do
 ONE_BY_ONE = ("rome",)
 
@@ -82,6 +85,12 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             (10, 0.3), (18, 0.1), (18, 0.3), (18, 0.5), (24, 0.3), (24, 0.5), (27, 0.5),
         )
     },
+    **{
+        f"{method}, {ENDED}": {
+            "as in its paper": {}, "targets end the text": {"values": ValueSettings(stop=True)},
+        }
+        for method in ("rome", "memit", "alphaedit")
+    },
     "rag": {f"{by}, k {k}": {"by": by, "k": k} for by in ("dense", "bm25") for k in (1, 3)},
     "ike": {f"k {k}": {"k": k} for k in (4, 8)},
 }  # fmt: skip
@@ -105,7 +114,10 @@ def main() -> None:
                 if key in found:
                     continue
                 started = time.monotonic()
-                known = learnt[data.stem, str(settings.get("layers"))]
+                known = learnt[
+                    data.stem,
+                    str((method.split(",")[0], settings.get("layers"), settings.get("values"))),
+                ]
                 scores = _scores(backbone, method, settings, edits, known)
                 found[key] = {"n": len(edits), "scored": min(len(edits), SCORED), **scores}
                 found[key]["seconds"] = round(time.monotonic() - started)
@@ -117,7 +129,8 @@ def _held_back(data: Path, method: str) -> EditSet:
     """The last rows; of a method for more edits more, some of which others score."""
     rows = EditSet.load(data)
     held = rows[-MORE.get(method.rpartition(" ")[2], HELD_BACK) :]
-    return with_lent_paraphrases(held[: FEW if method in TRAINED else len(held)], rows)
+    few = method.removesuffix(f", {ENDED}") in TRAINED
+    return with_lent_paraphrases(held[: FEW if few else len(held)], rows)
 
 
 def _scores(
@@ -126,20 +139,27 @@ def _scores(
     settings: dict[str, Any],
     edits: EditSet,
     known: dict[str, Any],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """`known` are values learnt before for the same layers; new ones come to them."""
     whole, base = Evaluation(False, 0, []), UneditedModel(backbone)
+    writes = method.endswith(ENDED)
     for group in _groups(method, edits):
         with editor(method.split(",")[0], **settings).apply(backbone, []) as model:
             if isinstance(model, MemitModel):
                 model.known = known
             model.add(group)
-            whole.probes += evaluate(base, model, group[:SCORED], free_running=False).probes
-    return {k: round(v, 3) for k, v in whole.summary()["teacher_forced"].items()}
+            own = evaluate(base, model, group[:SCORED], free_running=writes, max_new_tokens=16)
+            whole.probes += own.probes
+    found = whole.summary()
+    scores = {k: round(v, 3) for k, v in found["teacher_forced"].items()}
+    if writes:
+        for name in ("free_running", "contained", "clean_stops"):
+            scores[name] = {k: round(v, 3) for k, v in found[name].items() if v is not None}
+    return scores
 
 
 def _groups(method: str, edits: EditSet) -> Iterator[list[Edit]]:
-    if method in ONE_BY_ONE:
+    if method.split(",")[0] in ONE_BY_ONE:
         yield from ([edit] for edit in edits)
     else:
         yield list(edits)
