@@ -3,7 +3,8 @@
 A cell runs in a process of its own, so that its peak memory is its own. A table that was stopped
 goes on with the cells that have no summary.
 
-Every method gets the same edits with the same training wordings, lent by the whole file.
+Every method gets the same edits with the same training wordings, lent by the whole file; the gate
+of LKS and inject other questions too, for which the other editors have no use.
 """
 
 from __future__ import annotations
