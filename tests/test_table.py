@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import make_edits
+from filelock import FileLock
 from test_comparison import summary
 from typer.testing import CliRunner
 
@@ -125,6 +126,16 @@ def test_a_cell_whose_process_ends_is_told(
     killed, failed = bench.run(cells, tmp_path / "o", lambda *told: None)
     assert killed["error"] == "its process was killed, perhaps because memory ran out"
     assert failed["error"].startswith("Odd: ab (File ")
+
+
+def test_two_processes_share_a_table(data: Path, tmp_path: Path, model_folder: Path) -> None:
+    common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 1, "threads": 1}
+    cells = [Cell("unedited", size=size, rows=1, chat_rows=0, **common) for size in (1, 2)]
+    with FileLock(tmp_path / f".{cells[0].name}.lock"):
+        held, free = bench.run(cells, tmp_path, lambda *told: None)
+    assert held["error"] == "another process is making it" and free["plain"]["n"] == 1
+    again, _ = bench.run(cells, tmp_path, lambda *told: None)
+    assert again["plain"]["n"] == 1
 
 
 def test_prompts_without_their_subject_are_told_before_the_work(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from lks.backbone import Backbone, default_threads
 from lks.editor import EditedModel, Editor, UneditedModel, editor, source
@@ -118,11 +119,16 @@ def _sampled(folder: Path) -> str:
 def _run_alone(cell: Cell, out: Path) -> str | None:
     """Make a cell in a process that has nothing yet; what went wrong, if something did."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone:
-        try:
+    try:
+        with (
+            FileLock(out / f".{cell.name}.lock", timeout=0),
+            ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone,
+        ):
             return alone.submit(_attempt, cell, out).result()
-        except BrokenProcessPool:
-            return "its process was killed, perhaps because memory ran out"
+    except Timeout:
+        return "another process is making it"
+    except BrokenProcessPool:
+        return "its process was killed, perhaps because memory ran out"
 
 
 def _attempt(cell: Cell, out: Path) -> str | None:
