@@ -70,7 +70,9 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ft": {
         f"layer {layer}, lr {lr}": {"layer": layer, "settings": TuneSettings(lr=lr)}
-        for layer, lr in ((10, 5e-3), (18, 2e-3), (18, 5e-3), (24, 5e-3), (27, 5e-3), (27, 1e-2), (29, 5e-3))
+        for layer, lr in (
+            (10, 5e-3), (18, 2e-3), (18, 5e-3), (24, 5e-3), (27, 5e-3), (27, 1e-2), (29, 5e-3),
+        )
     },
     "lora": {f"lr {lr}": {"settings": TuneSettings(lr=lr)} for lr in (5e-4, 1e-3, 2e-3, 4e-3)},
     "lora, many": {
@@ -82,7 +84,8 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "layer": layer, "settings": GraceSettings(radius=radius),
         }
         for layer, radius in (
-            (10, 0.3), (18, 0.1), (18, 0.3), (18, 0.5), (24, 0.3), (24, 0.5), (24, 0.7), (24, 1.0), (27, 0.5),
+            (10, 0.3), (18, 0.1), (18, 0.3), (18, 0.5),
+            (24, 0.3), (24, 0.5), (24, 0.7), (24, 1.0), (27, 0.5),
         )
     },
     **{
