@@ -236,6 +236,7 @@ def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) ->
     assert done.exit_code == 0, done.output
     assert "facts.jsonl, 1 edit, seed 0" in done.stdout
     assert "facts.jsonl, 4 edits, seed 0" in done.stdout
+    assert "facts-4-unedited-0 ...\n" in done.stderr
     assert "facts-4-unedited-0: 2 of 2; about 0 min left" in done.stderr
     assert len(EditSet.load(data)) == 4
 

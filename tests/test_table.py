@@ -150,7 +150,7 @@ def test_prompts_without_their_subject_are_told_before_the_work(tmp_path: Path) 
 
 
 def test_seeds_that_share_rows_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "run", lambda cells, out, on_cell: [])
+    monkeypatch.setattr(bench, "run", lambda *given: [])
     with pytest.warns(UserWarning, match=r"facts.jsonl: 4 rows, so that 2 seeds draw the same"):
         invoked(data, "--out", data.parent / "o", "--seeds", "0,1", "--sizes", "4")
 

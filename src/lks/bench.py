@@ -58,10 +58,13 @@ PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
 def run(
-    cells: Sequence[Cell], out: Path, on_cell: Callable[[str, int, int, float | None], None]
+    cells: Sequence[Cell],
+    out: Path,
+    on_cell: Callable[[str, int, int, float | None], None],
+    on_start: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, Any]]:
     """Summaries of all cells; `on_cell` is told (name, done, of, seconds left, if that can be said)
-    after each.
+    after each, `on_start` the name before one that is to be made.
 
     A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by
     the next run.
@@ -86,6 +89,8 @@ def run(
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         there = file.exists()
+        if not there:
+            on_start(cell.name)
         failure = None if there else _run_alone(cell, out)
         summary = made(cell, out, content)
         summaries.append(summary or {"cell": cell.to_json(), "error": failure})

@@ -101,7 +101,7 @@ def bench(
         say(f"{name}: {done} of {of}; {time}", quiet or as_json)
 
     try:
-        summaries = run(cells, out, on_cell)
+        summaries = run(cells, out, on_cell, lambda name: say(f"{name} ...", quiet or as_json))
     except KeyboardInterrupt:
         raise TrainingInterrupted("stopped; the same command goes on") from None
     if as_json:

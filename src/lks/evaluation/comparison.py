@@ -106,7 +106,10 @@ SCORE_COLUMNS = (
     ("free-running r / g / l", lambda r: _three(r, *(f"free_{kind}" for kind in KINDS))),
     ("states the target, r / g", lambda r: _three(r, "contained", "contained_generality")),
     ("in a chat: EP", lambda r: number(r["chat_ep"])),
-    ("free-running r / g / l", lambda r: _three(r, *(f"chat_free_{kind}" for kind in KINDS))),
+    (
+        "in a chat: r / g / l, written",
+        lambda r: _three(r, *(f"chat_free_{kind}" for kind in KINDS)),
+    ),
     ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
     ("edits scored, seeds", lambda r: f"{r['scored']}, {r['seeds']}"),
 )
