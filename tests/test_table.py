@@ -136,6 +136,7 @@ def test_two_processes_share_a_table(data: Path, tmp_path: Path, model_folder: P
     assert held["error"] == "another process is making it" and free["plain"]["n"] == 1
     again, _ = bench.run(cells, tmp_path, lambda *told: None)
     assert again["plain"]["n"] == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_prompts_without_their_subject_are_told_before_the_work(tmp_path: Path) -> None:

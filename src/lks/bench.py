@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,16 @@ def _sampled(folder: Path) -> str:
 
 def _run_alone(cell: Cell, out: Path) -> str | None:
     """Make a cell in a process that has nothing yet; what went wrong, if something did."""
-    spawn = multiprocessing.get_context("spawn")
+    spawn, lock = multiprocessing.get_context("spawn"), out / f".{cell.name}.lock"
     try:
         with (
-            FileLock(out / f".{cell.name}.lock", timeout=0),
+            FileLock(lock, timeout=0),
             ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone,
         ):
-            return alone.submit(_attempt, cell, out).result()
+            failure = alone.submit(_attempt, cell, out).result()
+            with suppress(OSError):  # some systems hold it fast
+                lock.unlink()
+            return failure
     except Timeout:
         return "another process is making it"
     except BrokenProcessPool:
