@@ -52,7 +52,7 @@ class TuneSettings:
 
 SMALL = TuneSettings(lr=1e-3)  # of LoRA
 LARGE = TuneSettings(lr=1e-3, batch_size=128, epochs=15, window=8)  # as good, in fewer steps
-MANY = 4_000  # edits, from which on LoRA takes LARGE
+MANY = 1_000  # edits, from which on LoRA takes LARGE: batches of 8 broke the model (LOG)
 
 
 class Turn(NamedTuple):
