@@ -88,10 +88,10 @@ def run(
     summaries: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
-        there = file.exists()
+        there, failure = file.exists(), None
         if not there:
             on_start(cell.name)
-        failure = None if there else _run_alone(cell, out)
+            failure = _run_alone(cell, out)
         summary = made(cell, out, content)
         summaries.append(summary or {"cell": cell.to_json(), "error": failure})
         name = f"{cell.name} (made earlier)" if there else cell.name
@@ -109,16 +109,17 @@ def contents(cells: Sequence[Cell]) -> dict[str, str]:
 
 def _sampled(folder: Path) -> str:
     """Of a model's folder, large files by parts of them; of none nothing: it has a name."""
+    if not folder.is_dir():
+        return ""
     whole = hashlib.sha256()
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.is_file():
-            size = file.stat().st_size
-            whole.update(f"{file.name} {size}".encode())
-            with file.open("rb") as stream:
-                for part in range(SAMPLES):
-                    stream.seek(part * size // SAMPLES)
-                    whole.update(stream.read(SAMPLE))
-    return whole.hexdigest() if folder.is_dir() else ""
+    for file in sorted(filter(Path.is_file, folder.iterdir())):
+        size = file.stat().st_size
+        whole.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            for part in range(SAMPLES):
+                stream.seek(part * size // SAMPLES)
+                whole.update(stream.read(SAMPLE))
+    return whole.hexdigest()
 
 
 def _run_alone(cell: Cell, out: Path) -> str | None:

@@ -79,8 +79,9 @@ def bench(
     wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
     if LOCATING & set(chosen):
         each(lambda file: _located(file, never_located(files[file])), data)
+    drawn = numbers("--seeds", seeds)
     for file, own in wanted.items():
-        _tell_shared(file, len(files[file]), own[-1], numbers("--seeds", seeds))
+        _tell_shared(file, len(files[file]), own[-1], drawn)
     each(ability.load, abilities or [])
     resolve(model, lambda text: say(text, quiet or as_json))
     cells = [
@@ -92,7 +93,7 @@ def bench(
         )
         for file, own in wanted.items()
         for size in own
-        for seed in numbers("--seeds", seeds)
+        for seed in drawn
         for method in chosen
     ]  # fmt: skip
 

@@ -153,8 +153,9 @@ def _beside(
     named = {_cell(summary).name for summary in summaries}
     now = {Path(file).name: hashed(file) for file in data}
     for file, summary in _cells_of(out):
-        same = summary.get("data_sha256") in (None, now.get(summary["cell"]["data"], ""))
-        if same and file.stem not in named and summary["cell"]["data"] in now:
+        name = summary["cell"]["data"]
+        known = name in now and summary.get("data_sha256") in (None, now[name])
+        if known and file.stem not in named:
             yield summary
 
 

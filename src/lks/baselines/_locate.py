@@ -6,8 +6,7 @@ subject's last token, to the value W k* (ROME, Meng et al. 2022, section 3.1).
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -113,16 +112,15 @@ def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
         EditFileError: edits whose subject is not found in their prompt, all at once.
     """
     spans = _spans(edits)
-    if missing := _not_in(spans, edits):
-        raise EditFileError(f"{len(missing)} edits cannot be located", missing)
+    if missing := [edit for edit in edits if edit.id not in spans]:
+        raise EditFileError(f"{len(missing)} edits cannot be located", _unnamed(missing))
     return spans
 
 
 def never_located(edits: Sequence[Edit]) -> list[str]:
     """A line for each edit whose subject its prompt does not name, whatever others there are."""
     spans = _spans(edits)
-    alone = [_spans([edit]) for edit in edits if edit.id not in spans]
-    return _not_in(dict(ChainMap(spans, *alone)), edits)
+    return _unnamed([edit for edit in edits if edit.id not in spans and not _spans([edit])])
 
 
 def _spans(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
@@ -134,12 +132,8 @@ def _spans(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _not_in(spans: Mapping[str, Any], edits: Sequence[Edit]) -> list[str]:
-    return [
-        f'edit "{edit.id}": its prompt does not name "{edit.subject}"'
-        for edit in edits
-        if edit.id not in spans
-    ]
+def _unnamed(edits: Sequence[Edit]) -> list[str]:
+    return [f'edit "{edit.id}": its prompt does not name "{edit.subject}"' for edit in edits]
 
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:
