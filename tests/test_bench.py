@@ -157,7 +157,7 @@ def test_lks_keeps_its_packs_and_goes_on(
 def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
     def drawn(**changes) -> list[list[str]]:
         cell = replace(Cell("ft", str(data), 2), **changes)
-        return [[edit.id for edit in edits] for edits, _ in bench._groups(cell)]
+        return [[edit.id for edit in edits] for edits, _ in bench.groups_of(cell)]
 
     assert drawn() == drawn()
     assert drawn(seed=1) != drawn()
@@ -167,11 +167,11 @@ def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
 
 def test_more_edits_than_there_are(data: Path) -> None:
     with pytest.raises(InputError, match="5 edits are wanted, 4 are there"):
-        list(bench._groups(Cell("ft", str(data), 5)))
+        list(bench.groups_of(Cell("ft", str(data), 5)))
 
 
 def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -> None:
-    (edits, pool), *_ = bench._groups(Cell("ft", str(data), 4))
+    (edits, pool), *_ = bench.groups_of(Cell("ft", str(data), 4))
     held_out = {text for edit in pool for text in edit.generality}
     assert any(edit.paraphrases for edit in edits)
     assert not held_out & {text for edit in edits for text in edit.paraphrases}

@@ -129,17 +129,34 @@ def test_tuning_goes_on_where_nothing_can_be_kept(
         assert model.earlier_seconds == 0
 
 
-def test_lora_takes_larger_batches_for_many_edits(
+def test_lora_has_other_settings_for_many_edits(
     edits: EditSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "MANY", len(edits))
+    few, many = TuneSettings(epochs=1), TuneSettings(epochs=2)
+    monkeypatch.setattr(finetune, "LORA", {0: few, len(edits): many})
     with LoRA().apply(make_backbone("llama"), edits[:1]) as model:
-        assert model.settings == finetune.SMALL
+        assert model.settings == few
         model.add(edits[1:])
-        assert model.settings == finetune.LARGE
+        assert model.settings == many
     given = TuneSettings(epochs=1)
     with LoRA(settings=given).apply(make_backbone("llama"), edits) as model:
         assert model.settings == given
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_long_gradients_are_cut(
+    clip: float | None, edits: EditSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        gradients = [parameter.grad for parameter in optimizer.param_groups[0]["params"]]
+        lengths.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    settings = TuneSettings(epochs=1, clip=clip)
+    with FineTune(settings=settings).apply(make_backbone("llama"), edits):
+        assert (max(lengths) > 0.011) == (clip is None)
 
 
 def test_targets_end_the_text() -> None:

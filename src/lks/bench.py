@@ -193,9 +193,9 @@ def run_cell(cell: Cell, out: Path) -> None:
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
     edit_seconds, stored, peak, costs, abilities = 0.0, 0, 0, (1.0, 1.0), []
     settings: dict[str, Any] = {}
-    groups = list(_groups(cell))
+    groups = list(groups_of(cell))
     for number, (edits, pool) in enumerate(groups):
-        method = _editor(cell, pool, out, number)
+        method = editor_of(cell, pool, out, number)
         if prepare := getattr(method, "prepare", None):
             prepare(backbone)
         begun = time.monotonic()
@@ -240,7 +240,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
-def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
+def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     """Sets of edits to be in force together, and the rows that lend templates."""
     with warnings.catch_warnings():  # of conflicts the user was told when the table began
         warnings.simplefilter("ignore")
@@ -256,7 +256,8 @@ def _groups(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
             yield with_lent_paraphrases(chosen, pool, most=wordings, seed=cell.seed), pool
 
 
-def _editor(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
+def editor_of(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
+    """A cell's editor as the table has it; packs of LKS are kept in `out`."""
     if cell.method in PRESETS:
         return _Trained(cell.method, cell.seed, pool, out / "packs" / f"{cell.name}-{number}")
     if cell.method == "inject":

@@ -36,6 +36,7 @@ class TuneSettings:
         epochs: passes over the edits, each with the prompt or a paraphrase of an edit in turn.
         chat_every: one of so many turns of an edit is in a chat (LKS: 3), where there is a
             template; 0 for none.
+        clip: longer gradients of a batch are cut to this length; none for no limit.
         lr: of AdamW; falls linearly to 0.
         enough: stop once the mean loss (nats a token) of every turn's last pass is below this.
         window: batches whose texts are sorted by length among them, so that less is padding.
@@ -47,12 +48,15 @@ class TuneSettings:
     enough: float = 0.02
     window: int = 1
     chat_every: int = 0
+    clip: float | None = None
     seed: int = 0
 
 
-SMALL = TuneSettings(lr=1e-3)  # of LoRA
-LARGE = TuneSettings(lr=1e-3, batch_size=128, epochs=15, window=8)  # as good, in fewer steps
-MANY = 1_000  # edits, from which on LoRA takes LARGE: batches of 8 broke the model (LOG)
+LORA = {  # by the number of edits from which on
+    0: TuneSettings(lr=1e-3),
+    1_000: TuneSettings(lr=1e-3, clip=1.0),  # a few long gradients broke the model (LOG)
+    5_000: TuneSettings(lr=1e-3, batch_size=128, epochs=15, window=8),  # fewer steps
+}
 
 
 class Turn(NamedTuple):
@@ -155,6 +159,8 @@ class TunedModel(WeightModel):
             losses = self._losses(batch)
             optimizer.zero_grad()
             losses.mean().backward()
+            if self.settings.clip is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
             optimizer.step()
             total += float(losses.detach().sum())
         return total / sum(map(len, batches))
@@ -227,10 +233,10 @@ class LoraModel(TunedModel):
         self._layers = tuned.base_model
         self._layers.disable_adapter_layers()
         self._given = given
-        super().__init__(backbone, edits, own, given or SMALL, kind)
+        super().__init__(backbone, edits, own, given or LORA[0], kind)
 
     def change(self, edits: EditSet) -> None:
-        self.settings = self._given or (LARGE if len(edits) >= MANY else SMALL)
+        self.settings = self._given or LORA[max(count for count in LORA if count <= len(edits))]
         super().change(edits)
 
     @contextmanager
@@ -289,7 +295,7 @@ class LoRA:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses
-            torch.manual_seed((self.settings or SMALL).seed)
+            torch.manual_seed((self.settings or LORA[0]).seed)
             tuned = get_peft_model(backbone.model, config)
         try:
             yield LoraModel(backbone, edits, tuned.eval(), self.settings, kind)

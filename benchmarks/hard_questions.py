@@ -1,0 +1,72 @@
+"""The hard questions of `lks robustness`, asked of every editor with the same edits in force.
+
+    python benchmarks/hard_questions.py counterfact.jsonl
+
+The edits and their training wordings are those of a cell of the main table. Writes, for each kind
+of question, the shares of right answers before and after the edits, and of prompts that fired;
+--cases keeps every question and answer too. A method that is there is not asked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from _record import RESULTS
+
+from lks.backbone import Backbone, default_threads
+from lks.bench import editor_of, groups_of
+from lks.editor import EDITORS
+from lks.evaluation.remembering import Remembering
+from lks.evaluation.robustness import cases, compare
+from lks.evaluation.runner import answer_limit
+from lks.provenance import provenance
+from lks.table import Cell
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--edits", type=int, default=100)
+    parser.add_argument("--limit", type=int, default=25)
+    parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
+    parser.add_argument("--cases", type=Path, help="a folder for questions and answers")
+    options = parser.parse_args()
+    torch.set_num_threads(default_threads())
+    out = RESULTS / f"hard_questions-{options.data.stem}-{options.edits}.json"
+    same = {"data": options.data.name, "edits": options.edits, "limit": options.limit, "seed": 0}
+    result = json.loads(out.read_text("utf-8")) if out.exists() else {**same, "methods": {}}
+    if {key: result[key] for key in same} != same:
+        parser.error(f"{out} was made with other settings; move it away")
+    backbone = Backbone.load("smollm2-135m")
+    with TemporaryDirectory() as folder:
+        base = Remembering(backbone, Path(folder) / "unedited.cache")
+        for method in options.methods:
+            if method in result["methods"]:
+                continue
+            cell = Cell(method, str(options.data), options.edits)
+            rows = _asked(cell, base, options.limit, Path(folder))
+            if options.cases:
+                kept = json.dumps(rows, ensure_ascii=False, indent=1)
+                (options.cases / f"{out.stem}-{method}.json").write_text(kept, encoding="utf-8")
+            shares = {row["kind"]: {k: row[k] for k in ("n", "before", "after", "fired")}
+                      for row in rows}  # fmt: skip
+            result["methods"][method] = {"kinds": shares, **provenance()}
+            out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            print(method, shares, flush=True)
+
+
+def _asked(cell: Cell, base: Remembering, limit: int, folder: Path) -> list[dict[str, Any]]:
+    edits, pool = next(groups_of(cell))
+    method = editor_of(cell, pool, folder, 0)
+    asked, most = cases(edits, limit=limit), answer_limit(base.backbone, edits, 32)
+    with method.apply(base.backbone, edits) as model:
+        return compare(base, model, asked, max_new_tokens=most)
+
+
+if __name__ == "__main__":
+    main()
