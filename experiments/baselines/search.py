@@ -78,7 +78,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     "lora, many": {
         f"batches of 128, lr {lr}": {"settings": TuneSettings(batch_size=128, lr=lr)}
         for lr in (1e-3, 2e-3, 4e-3)
-    },
+    } | {"batches of 8, gradients cut": {"settings": TuneSettings(lr=1e-3, clip=1.0)}},
     "grace": {
         f"layer {layer}, radius {radius}": {
             "layer": layer, "settings": GraceSettings(radius=radius),
