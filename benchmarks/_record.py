@@ -1,4 +1,4 @@
-"""Commands that a benchmark runs, and its plots."""
+"""Commands that a benchmark runs, what it kept, and its plots."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def lks(*words: object) -> Any:
     command = [sys.executable, "-m", "lks", *map(str, words)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
+
+
+def kept(file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """A result that is there; the program ends if it was made with other settings."""
+    if not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    other = {name: result.get(name) for name in settings if result.get(name) != settings[name]}
+    if other:
+        raise SystemExit(f"{file} was made with {other}, not {settings}; move it away")
+    return result
 
 
 def save_figure(figure: Any, name: str) -> None:

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from _record import RESULTS, lks
+from _record import RESULTS, kept, lks
 
 from lks.provenance import provenance
 
@@ -34,7 +34,7 @@ def main() -> None:
     for data in options.data:
         name = f"{data.stem}-{options.limit}-{options.preset}"
         out = RESULTS / f"edit_quality-{name}.json"
-        if not out.exists():
+        if not kept(out, {"seed": options.seed, "model": options.model}):
             result = _result(data, options.packs / f"{name}.pack", options)
             RESULTS.mkdir(exist_ok=True)
             out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, kept
 
 from lks.backbone import Backbone, default_threads
 from lks.bench import editor_of, groups_of
@@ -39,9 +39,7 @@ def main() -> None:
     torch.set_num_threads(default_threads())
     out = RESULTS / f"hard_questions-{options.data.stem}-{options.edits}.json"
     same = {"data": options.data.name, "edits": options.edits, "limit": options.limit, "seed": 0}
-    result = json.loads(out.read_text("utf-8")) if out.exists() else {**same, "methods": {}}
-    if {key: result[key] for key in same} != same:
-        parser.error(f"{out} was made with other settings; move it away")
+    result = kept(out, same) or {**same, "methods": {}}
     backbone = Backbone.load("smollm2-135m")
     with TemporaryDirectory() as folder:
         base = Remembering(backbone, Path(folder) / "unedited.cache")
@@ -51,8 +49,8 @@ def main() -> None:
             cell = Cell(method, str(options.data), options.edits)
             rows = _asked(cell, base, options.limit, Path(folder))
             if options.cases:
-                kept = json.dumps(rows, ensure_ascii=False, indent=1)
-                (options.cases / f"{out.stem}-{method}.json").write_text(kept, encoding="utf-8")
+                told = json.dumps(rows, ensure_ascii=False, indent=1)
+                (options.cases / f"{out.stem}-{method}.json").write_text(told, encoding="utf-8")
             shares = {row["kind"]: {k: row[k] for k in ("n", "before", "after", "fired")}
                       for row in rows}  # fmt: skip
             result["methods"][method] = {"kinds": shares, **provenance()}

@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from _record import RESULTS, lks
+from _record import RESULTS, kept, lks
 
 from lks.provenance import provenance
 
@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100)
     options = parser.parse_args()
     out = RESULTS / f"pack_checks-{options.pack.stem}.json"
-    result = {"pack": options.pack.stem, "limit": options.limit, "made": {}}
-    result = json.loads(out.read_text("utf-8")) if out.exists() else result
+    same = {"pack": options.pack.stem, "limit": options.limit}
+    result = kept(out, same) or {**same, "made": {}}
     kinds = {"robustness": ["robustness", options.pack, "--data", options.data]}
     for task in options.tasks if options.ability else ():
         file = options.ability / f"{task}.jsonl"
