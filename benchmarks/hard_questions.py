@@ -32,10 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--edits", type=int, default=100)
-    parser.add_argument("--limit", type=int, default=25)
+    parser.add_argument("--limit", type=int, default=20)
     parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
     parser.add_argument("--cases", type=Path, help="a folder for questions and answers")
     options = parser.parse_args()
+    if options.cases:
+        options.cases.mkdir(parents=True, exist_ok=True)  # before any work
     torch.set_num_threads(default_threads())
     out = RESULTS / f"hard_questions-{options.data.stem}-{options.edits}.json"
     same = {"data": options.data.name, "edits": options.edits, "limit": options.limit, "seed": 0}
