@@ -20,7 +20,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev
-	$(BIN)/typer lks.cli utils docs --name lks --output docs/cli.md
+	$(BIN)/typer lks.cli.app utils docs --name lks --output docs/cli.md
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache

@@ -24,13 +24,15 @@ from typing import Any
 import torch
 from _record import RESULTS
 
-from lks import versions
-from lks.backbone import Backbone, default_threads
-from lks.edits import Edit, EditSet
+from lks.editors.lks.model import ScalpelModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.evaluation.metrics import share
-from lks.pack import Pack, append
-from lks.provenance import provenance
-from lks.scalpel import ScalpelModel
+from lks.evaluation.provenance import provenance
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
+from lks.packs import manifest
+from lks.packs.pack import Pack, append
 
 AMORTISED, SCORED = 2000, 200
 
@@ -63,7 +65,7 @@ def main() -> None:
         alone = [replace(edit, paraphrases=(), locality=()) for edit in new[102:106]]
         result["add_by_prompt_alone"] = [_add(path, model, EditSet([e]), ()) for e in alone]
         started = time.perf_counter()
-        versions.remove(path, [new[0].id])
+        manifest.remove(path, [new[0].id])
         result["remove_one_seconds"] = round(time.perf_counter() - started, 4)
         result["amortised"] = _add(path, model, new[106 : 106 + AMORTISED], rows, refine=False)
     out = RESULTS / f"changes-{options.pack.stem}-{options.data.stem}.json"

@@ -17,7 +17,7 @@ from typing import Any
 
 from _record import RESULTS, kept, lks
 
-from lks.provenance import provenance
+from lks.evaluation.provenance import provenance
 
 PLAIN_ROWS, CHAT_ROWS = 200, 32
 

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 from _record import RESULTS
 
-from lks import bench
-from lks.editor import EDITORS
-from lks.provenance import provenance
-from lks.table import Cell
+from lks.editors.registry import EDITORS
+from lks.evaluation.bench import run
+from lks.evaluation.bench.cells import Cell
+from lks.evaluation.provenance import provenance
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     data, methods = str(options.data), [name for name in EDITORS if name != "unedited"]
     cells = [Cell(name, data, options.edits, rows=1, chat_rows=1) for name in methods]
     with TemporaryDirectory() as out:
-        rows = bench.run(cells, Path(out), lambda name, *told: print(name, flush=True))
+        rows = run.run(cells, Path(out), lambda name, *told: print(name, flush=True))
     each = {row["cell"]["method"]: row["edit_seconds_each"] for row in rows}
     result = {
         "data": options.data.name, "edits": options.edits, "seed": 0, "seconds_an_edit": each,

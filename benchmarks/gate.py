@@ -26,16 +26,18 @@ from typing import Any
 import torch
 from _record import RESULTS
 
-from lks.backbone import default_threads
-from lks.edits import Edit, EditSet
-from lks.embedder import Embedder, Remembered
-from lks.provenance import provenance
-from lks.scope import RelationGate, Scope
-from lks.scope.common import Embed, common_wordings
-from lks.scope.relation import UNPROFILED, Learnt
-from lks.training.gate import learn
-from lks.training.packs import GATE_WORDINGS
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.evaluation.provenance import provenance
+from lks.model.embedder import Embedder, Remembered
+from lks.model.engine.machine import default_threads
+from lks.scope.gate.metric import Learnt
+from lks.scope.gate.prototypes import Embed, common_wordings
+from lks.scope.gate.relation import UNPROFILED, RelationGate
+from lks.scope.scope import Scope
+from lks.training.gate_metric import learn
 from lks.training.prompts import training_prompts
+from lks.training.train_pack import GATE_WORDINGS
 
 TEXT_KEYS = ("question", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "text")
 EXAMPLES, TIMED = 8, 200

@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from _record import RESULTS, kept
 
-from lks.backbone import Backbone, default_threads
-from lks.bench import editor_of, groups_of
-from lks.editor import EDITORS
-from lks.evaluation.remembering import Remembering
+from lks.editors.registry import EDITORS
+from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cells import Cell
+from lks.evaluation.bench.run import editor_of, groups_of
+from lks.evaluation.provenance import provenance
 from lks.evaluation.robustness import cases, compare
 from lks.evaluation.runner import answer_limit
-from lks.provenance import provenance
-from lks.table import Cell
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from _record import RESULTS
 
-from lks import bench
-from lks.editor import EDITORS
-from lks.edits import EditSet
-from lks.table import Cell, report
+from lks.editors.registry import EDITORS
+from lks.edits.edit_set import EditSet
+from lks.evaluation.bench import run
+from lks.evaluation.bench.cells import Cell, report
 
 SMALL, SEEDS = (1, 10, 100), (0, 1, 2)
 LARGE = (1_000, 10_000)
@@ -68,7 +68,7 @@ def main() -> None:
         if cell.method in options.methods and _size(cell.size) in options.sizes
         and cell.seed in options.seeds
     ]  # fmt: skip
-    summaries = bench.run(chosen, options.out, on_cell)
+    summaries = run.run(chosen, options.out, on_cell)
     for file in report(summaries, options.out, options.data):
         print(f"wrote {file}")
 

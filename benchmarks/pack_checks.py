@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _record import RESULTS, kept, lks
 
-from lks.provenance import provenance
+from lks.evaluation.provenance import provenance
 
 TASKS = ("sst2", "cola", "mrpc", "rte", "gsm8k_test", "mmlu")
 

@@ -40,7 +40,8 @@ from scope_names import (
     without_diacritics,
 )
 
-from lks.edits import Edit, EditSet
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.scope.matcher import Matcher
 
 SEED = 0
@@ -92,7 +93,7 @@ def main() -> None:
         return
     from _record import RESULTS
 
-    from lks.provenance import provenance
+    from lks.evaluation.provenance import provenance
 
     result: dict[str, Any] = {**provenance(), "seed": SEED, "recipe_sample": options.sample}
     result["versions"] |= {

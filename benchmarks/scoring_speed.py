@@ -19,10 +19,11 @@ from unittest.mock import patch
 import torch
 from _record import RESULTS
 
-from lks.backbone import Backbone, default_threads
-from lks.editor import UneditedModel
+from lks.editors.unedited import UneditedModel
 from lks.evaluation import ability
-from lks.provenance import provenance
+from lks.evaluation.provenance import provenance
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
 
 TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu")
 
@@ -61,7 +62,7 @@ def _timed(model: UneditedModel, task: ability.Task) -> dict[str, Any]:
 def _answered(
     model: UneditedModel, task: ability.Task, *, shared: bool
 ) -> tuple[ability.Answers, float]:
-    with patch("lks.stem.LEAST_TOKENS", 16 if shared else 10**9):
+    with patch("lks.model.engine.prefix_cache.LEAST_TOKENS", 16 if shared else 10**9):
         started = time.perf_counter()
         answers = ability.answer(model, task)
         return answers, time.perf_counter() - started

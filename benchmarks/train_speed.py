@@ -29,22 +29,25 @@ import torch
 from _record import RESULTS
 from torch import Tensor
 
-from lks.backbone import Backbone, default_threads
-from lks.edits import Edit, EditSet
+from lks.blocks.placement import locate
+from lks.blocks.trainable import KnowledgeBlocks
+from lks.editors.lks.model import ScalpelModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.evaluation.metrics import share
-from lks.hypernetwork import KnowledgeBlocks
-from lks.pack import Pack
-from lks.provenance import provenance
-from lks.replacer import Plan, replacing
-from lks.scalpel import ScalpelModel
-from lks.scope import Scope, locate
-from lks.store import TensorStore
-from lks.suffix import SplitModel
+from lks.evaluation.provenance import provenance
+from lks.model.backbone import Backbone
+from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.machine import default_threads
+from lks.model.engine.split_model import SplitModel
+from lks.model.engine.tensor_store import TensorStore
+from lks.packs.pack import Pack
+from lks.scope.scope import Scope
 from lks.training import losses, trainer
 from lks.training.config import TrainingConfig
+from lks.training.distributed import Team
 from lks.training.examples import EditExamples, build_examples, features
 from lks.training.prompts import TrainingPrompts, training_prompts
-from lks.training.team import Team
 
 MOST_EPOCHS = 32  # over which the learning rates fall
 

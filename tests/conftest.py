@@ -20,10 +20,11 @@ from tokenizers import (
     trainers,
 )
 
-from lks.backbone import Backbone
-from lks.edits import Edit, EditSet, Probe
-from lks.scope.common import common_relations
-from lks.scope.relation import OPEN_ENDED
+from lks.edits.edit import Edit, Probe
+from lks.edits.edit_set import EditSet
+from lks.model.backbone import Backbone
+from lks.scope.gate.prototypes import common_relations
+from lks.scope.languages.en_requests import OPEN_ENDED
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other

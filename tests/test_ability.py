@@ -10,10 +10,10 @@ import pytest
 from conftest import make_edits
 from test_cli import one_line, run
 
-from lks.decoding import Score
 from lks.errors import EditFileError, InputError
 from lks.evaluation import ability
 from lks.evaluation.ability import Item, Task
+from lks.model.engine.protocol import Score
 
 SENTENCES = [{"sentence": f"film number {i}", "label": i % 2} for i in range(12)]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from test_cli import one_line, run
 
-from lks.edits import Edit, EditSet
+from lks.edits.aliases import AliasDictionary, Entity
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError
-from lks.scope.aliases import AliasDictionary, Entity
 from lks.scope.matcher import Matcher
 
 

@@ -13,17 +13,19 @@ import pytest
 from conftest import make_backbone, make_edits
 from typer.testing import CliRunner
 
-from lks import bench
-from lks.backbone import Backbone
-from lks.baselines.finetune import TuneSettings
-from lks.cli import app
-from lks.console import print_bench
-from lks.editor import UneditedModel, editor
-from lks.edits import Edit, EditSet
+from lks.cli.app import app
+from lks.cli.console import print_bench
+from lks.editors.baselines.finetune import TuneSettings
+from lks.editors.registry import editor
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import InputError
-from lks.evaluation.remembering import Remembering
-from lks.models import CACHE_VARIABLE
-from lks.table import Cell, report
+from lks.evaluation.bench import run
+from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cells import Cell, report
+from lks.files import CACHE_VARIABLE
+from lks.model.backbone import Backbone
 from lks.training.config import PRESETS, TrainingConfig
 
 
@@ -54,7 +56,7 @@ def test_cells_are_made_once_and_hold_every_case(
         told.append((name, done, of))
 
     out = tmp_path / "table"
-    rows = bench.run(cells, out, on_cell)
+    rows = run.run(cells, out, on_cell)
     assert told == [("facts-4-unedited-0", 1, 2), ("facts-2-ft-0", 2, 2)]
     unedited, tuned = rows
     assert [row["abilities"][0]["task"] for row in rows] == ["cola", "cola"]
@@ -71,7 +73,7 @@ def test_cells_are_made_once_and_hold_every_case(
     cases = [json.loads(line) for line in (out / "facts-2-ft-0.jsonl").read_text().splitlines()]
     assert {case["edit_id"] for case in cases} == {edit.id for edit in make_edits()}
     before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
-    assert bench.run(cells, out, on_cell) == rows
+    assert run.run(cells, out, on_cell) == rows
     assert (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns == before
     written = report(rows, out, [data])
     assert [file.name for file in written] == ["ep-facts.svg", "report.md", "report.html"]
@@ -80,20 +82,20 @@ def test_cells_are_made_once_and_hold_every_case(
         [*(out / "facts-4-unedited-0.jsonl").open(), *(out / "facts-2-ft-0.jsonl").open()]
     )
     with pytest.raises(InputError, match=r"0\.json: rows was 100, is 7; choose another --out"):
-        bench.run([replace(cells[0], seed=9), replace(cells[0], rows=7)], out, on_cell)
-    assert bench.run([replace(cell, threads=2) for cell in cells], out, on_cell) == rows
+        run.run([replace(cells[0], seed=9), replace(cells[0], rows=7)], out, on_cell)
+    assert run.run([replace(cell, threads=2) for cell in cells], out, on_cell) == rows
     assert not (out / f"{replace(cells[0], seed=9).name}.json").exists()  # told before any work
     task.write_text('{"sentence": "It was.", "label": 1}\n' * 10)
     with pytest.raises(InputError, match=r"cola\.jsonl was another file"):
-        bench.run(cells, out, on_cell)
+        run.run(cells, out, on_cell)
 
 
 def test_the_unedited_model_writes_each_text_once(
     data: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 3, "threads": 1}
-    bench.run_cell(Cell("unedited", size=4, **common, chat_rows=0), tmp_path)
-    kept = tmp_path / bench.UNEDITED
+    run.run_cell(Cell("unedited", size=4, **common, chat_rows=0), tmp_path)
+    kept = tmp_path / run.UNEDITED
     written = json.loads(kept.read_text())
     texts = {
         key: [["as kept", True]] * len(value)
@@ -101,7 +103,7 @@ def test_the_unedited_model_writes_each_text_once(
     }  # fmt: skip
     assert texts and len(texts) < len(written)
     kept.write_text(json.dumps(written | texts))
-    bench.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
+    run.run_cell(Cell("ike", size=4, **common, chat_rows=1), tmp_path)
     cases = [json.loads(row) for row in (tmp_path / "facts-4-ike-0.jsonl").open()]
     assert {case["before"] for case in cases if not case["chat"]} == {"as kept"}
     assert "as kept" not in {case["before"] for case in cases if case["chat"]}
@@ -122,10 +124,10 @@ def test_a_table_is_not_mixed_from_two_files(
     common = {"size": 1, "rows": 1, "model": str(model_folder), "max_new_tokens": 2, "threads": 1}
     cells = [Cell("unedited", str(file), **common, chat_rows=0) for file in (data, twin)]
     with pytest.raises(InputError, match="same name"):
-        bench.run(cells, tmp_path / "out", lambda *told: None)
-    bench.run(cells[:1], tmp_path / "out", lambda *told: None)
+        run.run(cells, tmp_path / "out", lambda *told: None)
+    run.run(cells[:1], tmp_path / "out", lambda *told: None)
     with pytest.raises(InputError, match="was another file"):
-        bench.run(cells[1:], tmp_path / "out", lambda *told: None)
+        run.run(cells[1:], tmp_path / "out", lambda *told: None)
 
 
 def test_lks_keeps_its_packs_and_goes_on(
@@ -134,11 +136,11 @@ def test_lks_keeps_its_packs_and_goes_on(
     cell = Cell(
         "lks-paper", str(data), 4, model=str(model_folder), max_new_tokens=2, threads=1, rows=4
     )
-    bench.run_cell(cell, tmp_path)
+    run.run_cell(cell, tmp_path)
     (pack,) = (tmp_path / "packs").iterdir()
     first = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
     manifest = (pack / "manifest.json").read_bytes()
-    bench.run_cell(cell, tmp_path)
+    run.run_cell(cell, tmp_path)
     again = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
     assert (pack / "manifest.json").read_bytes() == manifest
     assert again["edit_seconds"] == first["edit_seconds"] > 0
@@ -146,10 +148,10 @@ def test_lks_keeps_its_packs_and_goes_on(
     assert first["settings"] == json.loads(manifest)["training"]["config"]
     pack.with_name(pack.name + ".checkpoint").mkdir()  # stopped before there was anything to keep
     shutil.rmtree(pack)
-    bench.run_cell(cell, tmp_path)
+    run.run_cell(cell, tmp_path)
     config = TrainingConfig.from_json({"epochs": 3}, preset="paper")
     monkeypatch.setitem(PRESETS, "paper", config)
-    bench.run_cell(cell, tmp_path)  # no pack of other settings
+    run.run_cell(cell, tmp_path)  # no pack of other settings
     changed = json.loads((tmp_path / "facts-4-lks-paper-0.json").read_text())
     assert changed["settings"]["epochs"] == 3
 
@@ -157,7 +159,7 @@ def test_lks_keeps_its_packs_and_goes_on(
 def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
     def drawn(**changes) -> list[list[str]]:
         cell = replace(Cell("ft", str(data), 2), **changes)
-        return [[edit.id for edit in edits] for edits, _ in bench.groups_of(cell)]
+        return [[edit.id for edit in edits] for edits, _ in run.groups_of(cell)]
 
     assert drawn() == drawn()
     assert drawn(seed=1) != drawn()
@@ -167,11 +169,11 @@ def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
 
 def test_more_edits_than_there_are(data: Path) -> None:
     with pytest.raises(InputError, match="5 edits are wanted, 4 are there"):
-        list(bench.groups_of(Cell("ft", str(data), 5)))
+        list(run.groups_of(Cell("ft", str(data), 5)))
 
 
 def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -> None:
-    (edits, pool), *_ = bench.groups_of(Cell("ft", str(data), 4))
+    (edits, pool), *_ = run.groups_of(Cell("ft", str(data), 4))
     held_out = {text for edit in pool for text in edit.generality}
     assert any(edit.paraphrases for edit in edits)
     assert not held_out & {text for edit in edits for text in edit.paraphrases}
@@ -185,14 +187,14 @@ def test_time_left_is_taken_from_the_same_method() -> None:
         }  # fmt: skip
 
     done = [row("ft", 10, 15, 10), row("ft", 1, 6, 1), row("rome", 1, 9, 3)]
-    assert bench.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
-    assert bench.seconds_left(done, [Cell("lks", "x", 100)]) == 10
+    assert run.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
+    assert run.seconds_left(done, [Cell("lks", "x", 100)]) == 10
     many = {**row("ft", 10, 105, 10), "groups": 10}
-    assert bench.seconds_left([many], [Cell("ft", "x", 100)]) == 5 + 100
-    assert bench.seconds_left([many], [Cell("ft", "x", 10)]) == 5 + 10 * 10
-    assert bench.seconds_left(done, []) == 0
+    assert run.seconds_left([many], [Cell("ft", "x", 100)]) == 5 + 100
+    assert run.seconds_left([many], [Cell("ft", "x", 10)]) == 5 + 10 * 10
+    assert run.seconds_left(done, []) == 0
     failed = [{"cell": {"method": "ft", "size": 1}, "error": "no"}]
-    assert bench.seconds_left(failed, [Cell("ft", "x", 1)]) is None
+    assert run.seconds_left(failed, [Cell("ft", "x", 1)]) is None
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(
@@ -202,7 +204,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(
     EditSet([Edit("x", "Rome", "It is Romeo in", "Lima")]).save(data)
     common = {"data": str(data), "size": 1, "model": str(model_folder), "max_new_tokens": 2}
     cells = [Cell(method, **common) for method in ("rome", "unedited")]
-    failed, fine = bench.run(cells, out, lambda *told: None)
+    failed, fine = run.run(cells, out, lambda *told: None)
     assert "1 edits cannot be located" in failed["error"]
     assert fine["plain"]["n"] == 1
     assert not (out / "facts-1-rome-0.json").exists()
@@ -215,7 +217,10 @@ def test_a_cell_that_fails_is_told_and_tried_again(
     [
         (["--methods", "ft,rom"], "unknown editor 'rom'; did you mean rome?"),
         (["--methods", "rom,fft"], "did you mean rome?; unknown editor 'fft'"),
-        (["--methods", "lks.bench:No"], "editor 'lks.bench:No' cannot be imported"),
+        (
+            ["--methods", "lks.evaluation.bench.run:No"],
+            "editor 'lks.evaluation.bench.run:No' cannot be imported",
+        ),
         (["--sizes", "1,ten"], "give numbers with commas"),
         (["--sizes", "0"], "--sizes 0: 0 is below 1"),
         (["--sizes", "2,5"], "--sizes 2,5: 5 edits are wanted, "),
@@ -263,7 +268,7 @@ def test_scores_of_the_unedited_model_are_kept_to_the_bit(
     tmp_path: Path, backbone: Backbone
 ) -> None:
     pairs = [("The tower is in", "Rome"), ([{"role": "user", "content": "Where?"}], "There")]
-    kept = tmp_path / bench.UNEDITED
+    kept = tmp_path / run.UNEDITED
     wanted = UneditedModel(backbone).score(pairs[:1])
     assert Remembering(backbone, kept).score(pairs[:1]) == wanted
     again = Remembering(backbone, kept)
@@ -288,7 +293,7 @@ def test_settings_are_what_can_be_written_down() -> None:
 
     backbone = make_backbone("llama")
     with editor("unedited").apply(backbone, ()) as model:
-        assert bench._settings(Slotted(), model) == {}
-        assert bench._settings(Own(), model) == {"k": 3, "settings": asdict(TuneSettings(epochs=7))}
-    solved = bench._settings(Own(), Solving(backbone))
+        assert run._settings(Slotted(), model) == {}
+        assert run._settings(Own(), model) == {"k": 3, "settings": asdict(TuneSettings(epochs=7))}
+    solved = run._settings(Own(), Solving(backbone))
     assert (solved["k"], solved["weight"]) == (4, 1_000)

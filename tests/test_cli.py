@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import make_edits
 
-from lks import cli
-from lks.edits import Edit, EditSet
+from lks.cli import app
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 
 QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1", "--scope", "entity"]
 
@@ -47,7 +48,7 @@ def run(*args: object) -> tuple[int, str, str]:
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                cli.main()
+                app.main()
                 code = 0
             except SystemExit as end:
                 code = int(end.code or 0)
@@ -278,7 +279,7 @@ def test_read_only_and_taken_outputs(
 def test_a_full_disk_keeps_the_checkpoint(
     model_folder: Path, facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lks import pack as packs
+    from lks.packs import pack as packs
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -361,7 +362,7 @@ def test_usage_errors_have_exit_code_2() -> None:
 
 
 def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
-    from lks.layers import best, spread
+    from lks.evaluation.layer_search import best, spread
 
     rows = [
         {"layer": layer, "reliability": score, "generality": None, "locality": None, "ep": None}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lks.evaluation import comparison
+from lks.evaluation.bench import report
 
 KINDS = ("reliability", "generality", "locality")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -32,7 +32,7 @@ def summary(method: str, size: int, score: float, seed: int = 0, **changes: Any)
 
 def test_abilities_stand_beside_the_unedited_model() -> None:
     tasks = [{"task": "cola", "before": 0.5, "after": 0.25, "fired": 0.1}]
-    text = comparison.to_markdown([summary("ft", 10, 0.5, abilities=tasks), SUMMARIES[1]])
+    text = report.to_markdown([summary("ft", 10, 0.5, abilities=tasks), SUMMARIES[1]])
     assert "| method | cola (fired) |" in text
     assert "| no edits | 0.500 |\n| ft | 0.250 (10 %) |\n" in text
 
@@ -45,7 +45,7 @@ SUMMARIES = [summary("ft", 10, 0.5), summary("lks", 10, 0.9), summary("lks", 100
 
 
 def test_rows_are_means_over_seeds_the_best_first() -> None:
-    rows = comparison.rows_of([*SUMMARIES, summary("ft", 10, 0.98, seed=1)])
+    rows = report.rows_of([*SUMMARIES, summary("ft", 10, 0.98, seed=1)])
     assert [(r["size"], r["method"], r.get("ep")) for r in rows] == [
         (10, "lks", 0.9), (10, "ft", pytest.approx(0.74)), (10, "x", None), (100, "lks", 0.8),
     ]  # fmt: skip
@@ -57,24 +57,24 @@ def test_rows_are_means_over_seeds_the_best_first() -> None:
 
 
 def test_markdown_tables() -> None:
-    text = comparison.to_markdown(SUMMARIES)
+    text = report.to_markdown(SUMMARIES)
     assert "### facts.jsonl, 10 edits: scores" in text
     assert "| lks | 0.900 (0.80–0.90) | 0.900 |" in text
     assert "| ft | 1.5 | 2.3 | 2 | 1.02 | 1 |" in text
     assert "| lks | 0.90 / 0.90 / 0.90 | 0.100 | 4.90 | 5.00 |" in text
     assert "- lks: k 3, sample (tokens 20)\n" in text
     assert "x failed: RuntimeError: <no> good" in text
-    assert comparison.settings([summary("ft", n, 0.5, settings={"n": n}) for n in (9, 10, 1)]) == [
+    assert report.settings([summary("ft", n, 0.5, settings={"n": n}) for n in (9, 10, 1)]) == [
         ("ft", "n 10")
     ]
 
 
 def test_plots_can_be_read_on_light_and_on_dark() -> None:
-    drawn = comparison.plots(SUMMARIES)["facts.jsonl"]
+    drawn = report.plots(SUMMARIES)["facts.jsonl"]
     assert drawn.startswith("<svg")
-    assert comparison.GREY in drawn and "lks" in drawn
+    assert report.GREY in drawn and "lks" in drawn
     assert "#000000" not in drawn and "fill: #ffffff" not in drawn
-    assert drawn == comparison.plots(SUMMARIES)["facts.jsonl"]
+    assert drawn == report.plots(SUMMARIES)["facts.jsonl"]
 
 
 CASES = [
@@ -88,18 +88,18 @@ CASES = [
 def test_plots_may_have_any_name() -> None:
     named = summary("_own:Own", 1, 0.5)
     named["cell"]["data"] = "a$^$b.jsonl"
-    drawn = comparison.plots([named])["a$^$b.jsonl"]
+    drawn = report.plots([named])["a$^$b.jsonl"]
     assert "a$^$b.jsonl: EP" in drawn and "_own:Own" in drawn
 
 
 def test_what_is_no_number_leaves_the_page_readable() -> None:
     cases = [{**CASES[0], "kl": float("nan"), "kept": [float("inf"), 1.0]}]
-    page = comparison.to_html(SUMMARIES, cases, ())
+    page = report.to_html(SUMMARIES, cases, ())
     assert '"kl": null, "kept": [null, 1.0]' in page and "NaN" not in page
 
 
 def test_the_page_needs_no_network_and_escapes_what_models_write() -> None:
-    page = comparison.to_html(SUMMARIES, CASES, comparison.plots(SUMMARIES).values())
+    page = report.to_html(SUMMARIES, CASES, report.plots(SUMMARIES).values())
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)|url\(\s*["']?http|@import""", page)
     assert "</script><b>" not in page
     assert "&lt;no&gt; good" in page
@@ -111,9 +111,9 @@ def test_the_page_needs_no_network_and_escapes_what_models_write() -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
     page = tmp_path / "report.html"
-    drawn = comparison.plots(SUMMARIES).values()
+    drawn = report.plots(SUMMARIES).values()
     probe = "<script>document.title = innerWidth + ' ' + document.body.scrollWidth</script></body>"
-    page.write_text(comparison.to_html(SUMMARIES, CASES, drawn).replace("</body>", probe))
+    page.write_text(report.to_html(SUMMARIES, CASES, drawn).replace("</body>", probe))
     command = [
         str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lks import console
+from lks.cli import console
 from lks.training.trainer import Epoch
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.edits import Edit, EditSet, EditWarning, Probe
+from lks.edits.edit import Edit, Probe
+from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import EditFileError
 
 GOOD = {"subject": "Eiffel Tower", "prompt": "The Eiffel Tower is in", "target": "Rome"}

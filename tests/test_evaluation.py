@@ -9,19 +9,20 @@ import pytest
 import torch
 from conftest import make_backbone, make_edits
 
-from lks import decoding
-from lks.backbone import Backbone
-from lks.decoding import Written, generate_ids
-from lks.editor import UneditedModel
-from lks.edits import Probe
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Probe
 from lks.errors import InputError
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import answer_limit, evaluate
-from lks.replacer import Plan, replacing
-from lks.scalpel import ScalpelModel
+from lks.model.backbone import Backbone
+from lks.model.engine import transformers
+from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.protocol import Written
+from lks.model.engine.transformers import generate_ids
 from lks.training.config import TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 
 
 def test_normalised_answers() -> None:
@@ -234,7 +235,7 @@ def test_choices_of_one_token_are_read_once(models) -> None:
         read.extend(encoding.texts)
         return edited._replacing(encoding)
 
-    together = decoding.score(edited.backbone, pairs, within)
+    together = transformers.score(edited.backbone, pairs, within)
     assert len(read) == 4
     for pair, score in zip(pairs, together, strict=True):
         (alone,) = edited.score([pair])
@@ -272,7 +273,7 @@ def test_edits_without_held_out_prompts_have_no_ep(models) -> None:
 
 @pytest.mark.parametrize("edited_rows", [[], [1], [0, 1, 2, 3]])
 def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch) -> None:
-    monkeypatch.setattr("lks.stem.LEAST_SAVED", 32)
+    monkeypatch.setattr("lks.model.engine.prefix_cache.LEAST_SAVED", 32)
     backbone, read, whole = models[0].backbone, [], Backbone.final_states
     shown = 9 * "Mount Fuji is in Japan. "
     pairs = [(f"{shown}Where is {name}?", "in Peru") for name in ("it", "Rome", "Oslo", "Lima")]
@@ -293,10 +294,10 @@ def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch
     def asked(text):
         return next(pair for pair in pairs if text.text.startswith(pair[0]))
 
-    alone = [decoding.score(backbone, [pair], within)[0] for pair in pairs]
+    alone = [transformers.score(backbone, [pair], within)[0] for pair in pairs]
     monkeypatch.setattr(Backbone, "final_states", counted)
-    together = decoding.score(backbone, pairs, within)
-    base = decoding.score(backbone, pairs, lambda encoding: nullcontext())
+    together = transformers.score(backbone, pairs, within)
+    base = transformers.score(backbone, pairs, lambda encoding: nullcontext())
     for i, (score, own) in enumerate(zip(together, alone, strict=True)):
         assert score.logprobs == pytest.approx(own.logprobs, abs=1e-5)
         assert (score == base[i]) == (i not in edited_rows)

@@ -11,9 +11,9 @@ import pytest
 from conftest import make_backbone, make_edits
 from typer.testing import CliRunner
 
-from lks.cli import app
-from lks.editor import editor
-from lks.edits import EditSet
+from lks.cli.app import app
+from lks.editors.registry import editor
+from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 
 PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_the_data_set(tmp_path: Path) -> None:
     assert edits[0].heldout_locality and edits[0].generality
 
 
-@pytest.mark.parametrize("name", ["no_such_module:Editor", "lks.editor:Nobody"])
+@pytest.mark.parametrize("name", ["no_such_module:Editor", "lks.editors.protocol:Nobody"])
 def test_editors_that_cannot_be_imported(name: str) -> None:
     with pytest.raises(InputError, match=f"editor '{name}' cannot be imported"):
         editor(name)

@@ -12,12 +12,13 @@ import pytest
 import torch
 from conftest import make_backbone
 
-from lks.baselines import _progress, finetune
-from lks.baselines._locate import projection
-from lks.baselines._targets import Targets
-from lks.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings, Turn
-from lks.editor import UneditedModel, check_editors
-from lks.edits import EditSet
+from lks.editors.baselines import cache, finetune
+from lks.editors.baselines.finetune import FineTune, LoRA, TunedModel, TuneSettings, Turn
+from lks.editors.baselines.locate import projection
+from lks.editors.baselines.targets import Targets
+from lks.editors.registry import check_editors
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 
 LONG = TuneSettings(epochs=60, lr=5e-3, enough=0.1)
@@ -89,7 +90,7 @@ def test_tuning_that_was_stopped_goes_on(
     make: Callable, edits: EditSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LKS_CACHE", str(tmp_path))
-    monkeypatch.setattr(_progress, "LONG", 0.0)
+    monkeypatch.setattr(cache, "LONG", 0.0)
     backbone, pairs = make_backbone("llama"), [(edit.prompt, edit.target) for edit in edits]
     editor = make(settings=TuneSettings(epochs=4, enough=0.0, batch_size=2))
     with editor.apply(backbone, edits) as model:
@@ -123,7 +124,7 @@ def test_tuning_goes_on_where_nothing_can_be_kept(
 ) -> None:
     (tmp_path / "tuning").write_text("a file where the folder should be")
     monkeypatch.setenv("LKS_CACHE", str(tmp_path))
-    monkeypatch.setattr(_progress, "LONG", 0.0)
+    monkeypatch.setattr(cache, "LONG", 0.0)
     backbone = make_backbone("llama")
     with FineTune(settings=TuneSettings(epochs=2)).apply(backbone, edits) as model:
         assert model.earlier_seconds == 0
@@ -169,7 +170,7 @@ def test_targets_end_the_text() -> None:
 
 
 def test_lora_without_peft_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lks.editor.find_spec", lambda name: None)
+    monkeypatch.setattr("lks.editors.protocol.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"lora needs peft: pip install .*\[baselines\]"):
         check_editors(["ft", "lora"])
 

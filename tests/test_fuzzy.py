@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lks.edits import Edit
+from lks.edits.edit import Edit
+from lks.scope.candidates.fuzzy.deletion_index import U64, Ints, PieceIndex
 from lks.scope.matcher import Matcher
-from lks.scope.pieces import U64, Ints, PieceIndex
 
 PRODUCTS = [f"Contoso Pump XX{number:04d}" for number in range(2_000)]
 

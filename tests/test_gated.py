@@ -13,15 +13,16 @@ from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from lks.backbone import Backbone
-from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet, EditWarning
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
-from lks.pack import Pack, append
-from lks.scalpel import ScalpelModel
-from lks.scope import clashes
+from lks.model.backbone import Backbone
+from lks.packs.pack import Pack, append
+from lks.scope.inspect import conflicts
 from lks.training.config import TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
@@ -91,7 +92,7 @@ def test_edits_that_contradict_each_other_are_told(
     assert model.contradicted([again, born, NEW]) == {"ada-again", "ada-born"}
     assert model.contradicted([born]) == {"ada-born"}
     with monkeypatch.context() as patched:
-        patched.setattr(clashes, "CLEAR", 1.01)  # another relation, if a near one
+        patched.setattr(conflicts, "CLEAR", 1.01)  # another relation, if a near one
         assert model.contradicted([again, born]) == set()
     left_out = Edit("ada-before", born.subject, born.prompt, "Lima")
     assert model.contradicted([left_out]) == {"ada-before"}
@@ -277,7 +278,7 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
         new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
         return [tokenizer(new).input_ids for _ in texts]
 
-    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
     prompt = "Where is it high?"
     (text,) = model.generate([prompt], rescan=True, max_new_tokens=40)
     assert said[0] == [(prompt, 0)]
@@ -295,7 +296,7 @@ def test_a_text_that_names_entities_again_and_again_is_not_cut_off(
     def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
         return [tokenizer(whole.removeprefix(text.text[len(BORN) :])).input_ids for text in texts]
 
-    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
     (text,) = model.generate([BORN], rescan=True, max_new_tokens=2000)
     assert text == whole.strip()
 
@@ -313,7 +314,7 @@ def test_the_models_own_text_keeps_its_spaces(
         read.append(texts[0].text)
         return [[100, 101, 102, 103, 104, 105] if len(read) == 1 else [105]]
 
-    monkeypatch.setattr("lks.rescan.generate_ids", writes)
+    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
     monkeypatch.setattr(model.backbone, "tokenizer", own)
     (text,) = model.generate(["Well"], rescan=True, max_new_tokens=40)
     assert read == ["Well", "Well yesterday Ada Lovelace was"]

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from conftest import make_backbone
 
-from lks.baselines.grace import Entry, Grace, GraceSettings, put
-from lks.editor import UneditedModel
-from lks.edits import EditSet
+from lks.editors.baselines.grace import Entry, Grace, GraceSettings, put
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit_set import EditSet
 from lks.evaluation.runner import evaluate
 
 

@@ -11,9 +11,10 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
-from lks.decoding import Written
-from lks.editor import UneditedModel, editor
-from lks.evaluation.harness import EditedLM, _at_white_space
+from lks.editors.registry import editor
+from lks.editors.unedited import UneditedModel
+from lks.evaluation.lm_eval import EditedLM, _at_white_space
+from lks.model.engine.protocol import Written
 
 
 def request(kind: str, *arguments: object) -> Instance:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import make_backbone, make_edits
 
-from lks.baselines.incontext import Demonstrate, Inject, PromptedModel, Retrieve, fact
-from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet, Probe
+from lks.editors.baselines.in_context import Demonstrate, Inject, PromptedModel, Retrieve, fact
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit, Probe
+from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError
-from lks.scope import Scope
+from lks.scope.scope import Scope
 
 TOWER, TONGUE = (make_edits().by_id(name) for name in ("eiffel", "ada-tongue"))
 

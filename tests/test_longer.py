@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lks.edits import Edit
-from lks.scope import Matcher
-from lks.scope.longer import LONGER, longer_name
+from lks.edits.edit import Edit
+from lks.scope.filters.longer_name import LONGER, longer_name
+from lks.scope.matcher import Matcher
 
 
 @pytest.mark.parametrize(

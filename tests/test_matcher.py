@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lks.edits import Edit
-from lks.scope.clashes import clashes
+from lks.edits.edit import Edit
+from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
-from lks.scope.normalise import normalise
+from lks.scope.normalizer import normalise
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:

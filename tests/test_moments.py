@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import make_backbone
 
-from lks.baselines import statistics
-from lks.baselines.statistics import Sample, prefixes, second_moments
+from lks.editors.baselines import statistics
+from lks.editors.baselines.statistics import Sample, prefixes, second_moments
 from lks.errors import InputError
-from lks.models import CACHE_VARIABLE
+from lks.files import CACHE_VARIABLE
 
 
 @pytest.fixture(autouse=True)

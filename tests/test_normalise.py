@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.scope.korean import PARTICLES
-from lks.scope.normalise import joined_spelling, latin, normalise
+from lks.scope.languages.ko import PARTICLES
+from lks.scope.normalizer import joined_spelling, latin, normalise
 
 any_text = st.text(st.characters(), max_size=60)  # lone surrogates too
 

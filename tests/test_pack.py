@@ -7,12 +7,14 @@ import pytest
 import torch
 from conftest import make_backbone, make_edits
 
-from lks import pack as packs
-from lks.edits import Edit, EditSet
+from lks.blocks.hypernetwork import HyperNetwork
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
-from lks.hypernetwork import HyperNetwork
-from lks.pack import Pack, append
-from lks.versions import check_target, sha256, verify
+from lks.files import sha256
+from lks.packs import pack as packs
+from lks.packs.manifest import check_target, verify
+from lks.packs.pack import Pack, append
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lks.positions import last_token, tokens_from
+from lks.model.offsets import last_token, tokens_from
 
 
 def test_last_token_of_a_mention() -> None:

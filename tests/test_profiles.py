@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from lks import profiles
-from lks.edits import Edit, EditSet
+from lks.edits import profiles
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 
 BORN = Edit("born", "Ada Lovelace", "Ada Lovelace was born in", "Oslo", aliases=("Ada",))

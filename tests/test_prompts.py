@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lks.edits import Edit, EditSet, Probe
+from lks.edits.edit import Edit, Probe
+from lks.edits.edit_set import EditSet
 from lks.training.prompts import relation_template, training_prompts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lks import provenance
+from lks.evaluation import provenance
 
 
 def test_a_commit_is_told_only_of_the_packages_own_checkout(tmp_path: Path) -> None:

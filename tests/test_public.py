@@ -12,8 +12,8 @@ from torch import nn
 
 import lks
 from lks import errors
-from lks.backbone import Backbone
 from lks.errors import LayerError, LKSError, ModelError
+from lks.model.backbone import Backbone
 
 ROOT = Path(__file__).parent.parent
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LKSError)]

@@ -8,14 +8,15 @@ import pytest
 from conftest import make_backbone
 from transformers import AutoModelForCausalLM, TorchAoConfig
 
-from lks.backbone import Backbone
-from lks.editor import UneditedModel, editor
-from lks.edits import EditSet
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.registry import editor
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit_set import EditSet
 from lks.errors import ModelError
-from lks.pack import Pack
-from lks.scalpel import ScalpelModel
+from lks.model.backbone import Backbone
+from lks.packs.pack import Pack
 from lks.training.config import TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 
 torchao = pytest.importorskip("torchao.quantization", reason="needs the extra 'quantised'")
 QUICK = TrainingConfig(

@@ -5,20 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lks import demo
-from lks.backbone import Backbone, default_threads
-from lks.demo import UNRELATED, facts
-from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet
-from lks.embedder import Embedder
-from lks.profiles import missing
-from lks.scalpel import ScalpelModel
-from lks.scope import RelationGate, Scope
-from lks.scope.relation import Learnt
+from lks.cli import demo
+from lks.cli.demo import UNRELATED, facts
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.edits.profiles import missing
+from lks.model.backbone import Backbone
+from lks.model.embedder import Embedder
+from lks.model.engine.machine import default_threads
+from lks.scope.gate.metric import Learnt
+from lks.scope.gate.relation import RelationGate
+from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
-from lks.training.gate import learn
-from lks.training.packs import train_pack
+from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts, training_prompts
+from lks.training.train_pack import train_pack
 
 pytestmark = pytest.mark.real
 

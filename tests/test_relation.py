@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lks import profiles
-from lks.edits import Edit, EditSet
-from lks.embedder import Embedder, Remembered
+from lks.edits import profiles
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import ModelError, PackMismatch
-from lks.models import CACHE_VARIABLE
-from lks.scope import RelationGate, Scope, relation, sentences
-from lks.scope.common import CommonRelations, common_relations, common_wordings
-from lks.scope.relation import FOREIGN, LATER, OPEN_ENDED, Learnt, Metric, References
-from lks.scope.rulings import DENIED, RELATIVE, denies
-from lks.scope.scope import ANSWERED, STATED
-from lks.scope.sentences import MASK
-from lks.training.gate import learn, train_metric
+from lks.files import CACHE_VARIABLE
+from lks.model.embedder import Embedder, Remembered
+from lks.scope.gate import questions, relation
+from lks.scope.gate.metric import Learnt, Metric, References
+from lks.scope.gate.prototypes import CommonRelations, common_relations, common_wordings
+from lks.scope.gate.questions import MASK
+from lks.scope.gate.relation import FOREIGN, LATER, RelationGate
+from lks.scope.gate.vetoes import DENIED, RELATIVE, denies
+from lks.scope.languages.en_requests import OPEN_ENDED
+from lks.scope.scope import ANSWERED, STATED, Scope
+from lks.training.gate_metric import learn, train_metric
 from lks.training.prompts import TrainingPrompts
 
 
@@ -248,8 +251,8 @@ def test_many_texts_are_judged_as_one_alone(embed: Embedder) -> None:
 def test_a_text_is_cut_into_sentences_once(embed: Embedder, monkeypatch) -> None:
     """Not once an entity: a long text may name hundreds."""
     bob = Edit("bob", "Bob Ray", "Bob Ray was born in", "Cork")
-    scope, cut, inner = gated(embed, ada(bob)), [], sentences._ends
-    monkeypatch.setattr(sentences, "_ends", lambda *given: cut.append(1) or inner(*given))
+    scope, cut, inner = gated(embed, ada(bob)), [], questions._ends
+    monkeypatch.setattr(questions, "_ends", lambda *given: cut.append(1) or inner(*given))
     assert len(fired(scope, "Ada Lovelace was born in a city. Bob Ray was born in")) == 2
     scope.fired(["Nobody is named here."])
     assert len(cut) == 1

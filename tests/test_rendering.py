@@ -6,7 +6,7 @@ import pytest
 from conftest import make_backbone
 
 from lks.errors import InputError
-from lks.rendering import BETWEEN, Message, Piece, Rendered, render_chat
+from lks.model.chat import BETWEEN, Message, Piece, Rendered, render_chat
 
 
 def template(chat: Sequence[Message]) -> str:

@@ -12,10 +12,12 @@ import torch
 from conftest import ARCHITECTURES, DEVICE, make_backbone
 from torch import nn
 
-from lks.backbone import Backbone, Encoding, view
-from lks.decoding import score
-from lks.rendering import Rendered
-from lks.replacer import Plan, replacing
+from lks.model.architectures.decoder import view
+from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
+from lks.model.encoding import Encoding
+from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.transformers import score
 
 LAYER = 1
 TEXTS = [

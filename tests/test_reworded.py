@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_matcher import named, names, word
 
-from lks.edits import Edit
-from lks.scope import Matcher, RelationGate, Scope
-from lks.scope.common import Array
-from lks.scope.relation import OPEN_ENDED, Learnt, Metric
-from lks.training.gate import learn
+from lks.edits.edit import Edit
+from lks.scope.gate.metric import Learnt, Metric
+from lks.scope.gate.prototypes import Array
+from lks.scope.gate.relation import RelationGate
+from lks.scope.languages.en_requests import OPEN_ENDED
+from lks.scope.matcher import Matcher
+from lks.scope.scope import Scope
+from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts
 
 WIDTH = 512

@@ -10,7 +10,7 @@ import pytest
 from conftest import make_edits
 from test_cli import run
 
-from lks.edits import Edit
+from lks.edits.edit import Edit
 from lks.evaluation import robustness
 from lks.evaluation.robustness import Case, cases, compare, right
 

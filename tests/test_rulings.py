@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lks.edits import Edit
-from lks.scope.rulings import ANOTHER, HOLDER, about_holder, about_kin, another_holder, denies
+from lks.edits.edit import Edit
+from lks.scope.gate.vetoes import ANOTHER, HOLDER, about_holder, about_kin, another_holder, denies
 
 
 @pytest.mark.parametrize(

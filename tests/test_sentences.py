@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.rendering import BETWEEN
-from lks.scope.sentences import MASK, REACH, Sentences, Span, asks_on, without_hearsay
+from lks.model.chat import BETWEEN
+from lks.scope.gate.questions import MASK, REACH, Sentences, Span, asks_on, without_hearsay
 
 
 def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:

@@ -7,13 +7,15 @@ import os
 import pytest
 import torch
 
-from lks.backbone import Backbone, Encoding
 from lks.errors import OutputError
-from lks.reading import Row, read
-from lks.rendering import Rendered
-from lks.replacer import Plan, replacing
-from lks.store import TensorStore
-from lks.suffix import PASS_TOKENS, SplitModel, collate, grouped
+from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
+from lks.model.encoding import Encoding
+from lks.model.engine.batching import PASS_TOKENS, collate, grouped
+from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.reader import Row, read
+from lks.model.engine.split_model import SplitModel
+from lks.model.engine.tensor_store import TensorStore
 
 LAYER = 1
 SHARED = "The Eiffel Tower is located in the city of"

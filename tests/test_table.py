@@ -16,12 +16,14 @@ from filelock import FileLock
 from test_comparison import summary
 from typer.testing import CliRunner
 
-from lks import bench, table
-from lks.cli import app
-from lks.edits import Edit, EditSet, EditWarning
+from lks.cli.app import app
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import EditFileError, InputError, OutputError, TrainingInterrupted
-from lks.evaluation.remembering import Remembering
-from lks.table import Cell
+from lks.evaluation.bench import cells as cells_module
+from lks.evaluation.bench import run as run_module
+from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cells import Cell
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 
 def put(out: Path, method: str, data: Path, **changes: Any) -> dict[str, Any]:
     """A cell that was made: its summary, and one case."""
-    cell, hashed = Cell(method, str(data), 1), table.hashed(data)
+    cell, hashed = Cell(method, str(data), 1), cells_module.hashed(data)
     made = summary(method, 1, 0.5, data_sha256=hashed) | {"cell": cell.to_json()} | changes
     out.mkdir(exist_ok=True)
     (out / f"{cell.name}.json").write_text(json.dumps(made))
@@ -50,7 +52,7 @@ def test_cells_that_were_made_earlier_stand_in_the_report(data: Path, tmp_path: 
     put(out, "rag", data)
     put(out, "rome", data, data_sha256="of another file")
     (out / "notes.json").write_text("{}")
-    table.report([put(out, "ft", data)], out, [data])
+    cells_module.report([put(out, "ft", data)], out, [data])
     page = (out / "report.html").read_text()
     assert '"edit_id": "rag"' in page and '"edit_id": "ft"' in page
     assert "| rag |" in (out / "report.md").read_text() and "rome" not in page
@@ -59,7 +61,7 @@ def test_cells_that_were_made_earlier_stand_in_the_report(data: Path, tmp_path: 
 def test_a_folder_may_hold_other_files(data: Path, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text('{"id": "x"}\n{"id": "y"}\n')  # the user's own
     (tmp_path / "facts-1-note-0.json").write_text("3")
-    table.report([put(tmp_path, "ft", data)], tmp_path, [data])
+    cells_module.report([put(tmp_path, "ft", data)], tmp_path, [data])
     assert "| ft |" in (tmp_path / "report.md").read_text()
 
 
@@ -78,9 +80,9 @@ def test_a_table_is_scored_in_one_way(
     put(tmp_path, "ft", data)
     cell = replace(cell, data=str(data))
     if said is None:
-        return table.check_folder([cell], tmp_path)
+        return cells_module.check_folder([cell], tmp_path)
     with pytest.raises(InputError, match=re.escape(said)):
-        table.check_folder([cell], tmp_path)
+        cells_module.check_folder([cell], tmp_path)
 
 
 def test_results_of_what_was_changed_since_are_not_shown(
@@ -94,18 +96,18 @@ def test_results_of_what_was_changed_since_are_not_shown(
     cell = Cell("changing:Own", str(data), 1, model=str(model), rows=1, max_new_tokens=1, threads=1)
     told: list[str] = []
     for _ in range(2):
-        (row,) = bench.run([cell], out, lambda name, *numbers: told.append(name))
+        (row,) = run_module.run([cell], out, lambda name, *numbers: told.append(name))
         assert "error" not in row
     assert told == [cell.name, f"{cell.name} (made earlier)"]
     weights = model / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InputError, match=r"model was another model then; choose another --out"):
-        bench.run([cell], out, lambda *told: None)
+        run_module.run([cell], out, lambda *told: None)
     weights.write_bytes(whole)
     own.write_text(own.read_text() + "    k = 2\n")
     with pytest.raises(InputError, match="changing:Own was another editor then"):
-        bench.run([cell], out, lambda *told: None)
+        run_module.run([cell], out, lambda *told: None)
 
 
 def test_a_cell_whose_process_ends_is_told(
@@ -123,7 +125,7 @@ def test_a_cell_whose_process_ends_is_told(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     common = {"data": str(data), "size": 1, "model": str(model_folder), "threads": 1}
     cells = [Cell(f"ending:{name}", **common) for name in ("Killed", "Failing")]
-    killed, failed = bench.run(cells, tmp_path / "o", lambda *told: None)
+    killed, failed = run_module.run(cells, tmp_path / "o", lambda *told: None)
     assert killed["error"] == "its process was killed, perhaps because memory ran out"
     assert failed["error"].startswith("Odd: ab (File ")
 
@@ -132,9 +134,9 @@ def test_two_processes_share_a_table(data: Path, tmp_path: Path, model_folder: P
     common = {"data": str(data), "model": str(model_folder), "max_new_tokens": 1, "threads": 1}
     cells = [Cell("unedited", size=size, rows=1, chat_rows=0, **common) for size in (1, 2)]
     with FileLock(tmp_path / f".{cells[0].name}.lock"):
-        held, free = bench.run(cells, tmp_path, lambda *told: None)
+        held, free = run_module.run(cells, tmp_path, lambda *told: None)
     assert held["error"] == "another process is making it" and free["plain"]["n"] == 1
-    again, _ = bench.run(cells, tmp_path, lambda *told: None)
+    again, _ = run_module.run(cells, tmp_path, lambda *told: None)
     assert again["plain"]["n"] == 1
     assert not list(tmp_path.glob(".*"))
 
@@ -151,7 +153,7 @@ def test_prompts_without_their_subject_are_told_before_the_work(tmp_path: Path) 
 
 
 def test_seeds_that_share_rows_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "run", lambda *given: [])
+    monkeypatch.setattr(run_module, "run", lambda *given: [])
     with pytest.warns(UserWarning, match=r"facts.jsonl: 4 rows, so that 2 seeds draw the same"):
         invoked(data, "--out", data.parent / "o", "--seeds", "0,1", "--sizes", "4")
 
@@ -160,11 +162,11 @@ def test_cases_may_hold_any_text(data: Path, tmp_path: Path) -> None:
     case = {"chat": False, "edit_id": "x", "after": "one\u2028two\u0085three\x0c"}
     made, cases = put(tmp_path, "ft", data), tmp_path / "facts-1-ft-0.jsonl"
     cases.write_text(json.dumps(case, ensure_ascii=False) + "\n", encoding="utf-8")
-    table.report([made], tmp_path, [data])
+    cells_module.report([made], tmp_path, [data])
     assert "two\u0085three" in (tmp_path / "report.html").read_text(encoding="utf-8")
     cases.write_text('{"edit_id": "x"}\n')
     with pytest.raises(InputError, match="damaged"):
-        table.report([made], tmp_path, [data])
+        cells_module.report([made], tmp_path, [data])
 
 
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
@@ -174,8 +176,8 @@ def test_damaged_files_are_named(data: Path, tmp_path: Path, ending: str) -> Non
     said = rf"facts-1-ft-0\.{ending}: damaged; delete facts-1-ft-0\.json to make"
     with pytest.raises(InputError, match=said):
         if ending == "json":
-            bench.run([Cell("ft", str(data), 1)], tmp_path, lambda *told: None)
-        table.report([made], tmp_path, [data])
+            run_module.run([Cell("ft", str(data), 1)], tmp_path, lambda *told: None)
+        cells_module.report([made], tmp_path, [data])
 
 
 def test_a_damaged_memory_is_made_anew(backbone: Any, tmp_path: Path) -> None:
@@ -186,10 +188,10 @@ def test_a_damaged_memory_is_made_anew(backbone: Any, tmp_path: Path) -> None:
 
 def test_places_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"facts.jsonl: cannot be written .* another place"):
-        bench.run([], data, lambda *told: None)
+        run_module.run([], data, lambda *told: None)
     (tmp_path / "report.md").mkdir()
     with pytest.raises(OutputError, match=r"report.md: cannot be written"):
-        table.report([put(tmp_path, "ft", data)], tmp_path, [data])
+        cells_module.report([put(tmp_path, "ft", data)], tmp_path, [data])
 
 
 def test_all_bad_files_are_told_at_once(data: Path, tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_all_bad_files_are_told_at_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_that_nothing_is_held_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "run", lambda *told: [])
+    monkeypatch.setattr(run_module, "run", lambda *told: [])
     EditSet([Edit("x", "Rome", "Rome is in", "Peru")]).save(file := tmp_path / "f.jsonl")
     with pytest.warns(EditWarning, match='no "generality" and no held-out "locality"'):
         invoked(file, "--out", tmp_path / "o")
@@ -221,7 +223,7 @@ def test_sizes_go_as_far_as_the_file(data: Path, monkeypatch: pytest.MonkeyPatch
         asked[:] = [cell.size for cell in cells]
         return []
 
-    monkeypatch.setattr(bench, "run", run)
+    monkeypatch.setattr(run_module, "run", run)
     for count, sizes in [(1, [1]), (4, [1, 4]), (10, [1, 10]), (250, [1, 10, 100])]:
         EditSet(
             [
@@ -248,7 +250,7 @@ def test_an_interrupted_table_says_how_to_go_on(
     def stopped(*told: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench, "run", stopped)
+    monkeypatch.setattr(run_module, "run", stopped)
     error = invoked(data, "--out", tmp_path / "o").exception
     assert isinstance(error, TrainingInterrupted)
     assert str(error) == "stopped; the same command goes on"
@@ -268,6 +270,6 @@ def test_own_editors_with_mistakes(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     cell = Cell("broken:Own", str(data), 1, model=str(model_folder), rows=1, threads=1)
-    (row,) = bench.run([cell], tmp_path / "o", lambda *told: None)
+    (row,) = run_module.run([cell], tmp_path / "o", lambda *told: None)
     assert row["error"].startswith("TypeError: 'Backbone' object is not subscriptable (File ")
     assert row["error"].endswith('broken.py", line 3, in apply)')

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lks.backbone import Backbone
 from lks.errors import InputError, ModelError
-from lks.training.team import Team
+from lks.model.backbone import Backbone
+from lks.training.distributed import Team
 
 WORKER = """
 import json, sys

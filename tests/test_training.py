@@ -12,22 +12,25 @@ import pytest
 import torch
 from conftest import make_backbone, make_edits
 
-from lks.backbone import Backbone
-from lks.editor import UneditedModel
-from lks.edits import Edit, EditSet
+from lks.blocks.forms import apply_form, state_size
+from lks.blocks.hypernetwork import HyperNetwork
+from lks.blocks.trainable import KnowledgeBlocks
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, LayerError
-from lks.hypernetwork import HyperNetwork, KnowledgeBlocks, apply_form, state_size
-from lks.pack import Pack
-from lks.scalpel import ScalpelModel
-from lks.scope import Scope
-from lks.store import TensorStore
-from lks.suffix import SplitModel
+from lks.model.backbone import Backbone
+from lks.model.engine.split_model import SplitModel
+from lks.model.engine.tensor_store import TensorStore
+from lks.packs.pack import Pack
+from lks.scope.scope import Scope
 from lks.training import checkpoint, losses, trainer
 from lks.training.config import PRESETS, TrainingConfig
+from lks.training.distributed import Team
 from lks.training.examples import build_examples, features
-from lks.training.packs import train_pack
 from lks.training.prompts import training_prompts
-from lks.training.team import Team
+from lks.training.train_pack import train_pack
 from lks.training.trainer import train
 
 QUICK = TrainingConfig(
@@ -242,7 +245,7 @@ def test_killed_many_times_training_still_ends_with_the_same_blocks(tmp_path: Pa
     file, out = tmp_path / "state" / checkpoint.FILE, tmp_path / "facts.pack"
     # Not forked from here: threads of earlier tests would be missing in the child.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["lks.scalpel", "conftest"])
+    processes.set_forkserver_preload(["lks.editors.lks.model", "conftest"])
     for _ in range(config.epochs + 1):
         begun = file.stat().st_mtime_ns if file.exists() else 0
         process = processes.Process(target=_train_and_save, args=(config, file.parent, out))

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.edits import Edit
-from lks.scope.clashes import clashes
+from lks.edits.edit import Edit
+from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
-from lks.scope.variants import Variants
+from lks.scope.names.variants import Variants
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:

@@ -14,12 +14,13 @@ import torch
 from conftest import make_backbone, make_edits
 from filelock import FileLock
 
-from lks import versions
-from lks.edits import Edit, EditSet
+from lks.blocks.hypernetwork import HyperNetwork
+from lks.editors.lks.persist import add_to
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
-from lks.hypernetwork import HyperNetwork
-from lks.pack import Pack, append
-from lks.session import add_to
+from lks.packs import manifest as manifest_module
+from lks.packs.pack import Pack, append
 
 BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
 
@@ -47,7 +48,7 @@ def test_add_then_remove_is_never_added(path: Path) -> None:
     before = held(path)
     append(path, EditSet([BERLIN]), torch.ones(1, 32))
     assert held(path) == before | {"wall": [1.0] * 32}
-    manifest = versions.remove(path, ["wall"])
+    manifest = manifest_module.remove(path, ["wall"])
     assert held(path) == before
     assert (manifest["version"], manifest["edits"]) == (3, 4)
     append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
@@ -65,7 +66,7 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
     assert manifest["edits"] == 5
     assert manifest["change"]["replaced"] == ["fuji"]
-    versions.rollback(path)
+    manifest_module.rollback(path)
     assert held(path)["fuji"] == fuji
 
 
@@ -83,20 +84,22 @@ def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) ->
 
 def test_removing_leaves_the_others_and_takes_several(path: Path) -> None:
     before = held(path)
-    versions.remove(path, ["fuji", "eiffel", "fuji"])
+    manifest_module.remove(path, ["fuji", "eiffel", "fuji"])
     assert held(path) == {key: before[key] for key in ("ada-born", "ada-tongue")}
-    assert [edit.id for edit in versions.live_edits(path, versions.read(path))] == list(held(path))
-    versions.remove(path, ["ada-born", "ada-tongue"])
+    assert [
+        edit.id for edit in manifest_module.live_edits(path, manifest_module.read(path))
+    ] == list(held(path))
+    manifest_module.remove(path, ["ada-born", "ada-tongue"])
     assert held(path) == {}
 
 
 def test_unknown_ids_change_nothing(path: Path) -> None:
     before = (path / "manifest.json").read_bytes()
     with pytest.raises(InputError, match='no edit "nobody", "wall" in force'):
-        versions.remove(path, ["fuji", "nobody", "wall"])
-    versions.remove(path, ["fuji"])
+        manifest_module.remove(path, ["fuji", "nobody", "wall"])
+    manifest_module.remove(path, ["fuji"])
     with pytest.raises(InputError, match='no edit "fuji" in force'):
-        versions.remove(path, ["fuji"])
+        manifest_module.remove(path, ["fuji"])
     assert (path / "history" / "1.json").read_bytes() == before
 
 
@@ -104,25 +107,25 @@ def test_what_is_no_pack_is_named_and_not_touched(path: Path, tmp_path: Path) ->
     (tmp_path / "mine").mkdir()
     for place in (tmp_path / "mine", tmp_path / "nowhere"):
         with pytest.raises(PackError, match="not a pack"):
-            versions.remove(place, ["fuji"])
+            manifest_module.remove(place, ["fuji"])
     assert list((tmp_path / "mine").iterdir()) == []
     (path / "blocks.safetensors").write_bytes(b"cut off")
     with pytest.raises(PackDamaged, match=r"blocks\.safetensors cannot be read"):
-        versions.remove(path, ["fuji"])
+        manifest_module.remove(path, ["fuji"])
 
 
 def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
     first = held(path)
     append(path, EditSet([BERLIN]), torch.ones(1, 32))
     second = held(path)
-    versions.remove(path, ["eiffel"])
-    versions.rollback(path)
+    manifest_module.remove(path, ["eiffel"])
+    manifest_module.rollback(path)
     assert held(path) == second
-    versions.rollback(path, 1)
+    manifest_module.rollback(path, 1)
     assert held(path) == first
     with pytest.raises(InputError, match="no version 9; there are 1 to 5"):
-        versions.rollback(path, 9)
-    log = versions.history(path)
+        manifest_module.rollback(path, 9)
+    log = manifest_module.history(path)
     actions = [manifest["change"]["action"] for manifest in log]
     assert actions == ["rollback to 1", "rollback to 2", "remove", "add", "train"]
     assert [manifest["version"] for manifest in log] == [5, 4, 3, 2, 1]
@@ -130,7 +133,7 @@ def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
 
 
 def test_the_history_is_checked(path: Path) -> None:
-    versions.remove(path, ["fuji"])
+    manifest_module.remove(path, ["fuji"])
     old = path / "history" / "1.json"
     old.write_text(old.read_text().replace("fuji", "etna") + " ")
     with pytest.raises(PackDamaged, match=r"history/1\.json is missing or changed"):
@@ -143,27 +146,27 @@ def test_a_full_disk_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(versions, "write_manifest", full)
+    monkeypatch.setattr(manifest_module, "write_manifest", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        versions.remove(path, ["fuji"])
+        manifest_module.remove(path, ["fuji"])
     with pytest.raises(OutputError, match="No space left on device"):
         append(path, EditSet([BERLIN]), torch.ones(1, 32))
     assert held(path) == before
 
 
 def test_one_change_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(manifest_module, "LOCK_SECONDS", 0)
     with FileLock(path / ".lock"):
         with pytest.raises(OutputError, match="another process is changing it"):
-            versions.remove(path, ["fuji"])
-    versions.remove(path, ["fuji"])
+            manifest_module.remove(path, ["fuji"])
+    manifest_module.remove(path, ["fuji"])
 
 
 def _change_for_ever(path: Path) -> None:
     for number in range(10**6):
         edit = Edit(f"e{number}", "Berlin Wall", "The Berlin Wall stood in", "Lima")
         append(path, EditSet([edit]), torch.full((1, 32), float(number)))
-        versions.remove(path, [edit.id])
+        manifest_module.remove(path, [edit.id])
 
 
 def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> None:
@@ -173,7 +176,9 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         shutil.copytree(path, copy)
         process = multiprocessing.get_context("fork").Process(target=_change_for_ever, args=(copy,))
         process.start()
-        while attempt % 2 and versions.read(copy)["version"] == 1:  # however slow the machine is
+        while (
+            attempt % 2 and manifest_module.read(copy)["version"] == 1
+        ):  # however slow the machine is
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
@@ -181,7 +186,7 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         after = held(copy)
         assert len(after) in (4, 5)
         assert {key: after[key] for key in before} == before
-        changed += versions.read(copy)["version"] > 1
-        versions.remove(copy, ["fuji"])  # and it can be changed further
+        changed += manifest_module.read(copy)["version"] > 1
+        manifest_module.remove(copy, ["fuji"])  # and it can be changed further
         json.loads((copy / "manifest.json").read_text())
     assert changed >= 6

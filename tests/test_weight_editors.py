@@ -14,20 +14,31 @@ import torch
 import torch.nn.functional as F
 from conftest import make_backbone, make_edits
 
-from lks.backbone import Backbone
-from lks.baselines import _progress, memit, rome
-from lks.baselines._locate import encode, projection, read, read_at, residual, subject_ends, usual
-from lks.baselines.finetune import TuneSettings
-from lks.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
-from lks.baselines.rome import Rome, rank_one
-from lks.baselines.statistics import Sample, second_moments
-from lks.baselines.values import ValueSettings, fact, learn_deltas
-from lks.editor import UneditedModel, editor
-from lks.edits import Edit, EditSet
+from lks.editors.baselines import cache as cache_module
+from lks.editors.baselines import memit, rome
+from lks.editors.baselines.finetune import TuneSettings
+from lks.editors.baselines.locate import (
+    encode,
+    projection,
+    read,
+    read_at,
+    residual,
+    subject_ends,
+    usual,
+)
+from lks.editors.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
+from lks.editors.baselines.rome import Rome, rank_one
+from lks.editors.baselines.statistics import Sample, second_moments
+from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
+from lks.editors.registry import editor
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, LayerError
-from lks.models import CACHE_VARIABLE
-from lks.positions import last_token, tokens_from
-from lks.suffix import SplitModel
+from lks.files import CACHE_VARIABLE
+from lks.model.backbone import Backbone
+from lks.model.engine.split_model import SplitModel
+from lks.model.offsets import last_token, tokens_from
 
 D, K = 6, 10
 TOWER = make_edits().by_id("eiffel")
@@ -255,7 +266,7 @@ def test_spread_edits_make_the_targets_likelier(kind: Callable, edits: EditSet) 
 def test_memit_that_was_stopped_goes_on(
     edits: EditSet, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_progress, "LONG", 0.0)
+    monkeypatch.setattr(cache_module, "LONG", 0.0)
     monkeypatch.setattr(memit, "PORTION", 2)
     backbone, pairs = make_backbone("llama"), [(edit.prompt, edit.target) for edit in edits]
     given = {"layers": [1, 2], "values": VALUES, "sample": SAMPLE}
@@ -313,7 +324,7 @@ def test_moments_are_made_before_the_edits(edits: EditSet, monkeypatch: pytest.M
     for made in (Rome(1, **given), Memit([1], **given)):
         made.prepare(backbone)
         with monkeypatch.context() as patched:
-            patched.setattr("lks.baselines.statistics._moments", None)
+            patched.setattr("lks.editors.baselines.statistics._moments", None)
             with made.apply(backbone, edits):
                 pass
 

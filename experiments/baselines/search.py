@@ -21,14 +21,17 @@ from typing import Any
 
 import torch
 
-from lks.backbone import Backbone, default_threads
-from lks.baselines.finetune import TuneSettings
-from lks.baselines.grace import GraceSettings
-from lks.baselines.memit import MemitModel
-from lks.baselines.values import ValueSettings
-from lks.editor import UneditedModel, editor
-from lks.edits import Edit, EditSet
+from lks.editors.baselines.finetune import TuneSettings
+from lks.editors.baselines.grace import GraceSettings
+from lks.editors.baselines.memit import MemitModel
+from lks.editors.baselines.values import ValueSettings
+from lks.editors.registry import editor
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.evaluation.runner import Evaluation, evaluate
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
 from lks.training.prompts import with_lent_paraphrases
 
 OUT = Path(__file__).parent / "search.json"

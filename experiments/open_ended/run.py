@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 
-from lks.backbone import Backbone, default_threads
-from lks.editor import UneditedModel
-from lks.edits import EditSet
-from lks.pack import Pack
-from lks.scalpel import ScalpelModel
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit_set import EditSet
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
+from lks.packs.pack import Pack
 from lks.training.config import TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 
 HERE = Path(__file__).parent
 REQUESTS = (

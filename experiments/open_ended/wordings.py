@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lks.embedder import Embedder
-from lks.pack import Pack
-from lks.scope.relation import OPEN_ENDED
-from lks.training.gate import train_metric
+from lks.model.embedder import Embedder
+from lks.packs.pack import Pack
+from lks.scope.languages.en_requests import OPEN_ENDED
+from lks.training.gate_metric import train_metric
 
 HERE = Path(__file__).parent
 

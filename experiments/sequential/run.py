@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
-from lks import versions
-from lks.backbone import Backbone, default_threads
-from lks.editor import UneditedModel
-from lks.edits import EditSet
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit_set import EditSet
 from lks.evaluation.metrics import share
-from lks.pack import Pack, append
-from lks.scalpel import ScalpelModel
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
+from lks.packs import manifest
+from lks.packs.pack import Pack, append
 
 HERE = Path(__file__).parent
 UNTOUCHED = 50  # prompts of other edits' held-out rows, from the end of the file
@@ -47,7 +48,7 @@ def main() -> None:
     path, results = options.out / "sequential.pack", options.out / "results.jsonl"
     if not path.exists():
         shutil.copytree(options.trained, path)
-        versions.remove(path, [edit.id for edit in Pack.load(path).edits])
+        manifest.remove(path, [edit.id for edit in Pack.load(path).edits])
     pack = Pack.load(path)
     backbone = Backbone.load(pack.base_model["name"], dtype="bfloat16")
     model, base = ScalpelModel(backbone, pack), UneditedModel(backbone)

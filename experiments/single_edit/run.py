@@ -19,13 +19,15 @@ from typing import Any
 
 import torch
 
-from lks.backbone import Backbone, default_threads
-from lks.editor import UneditedModel
-from lks.edits import EditSet, Probe
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Probe
+from lks.edits.edit_set import EditSet
 from lks.evaluation.runner import Evaluation, evaluate
-from lks.scalpel import ScalpelModel
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads
 from lks.training.config import TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 
 HERE = Path(__file__).parent
 WAYS = {

@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Backbone": "lks.backbone",
-    "Edit": "lks.edits",
-    "EditSet": "lks.edits",
-    "EditWarning": "lks.edits",
+    "Backbone": "lks.model.backbone",
+    "Edit": "lks.edits.edit",
+    "EditSet": "lks.edits.edit",
+    "EditWarning": "lks.edits.edit",
     "LKSError": "lks.errors",
     "Mention": "lks.scope",
-    "Pack": "lks.pack",
-    "Scalpel": "lks.scalpel",
-    "ScalpelModel": "lks.scalpel",
+    "Pack": "lks.packs.pack",
+    "Scalpel": "lks.editors.lks.model",
+    "ScalpelModel": "lks.editors.lks.model",
     "Scope": "lks.scope",
     "TrainingConfig": "lks.training.config",
-    "Unedited": "lks.editor",
+    "Unedited": "lks.editors.protocol",
     "evaluate": "lks.evaluation.runner",
-    "train_pack": "lks.training.packs",
+    "train_pack": "lks.training.train_pack",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m lks`."""
 
-from lks.cli import main
+from lks.cli.app import main
 
 main()

@@ -11,19 +11,22 @@ import pytest
 import torch
 from conftest import make_backbone, make_edits
 
-from lks.backbone import Backbone
-from lks.baselines.finetune import TuneSettings
-from lks.baselines.grace import GraceSettings
-from lks.baselines.statistics import Sample
-from lks.baselines.values import ValueSettings
-from lks.editor import EDITORS, Editor, UneditedModel, editor
-from lks.edits import Edit, EditSet
+from lks.editors.baselines.finetune import TuneSettings
+from lks.editors.baselines.grace import GraceSettings
+from lks.editors.baselines.statistics import Sample
+from lks.editors.baselines.values import ValueSettings
+from lks.editors.lks.editor import Scalpel
+from lks.editors.protocol import Editor
+from lks.editors.registry import EDITORS, editor
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError
-from lks.models import CACHE_VARIABLE
-from lks.pack import Pack
-from lks.scalpel import Scalpel
+from lks.files import CACHE_VARIABLE
+from lks.model.backbone import Backbone
+from lks.packs.pack import Pack
 from lks.training.config import PRESETS, TrainingConfig
-from lks.training.packs import train_pack
+from lks.training.train_pack import train_pack
 
 ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
 CONFIG = TrainingConfig(
@@ -158,7 +161,7 @@ def test_batch_equals_single(case: Case) -> None:
 def test_what_all_texts_begin_with_changes_no_score(
     case: Case, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lks.stem.LEAST_SAVED", 32)
+    monkeypatch.setattr("lks.model.engine.prefix_cache.LEAST_SAVED", 32)
     asked = [(3 * f"{shown} " + prompt, target) for prompt, target in QUESTIONS]
     with case.editor.apply(case.backbone, case.edits) as model:
         assert close(model.score(asked), [model.score([pair])[0] for pair in asked])

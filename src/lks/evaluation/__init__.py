@@ -1,1 +1,1 @@
-"""Scores of edited models: metrics, the runner, the report."""
+"""Scores of edited models: metrics, the runner, the reports."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lks.editor import EditedModel
-from lks.edits import counted
+from lks.editors.protocol import EditedModel
+from lks.edits.jsonl import counted
 from lks.errors import EditFileError, InputError
 
 LETTERS = "ABCD"

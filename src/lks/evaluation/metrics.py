@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lks.edits import same_text, same_wording
+from lks.edits.text import same_text, same_wording
 
 DRAWS = 1000  # bootstrap samples
 _TELLING = re.compile(r"[+#]|(?<!\w)-(?=\d)|(?<=\d)(?:\.|,(?!\d{3}\b))(?=\d)")

@@ -24,11 +24,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lks.editor import EditedModel
-from lks.edits import Edit, same_text, same_wording
+from lks.editors.protocol import EditedModel
+from lks.edits.edit import Edit
+from lks.edits.profiles import by_entity, statement
+from lks.edits.text import same_text, same_wording
 from lks.evaluation.metrics import contains
-from lks.profiles import by_entity, statement
-from lks.rendering import Message
+from lks.model.chat import Message
 
 UNRELATED = (
     "The kettle had been on the stove for a while when the rain began to fall on the garden.",

@@ -6,10 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lks.backbone import Backbone
-from lks.decoding import Score
-from lks.editor import EditedModel
-from lks.edits import Edit
+from lks.editors.protocol import EditedModel
+from lks.edits.edit import Edit
 from lks.evaluation.metrics import (
     agreement,
     contains,
@@ -21,7 +19,9 @@ from lks.evaluation.metrics import (
     ngram_entropy,
     share,
 )
-from lks.rendering import Prompt
+from lks.model.backbone import Backbone
+from lks.model.chat import Prompt
+from lks.model.engine.protocol import Score
 
 KINDS = ("reliability", "generality", "locality")
 PORTABILITY = "portability"

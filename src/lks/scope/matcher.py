@@ -7,72 +7,30 @@ ahocorasick-rs) over the folded words, however many names there are; misspelt on
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, TypeVar
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
-from lks.edits import Edit
-from lks.scope.aliases import AliasDictionary, more_names
-from lks.scope.countries import Adjectives
-from lks.scope.fuzzy import FuzzyIndex
-from lks.scope.longer import LONGER, longer_name, may_be_longer, told_so
-from lks.scope.misspelling import TWO_FIT
-from lks.scope.names import Bearer, NameTable
-from lks.scope.normalise import Words, normalise
-from lks.scope.reordered import SCORE, ReorderedIndex
-from lks.scope.reworded import Proposal, RewordedIndex, sentences
-from lks.scope.vocabulary import CommonWords
+from lks.edits.aliases import AliasDictionary
+from lks.edits.edit import Edit
+from lks.scope.candidates.demonyms import Adjectives
+from lks.scope.candidates.fuzzy.generator import FuzzyIndex
+from lks.scope.candidates.fuzzy.spelling import TWO_FIT
+from lks.scope.candidates.reordered import SCORE, ReorderedIndex
+from lks.scope.candidates.token_set import Proposal, RewordedIndex, sentences
+from lks.scope.filters.longer_name import LONGER, longer_name, may_be_longer, told_so
+from lks.scope.languages.en import CommonWords
+from lks.scope.names.derived import more_names
+from lks.scope.names.index import NameTable
+from lks.scope.normalizer import Words, normalise
+from lks.scope.resolver import _disjoint, _holds_more, _same_place, _unambiguous
+from lks.scope.types import Bearer, Mention, _Hit
 
-_T = TypeVar("_T")
 # Behind these a word in another case is a common one: the ring, our shell company.
 _DETERMINERS = {"a", "an", "the", "my", "our", "your", "his", "her", "their", "this", "that"}
 _DETERMINERS |= {"these", "those", "new", "every", "each", "some", "any", "no"}
 _Place = tuple[int, int, int]  # first, last, name: words[first:last] are pattern `name`
-
-
-@dataclass(frozen=True)
-class Mention:
-    """A place where a text names an edited entity.
-
-    `start` and `end` are characters of the original text, `surface` is what stands there.
-    `edit_ids` are the edits of that entity, in the order of the edit set. `score` is 1 for a name
-    as it is known, less for a misspelt or reordered one. `gate` is the score of the relation gate,
-    None where the scope has none.
-    """
-
-    edit_ids: tuple[str, ...]
-    subject: str
-    surface: str
-    start: int
-    end: int
-    kind: str  # exact | alias | variant | reordered | fuzzy | reworded
-    score: float = 1.0
-    gate: float | None = None
-    fired: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"edit_ids": list(self.edit_ids)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """words[first:last] of a text name `bearer`."""
-
-    first: int
-    last: int
-    bearer: Bearer
-    kind: str
-    score: float = 1.0
-    edits: int = 0
-    support: int = 0  # letters in its favour: those of the name, less two for each edit
-
-    @property
-    def key(self) -> tuple[str, tuple[str, ...]]:
-        """Settles ties, whatever the order of the edits."""
-        return self.bearer.subject, tuple(sorted(self.bearer.edit_ids))
 
 
 class Matcher:
@@ -273,15 +231,6 @@ class Matcher:
         return hits, refused + [(hit, TWO_FIT) for hit in ambiguous]
 
 
-def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
-    """Of mentions that overlap the longest, of equally long ones that with the higher score."""
-
-    def rank(mention: Mention) -> tuple[int, float, int, str]:
-        return mention.start - mention.end, -mention.score, mention.start, mention.subject
-
-    return _first_come(sorted(mentions, key=rank), lambda own: slice(own.start, own.end))
-
-
 def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Mention:
     start, end = words.span(hit.first, hit.last)
     bearer = hit.bearer
@@ -289,70 +238,3 @@ def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Menti
         bearer.edit_ids, bearer.subject, text[start:end], start, end, hit.kind,
         score=round(hit.score, 3), fired=fired,
     )  # fmt: skip
-
-
-def _holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
-    """Whether a stretch overlaps none of these mentions, or those that it does lie in it and are
-    shorter; they are disjoint and in order."""
-    at = bisect_left(known, end, key=lambda mention: mention.start)
-    while at and known[at - 1].end > start:
-        at -= 1
-        inside = start <= known[at].start and known[at].end <= end
-        if not inside or known[at].end - known[at].start == end - start:
-            return False
-    return True
-
-
-def _same_place(hit: _Hit, other: _Hit) -> bool:
-    same = hit.bearer.subject == other.bearer.subject
-    return same and hit.first < other.last and other.first < hit.last
-
-
-def _disjoint(hits: Sequence[_Hit], words: Words) -> list[_Hit]:
-    """The longest hits first, no word twice; in order of the text."""
-
-    def rank(hit: _Hit) -> tuple[int, int, float]:
-        start, end = words.span(hit.first, hit.last)
-        return start - end, start, -hit.score
-
-    if len(hits) < 2:
-        return list(hits)
-    return _first_come(sorted(hits, key=rank), lambda hit: slice(hit.first, hit.last))
-
-
-def _first_come(ranked: Sequence[_T], place: Callable[[_T], slice]) -> list[_T]:
-    """Those that overlap none before them, in the order of their places."""
-    taken = bytearray(max((place(one).stop for one in ranked), default=0))
-    kept = []
-    for one in ranked:
-        own = place(one)
-        if not any(taken[own]):
-            taken[own] = b"\x01" * (own.stop - own.start)
-            kept.append(one)
-    return sorted(kept, key=lambda one: place(one).start)
-
-
-def _unambiguous(hits: Iterable[_Hit], count: int) -> tuple[list[_Hit], list[_Hit]]:
-    """(hits, ambiguous): of misspelt names that overlap, the one with the most support.
-
-    Two entities with equally many edits refuse each other, unless one stretch holds the other.
-    """
-    owner: list[_Hit | None] = [None] * count
-    kept: list[_Hit] = []
-    clashing: dict[int, _Hit] = {}
-    order = sorted(hits, key=lambda hit: (-hit.support, hit.edits, hit.first, hit.last, hit.key))
-    for hit in order:
-        rivals = {id(rival): rival for rival in owner[hit.first : hit.last] if rival is not None}
-        for rival in rivals.values():
-            same = hit.bearer.subject == rival.bearer.subject
-            nested = (
-                rival.first <= hit.first
-                and hit.last <= rival.last
-                and (hit.last - hit.first < rival.last - rival.first)
-            )
-            if hit.edits == rival.edits and not same and not nested:
-                clashing |= {id(rival): rival, id(hit): hit}
-        if not rivals:
-            owner[hit.first : hit.last] = [hit] * (hit.last - hit.first)
-            kept.append(hit)
-    return [hit for hit in kept if id(hit) not in clashing], list(clashing.values())

@@ -6,20 +6,20 @@ of the entity's edits the text asks for. Without a gate all of them fire (the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import repeat
-from typing import Any
 
-from lks.edits import Edit
-from lks.positions import Offsets, last_token
-from lks.profiles import in_force
-from lks.scope.matcher import Matcher, Mention, disjoint
-from lks.scope.normalise import normalise
-from lks.scope.relation import RelationGate, Verdict
-from lks.scope.reworded import MEANT
-from lks.scope.sentences import REACH, Sentences, Span, asks_on, without_hearsay
+from lks.edits.edit import Edit
+from lks.edits.profiles import in_force
+from lks.scope.candidates.token_set import MEANT
+from lks.scope.gate.questions import REACH, Sentences, Span, asks_on, without_hearsay
+from lks.scope.gate.relation import RelationGate
+from lks.scope.matcher import Matcher
+from lks.scope.normalizer import normalise
+from lks.scope.resolver import disjoint
+from lks.scope.types import Finding, Mention, Verdict, ids
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
@@ -27,20 +27,6 @@ STATED = "the text states it, and then asks about another entity"
 ANSWERED = "the text states it, and then asks something else"
 FAR = "perhaps its name in other words or another case, but its edits ask otherwise ({:.2f} of {})"
 ANSWER = 2_000  # characters after an entity in which the text may state its fact
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mention and, where a gate decided, what it said of each edit of the entity."""
-
-    mention: Mention
-    verdicts: tuple[Verdict, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        verdicts = [asdict(verdict) for verdict in self.verdicts]
-        for verdict in verdicts:
-            verdict["score"] = round(verdict["score"], 4)
-        return self.mention.to_json() | {"verdicts": verdicts}
 
 
 class Scope:
@@ -218,30 +204,6 @@ class Scope:
         phrases = {e: self._refused[e] for e in edit_ids if e in self._refused}
         folded = normalise(text).text if phrases else ""
         return {e for e, own in phrases.items() if any(_holds(folded, words) for words in own)}
-
-
-def locate(
-    mentions: Sequence[Mention], place: Callable[[int, int], tuple[int, int]], offsets: Offsets
-) -> list[tuple[int, Mention]]:
-    """(last token, mention) of mentions found in a part of a text.
-
-    Args:
-        place: from spans in that part to spans in the text.
-        offsets: character spans of the text's tokens.
-    """
-    located = []
-    for found in mentions:
-        start, end = place(found.start, found.end)
-        mention = replace(found, start=start, end=end)
-        token = last_token(offsets, mention.start, mention.end)
-        if token is not None:
-            located.append((token, mention))
-    return located
-
-
-def ids(mentions: Sequence[Mention]) -> list[str]:
-    """Ids of all edits that mentions may fire, each once."""
-    return list(dict.fromkeys(edit_id for mention in mentions for edit_id in mention.edit_ids))
 
 
 def _spans(mentions: Iterable[Mention]) -> list[Span]:

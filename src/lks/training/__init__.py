@@ -1,0 +1,1 @@
+"""Training of packs and of their relation gates."""

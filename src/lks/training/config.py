@@ -22,7 +22,7 @@ class TrainingConfig:
             linearly to 0.
         scope: what fires an edit: `relation`, a text that names its entity and asks for its
             relation, or `entity`, every text that names it (the paper's).
-        embedder: compares the questions, see `lks.embedder.Embedder`.
+        embedder: compares the questions, see `lks.model.embedder.Embedder`.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the

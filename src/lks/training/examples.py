@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lks.backbone import Backbone
-from lks.edits import Edit
-from lks.positions import tokens_from
-from lks.reading import Row, predicted, read
-from lks.rendering import Rendered
-from lks.scope import Scope, locate
-from lks.store import TensorStore
-from lks.suffix import SplitModel, Suffix
+from lks.blocks.placement import locate
+from lks.edits.edit import Edit
+from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
+from lks.model.engine.batching import Suffix
+from lks.model.engine.reader import Row, predicted, read
+from lks.model.engine.split_model import SplitModel
+from lks.model.engine.tensor_store import TensorStore
+from lks.model.offsets import tokens_from
+from lks.scope.scope import Scope
+from lks.training.distributed import Team
 from lks.training.prompts import TrainingPrompts
-from lks.training.team import Team
 
 KINDS = ("reliability", "generality", "locality")
 OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much

@@ -17,9 +17,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lks.edits import SLOT, Edit, EditSet, same_text, same_wording
-from lks.scope.common import Embed
-from lks.training.relations import templates_near
+from lks.edits.edit import SLOT, Edit
+from lks.edits.edit_set import EditSet
+from lks.edits.text import same_text, same_wording
+from lks.scope.gate.prototypes import Embed
+from lks.training.templates import templates_near
 
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 

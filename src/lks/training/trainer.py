@@ -12,24 +12,20 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lks.backbone import Backbone
-from lks.edits import Edit
-from lks.hypernetwork import Blocks, KnowledgeBlocks, RefinedBlocks, state_size
-from lks.scope import Scope
-from lks.store import TensorStore, texts_budget
-from lks.suffix import SplitModel, collate, fast_dtype, grouped
+from lks.blocks.forms import state_size
+from lks.blocks.trainable import Blocks, KnowledgeBlocks, RefinedBlocks
+from lks.edits.edit import Edit
+from lks.model.backbone import Backbone
+from lks.model.engine.batching import collate, grouped
+from lks.model.engine.machine import texts_budget
+from lks.model.engine.split_model import SplitModel, fast_dtype
+from lks.model.engine.tensor_store import TensorStore
+from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
-from lks.training.examples import (
-    KINDS,
-    EditExamples,
-    Example,
-    OnProgress,
-    build_examples,
-    features,
-)
+from lks.training.distributed import Team
+from lks.training.examples import KINDS, EditExamples, Example, OnProgress, build_examples, features
 from lks.training.prompts import TrainingPrompts
-from lks.training.team import Team
 
 T = TypeVar("T")
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over

@@ -1,0 +1,1 @@
+"""Knowledge blocks: how they are made, trained, kept and put in."""

@@ -1,0 +1,76 @@
+"""The command line. Thin: every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+
+from lks.cli.bench import bench
+from lks.cli.evaluate import ability, evaluate_pack, robustness
+from lks.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Epochs,
+    Limit,
+    Quiet,
+    Threads,
+    load_backbone,
+    print_json,
+)
+from lks.cli.pack import pack_app
+from lks.cli.scope import scope
+from lks.cli.train import add, edit, layers, profiles, remove
+from lks.errors import LKSError
+
+app = typer.Typer(
+    name="lks",
+    help="Change what a language model says about an entity, without touching its weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(pack_app, name="pack")
+
+
+@app.command()
+def demo(
+    limit: Limit = None,
+    epochs: Epochs = None,
+    threads: Threads = None,
+    seed: int = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole story on the embedded model: train, before and after, scores, undo."""
+    from lks.cli import demo as story
+
+    result = story.run(
+        load_backbone(DEFAULT_MODEL, "cpu", "float32", None, threads, quiet),
+        limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
+    )  # fmt: skip
+    if as_json:
+        print_json(result)
+
+
+for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
+    app.command()(command)
+app.command("eval")(evaluate_pack)
+
+
+def main() -> None:
+    """Run the command line; an LKSError becomes one line on standard error."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except LKSError as error:
+        for problem in getattr(error, "problems", []):
+            print(problem, file=sys.stderr)
+        print(f"lks: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _show_warning(message: Any, category: Any, *place: Any) -> None:
+    print(f"lks: warning: {message}", file=sys.stderr)

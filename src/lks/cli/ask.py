@@ -1,0 +1,89 @@
+"""`lks ask` and `lks chat`: before and after, side by side."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from lks.cli.app import app
+from lks.cli.options import (
+    ALL_ROLES,
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    PackPath,
+    Roles,
+    Threads,
+    load_edited,
+    print_json,
+)
+
+
+@app.command()
+def ask(
+    pack: PackPath,
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    rescan: Annotated[
+        bool, typer.Option("--rescan", help="Look through the answer too, as it grows.")
+    ] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model before and after the edits, and see which of them fired."""
+    from lks.editors.unedited import UneditedModel
+
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
+    options: dict[str, Any] = {
+        "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    mentions = [finding.to_json() for finding in edited.examine(prompt)]
+    result = {
+        "prompt": prompt,
+        "before": UneditedModel(backbone).generate([prompt], **options)[0],
+        "after": edited.generate([prompt], rescan=rescan, **options)[0],
+        "fired": [mention for mention in mentions if mention["fired"]],
+        "mentions": mentions,
+    }
+    if as_json:
+        print_json(result)
+    else:
+        from lks.cli.console import print_answer
+
+        print_answer(result)
+
+
+@app.command()
+def chat(
+    pack: PackPath,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    roles: Roles = ALL_ROLES,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+) -> None:
+    """Talk with the edited model: a line a turn, each read with all turns before it."""
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, roles=roles)
+    turns: list[dict[str, str]] = []
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            said = input(prompt).strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not said:
+            continue
+        turns.append({"role": "user", "content": said})
+        (answer,) = edited.generate([turns], chat=True, max_new_tokens=max_new_tokens, rescan=True)
+        turns.append({"role": "assistant", "content": answer})
+        print(answer)

@@ -1,0 +1,148 @@
+"""`lks bench`: editors side by side."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lks.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    MaxNewTokens,
+    Model,
+    Quiet,
+    Threads,
+    each,
+    numbers,
+    print_json,
+    scored_rows,
+)
+from lks.errors import EditFileError, InputError, TrainingInterrupted
+
+SIZES = 1, 10, 100
+LOCATING = {"lks", "lks-paper", "inject", "rome", "memit", "alphaedit"}  # need the subject's place
+
+
+def bench(
+    data: Annotated[list[Path], typer.Argument(help="JSONL files of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    methods: Annotated[
+        str, typer.Option(help="Editors, with commas; all if not given. module:Class for your own.")
+    ] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of edits; if not given 1, 10, 100, or all of a small file.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds: each draws other rows.")] = "0",
+    rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
+    trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
+    chat_rows: Annotated[int, typer.Option(help="Of them scored in a chat too.", min=0)] = 32,
+    abilities: Annotated[
+        list[Path] | None, typer.Option(help="A task's file, as of lks ability; may be repeated.")
+    ] = None,
+    ability_rows: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    max_new_tokens: MaxNewTokens = 16,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")
+    ] = False,
+    model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare editors on the same edits and prompts. Run again, it goes on."""
+    from lks.cli.console import print_bench, say
+    from lks.editors.baselines.locate import never_located
+    from lks.editors.registry import EDITORS, check_editors
+    from lks.evaluation import ability
+    from lks.evaluation.bench import cells as cells_module
+    from lks.evaluation.bench import report as report_module
+    from lks.evaluation.bench.run import run
+    from lks.model.loading import resolve
+
+    sys.path.insert(0, "")  # editors of the user's own lie here
+    named = [name.strip() for name in methods.split(",") if name.strip()] or EDITORS
+    chosen = list(dict.fromkeys(named))
+    check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
+    if report:
+        report_module.check_plots()
+    files = each(scored_rows, data)
+    wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
+    if LOCATING & set(chosen):
+        each(lambda file: _located(file, never_located(files[file])), data)
+    drawn = numbers("--seeds", seeds)
+    for file, own in wanted.items():
+        _tell_shared(file, len(files[file]), own[-1], drawn)
+    each(ability.load, abilities or [])
+    resolve(model, lambda text: say(text, quiet or as_json))
+    cells = [
+        cells_module.Cell(
+            method, str(file), size, seed, model=model, rows=rows, trials=trials,
+            chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
+            ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
+            device=device, dtype=dtype, layers_path=layers_path,
+        )
+        for file, own in wanted.items()
+        for size in own
+        for seed in drawn
+        for method in chosen
+    ]  # fmt: skip
+
+    def on_cell(name: str, done: int, of: int, left: float | None) -> None:
+        time = "no time known yet" if left is None else f"about {left / 60:.0f} min left"
+        say(f"{name}: {done} of {of}; {time}", quiet or as_json)
+
+    try:
+        summaries = run(cells, out, on_cell, lambda name: say(f"{name} ...", quiet or as_json))
+    except KeyboardInterrupt:
+        raise TrainingInterrupted("stopped; the same command goes on") from None
+    if as_json:
+        print_json(summaries)
+    else:
+        print_bench(summaries)
+    if report:
+        for file in cells_module.report(summaries, out, data):
+            say(f"wrote {file}", quiet or as_json)
+    if any("error" in summary for summary in summaries):
+        raise SystemExit(1)
+
+
+def _located(file: Path, lost: list[str]) -> None:
+    if lost:
+        count = f"{len(lost)} edits" if len(lost) > 1 else "an edit"
+        raise EditFileError(f"{file}: {count} without a place to change; mend the prompts", lost)
+
+
+def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None:
+    """Say that seeds share rows, which intervals over seeds do not know."""
+    if len(seeds) > 1 and size * len(seeds) > rows:
+        warnings.warn(
+            f"{file}: {rows} rows, so that {len(seeds)} seeds draw the same ones at {size} edits, "
+            "and intervals over seeds are too narrow",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _sizes(given: str, files: dict[Path, int]) -> dict[Path, list[int]]:
+    """Numbers of edits for each file, of which it has so many."""
+    if not given:
+        return {file: _usual(count) for file, count in files.items()}
+    sizes = numbers("--sizes", given, 1)
+    if few := [f"{file} has {count}" for file, count in files.items() if count < sizes[-1]]:
+        raise InputError(f"--sizes {given}: {sizes[-1]} edits are wanted, {', '.join(few)}")
+    return dict.fromkeys(files, sizes)
+
+
+def _usual(count: int) -> list[int]:
+    return sorted({*(size for size in SIZES if size <= count), min(count, SIZES[-1])})

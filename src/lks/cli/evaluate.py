@@ -1,0 +1,181 @@
+"""The commands that score: eval, ability, robustness."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lks.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    LayersPath,
+    Limit,
+    MaxNewTokens,
+    PackPath,
+    Quiet,
+    Threads,
+    each,
+    load_edited,
+    print_json,
+    scored_rows,
+)
+from lks.errors import InputError
+
+if TYPE_CHECKING:
+    from lks.edits.edit import Edit
+
+
+def evaluate_pack(
+    pack: PackPath,
+    data: Annotated[Path, typer.Option(help="JSONL file of edits with held-out prompts.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
+    limit: Limit = None,
+    max_new_tokens: MaxNewTokens = 32,
+    out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reliability, generality, locality: teacher-forced and free-running."""
+    if out is not None and out.suffix not in (".html", ".json"):
+        raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
+    _check_folder(out)
+    rows = scored_rows(data, limit)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    _tell_absent(rows, edited.pack.edits)
+
+    from lks.cli.console import print_scores, say
+    from lks.editors.unedited import UneditedModel
+    from lks.evaluation.runner import answer_limit, evaluate
+
+    result = evaluate(
+        UneditedModel(backbone), edited, rows, chat=chat,
+        max_new_tokens=answer_limit(backbone, rows, max_new_tokens),
+        contradicted=edited.contradicted(rows),
+        on_stage=lambda stage: say(f"{stage} ...", quiet),
+    )  # fmt: skip
+    if out is not None:
+        _write(out, _report(out, result.to_json()))
+    if as_json:
+        print_json(result.summary())
+    else:
+        print_scores(result.summary())
+
+
+def ability(
+    pack: PackPath,
+    files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """General abilities before and after the edits, and how many prompts fired one."""
+    from lks.evaluation.ability import compare, load
+
+    tasks = list(each(partial(load, limit=limit), files).values())
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+
+    from lks.cli.console import print_abilities, say
+    from lks.editors.unedited import UneditedModel
+
+    found = []
+    for task in tasks:
+        say(f"{task.name} ...", quiet)
+        found.append(compare(UneditedModel(backbone), edited, task))
+    print_json(found) if as_json else print_abilities(found)
+
+
+def robustness(
+    pack: PackPath,
+    data: Annotated[Path, typer.Option(help="JSONL file of the edits to ask for.")],
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
+    limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
+    max_new_tokens: MaxNewTokens = 32,
+    out: Annotated[Path | None, typer.Option(help="JSON with every question and answer.")] = None,
+    seed: int = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hard questions: other text before, second turns, misspellings, negations, two entities."""
+    from lks.edits.edit_set import EditSet
+    from lks.evaluation import robustness as hard
+
+    _check_folder(out)
+    rows = EditSet.load(data)
+    asked = hard.cases(rows, limit=limit, seed=seed)
+    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    _tell_absent(rows, edited.pack.edits)
+    if not backbone.has_chat:
+        asked = [case for case in asked if len(case.turns) == 1]
+
+    from lks.cli.console import print_robustness
+    from lks.editors.unedited import UneditedModel
+    from lks.evaluation.runner import answer_limit
+
+    most = answer_limit(backbone, rows, max_new_tokens)
+    found = hard.compare(UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=most)
+    if out is not None:
+        _write(out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+    shares = [{key: row[key] for key in row if key != "cases"} for row in found]
+    print_json(shares) if as_json else print_robustness(shares)
+
+
+def _report(out: Path, evaluation: dict[str, Any]) -> str:
+    from lks.evaluation.report import to_html
+
+    html = out.suffix == ".html"
+    return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+
+
+def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
+    """Warn of rows that are not in force, whose low scores say nothing of the pack."""
+    from lks.edits.edit_set import EditWarning
+
+    known = {(edit.question, edit.target) for edit in held}
+    absent = [row.id for row in rows if (row.question, row.target) not in known]
+    if absent:
+        named = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)
+        warnings.warn(
+            f"of {len(rows)} rows {len(absent)} are not in the pack, and are scored all the same: "
+            f"{named}",
+            EditWarning,
+            stacklevel=2,
+        )
+
+
+def _check_folder(out: Path | None) -> None:
+    """Raise OutputError for a file whose folder is not there, before hours of work."""
+    from lks.errors import OutputError
+
+    if out is not None and not out.parent.is_dir():
+        raise OutputError(f"{out}: there is no folder {out.parent}; make it first")
+
+
+def _write(out: Path, text: str) -> None:
+    from lks.errors import OutputError
+
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError.at(out, error) from error

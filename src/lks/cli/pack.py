@@ -1,0 +1,97 @@
+"""`lks pack ...`: what a pack holds, its hashes and its versions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lks.cli.options import AsJson, PackPath, print_json, print_version
+
+pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
+
+
+@pack_app.command("info")
+def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
+    """What a pack holds."""
+    from lks.packs.manifest import verify
+
+    manifest = verify(pack)
+    if as_json:
+        print_json(manifest)
+        return
+    for key in ("schema", "lks", "version", "layers", "form", "hypernetwork", "edits"):
+        print(f"{key:13} {manifest[key]}")
+    print(f"{'base model':13} {manifest['base_model']['name']}")
+    print(f"{'files':13} {', '.join(manifest['files'])}")
+
+
+@pack_app.command("verify")
+def pack_verify(pack: PackPath, as_json: AsJson = False) -> None:
+    """Check every file of a pack against its hash."""
+    from lks.packs.pack import Pack
+
+    loaded = Pack.load(pack)
+    if as_json:
+        print_json({"pack": str(pack), "ok": True, "edits": len(loaded.edits)})
+    else:
+        print(f"{pack}: {len(loaded.edits)} edits, all files as they were saved")
+
+
+@pack_app.command("log")
+def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
+    """The versions of a pack, the newest first."""
+    from lks.packs.manifest import history
+
+    lines = [
+        {key: manifest[key] for key in ("version", "edits", "change", "parent")}
+        for manifest in history(pack)
+    ]
+    if as_json:
+        print_json(lines)
+        return
+    for line in lines:
+        change = line["change"]
+        named = ", ".join(change["edits"]) if change["action"] in ("add", "remove") else ""
+        more = ", ..." if named and change["count"] > len(change["edits"]) else ""
+        if gone := change.get("replaced"):
+            more += f" in place of {', '.join(gone)}"
+        what = f"{change['action']:12} {named}{more}".rstrip()
+        print(f"{line['version']:4}  {change['at']}  {line['edits']:6} edits  {what}")
+
+
+@pack_app.command("rollback")
+def pack_rollback(
+    pack: PackPath,
+    to: Annotated[int | None, typer.Option(help="A version; else the one before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring an earlier version back, as a new one."""
+    from lks.packs.manifest import rollback
+
+    print_version(pack, rollback(pack, to), as_json)
+
+
+@pack_app.command("threshold")
+def pack_threshold(
+    pack: PackPath,
+    relation: Annotated[
+        float | None, typer.Argument(help="Least score that fires an edit.", min=0, max=1)
+    ] = None,
+    open_ended: Annotated[
+        float | None,
+        typer.Option(
+            "--open", help="The same for open-ended requests; 1: none fires.", min=0, max=1
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the relation gate's thresholds, as a new version."""
+    from lks.errors import InputError
+    from lks.packs.manifest import set_thresholds
+
+    given = {"threshold": relation, "open_threshold": open_ended}
+    thresholds = {key: value for key, value in given.items() if value is not None}
+    if not thresholds:
+        raise InputError("give a threshold between 0 and 1, or --open")
+    print_version(pack, set_thresholds(pack, **thresholds), as_json)

@@ -1,0 +1,269 @@
+"""The commands that train: edit, layers, add; and remove."""
+
+from __future__ import annotations
+
+import warnings
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lks.cli.options import (
+    DEFAULT_MODEL,
+    Aliases,
+    AsJson,
+    Derived,
+    Device,
+    Dtype,
+    EmbedderName,
+    Epochs,
+    LayersPath,
+    Limit,
+    Model,
+    PackPath,
+    Quiet,
+    ScopeKind,
+    Threads,
+    load_backbone,
+    load_edited,
+    load_edits,
+    numbers,
+    print_json,
+    print_version,
+)
+from lks.edits.edit_set import NAMED
+from lks.errors import InputError
+
+
+def edit(
+    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pack.")],
+    model: Model = DEFAULT_MODEL,
+    preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
+    form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
+    hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(help="Edits a step.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
+    ] = None,
+    scope: ScopeKind = None,
+    embedder: EmbedderName = None,
+    aliases: Aliases = None,
+    derived: Derived = False,
+    limit: Limit = None,
+    seed: int = 0,
+    memory: Annotated[
+        float | None, typer.Option(help="Most memory to use, in GB; half of the machine's.", min=0)
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a pack from a file of edits."""
+    from lks.packs.manifest import check_target
+    from lks.training.config import TrainingConfig
+
+    given = {
+        "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed, "scope": scope,
+        "embedder": embedder,
+    }  # fmt: skip
+    if form == "replace":
+        given["refine"] = False
+    settings = {key: value for key, value in given.items() if value is not None}
+    config = TrainingConfig.from_json(settings, preset=preset)
+    if memory is not None and not isfinite(memory):
+        raise InputError(f"--memory {memory}: give a number of GB")
+    chosen = load_edits(edits, limit, aliases, derived)
+    pool = _lenders(edits) if limit else chosen
+    check_target(out, overwrite=overwrite)
+    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
+
+    from lks.model.engine.machine import machine_memory
+    from lks.training.distributed import Team
+    from lks.training.run import train_to
+
+    pack = train_to(
+        out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
+        memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
+        quiet=quiet or as_json,
+    )  # fmt: skip
+    if not Team.of_environment(backbone.device).main:
+        return
+    result = {
+        "pack": str(out),
+        "edits": len(pack.edits),
+        "seconds": pack.training["seconds"],
+        "peak_memory_bytes": pack.training["peak_memory_bytes"],
+        "layer": pack.layer,
+        "epochs": pack.training["epochs"],
+        "losses": pack.training["losses"],
+    }
+    if as_json:
+        print_json(result)
+    else:
+        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+
+
+def layers(
+    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")],
+    model: Model = DEFAULT_MODEL,
+    sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
+    at: Annotated[str | None, typer.Option(help="Layers to try, such as 6,12,18.")] = None,
+    count: Annotated[int, typer.Option(help="Else so many, evenly spread.", min=1)] = 10,
+    epochs: Epochs = None,
+    chat: Annotated[bool, typer.Option(help="Train on chat turns too.")] = False,
+    scope: ScopeKind = None,
+    embedder: EmbedderName = None,
+    seed: int = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a small sample at several layers, and name the best. Run again, it goes on."""
+    from lks.edits.edit_set import EditSet
+    from lks.training.config import TrainingConfig
+
+    chosen, pool = EditSet.load(edits, limit=sample), _lenders(edits)
+    given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
+    config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
+    wanted = numbers("--at", at) if at is not None else None
+    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.cli.console import print_layers, say
+    from lks.evaluation import layer_search as choice
+    from lks.evaluation.report import number
+    from lks.evaluation.runner import KINDS
+
+    def on_layer(row: dict[str, Any]) -> None:
+        scores = ", ".join(f"{kind} {number(row[kind])}" for kind in KINDS)
+        say(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
+
+    rows = choice.compare(
+        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,
+        pool=pool, on_layer=on_layer,
+    )  # fmt: skip
+    best = choice.best(rows)
+    title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
+    if as_json:
+        print_json({"best": best, "layers": rows, "plot": str(out / choice.PLOT)})
+    else:
+        print_layers(rows, best, title)
+        print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
+    choice.draw(rows, out / choice.PLOT, title)
+
+
+def add(
+    pack: PackPath,
+    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
+    refine: Annotated[
+        bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
+    ] = True,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Most epochs over the new edits, 6 if not given; more over those not learnt.",
+            min=1,
+        ),
+    ] = None,
+    aliases: Aliases = None,
+    derived: Derived = False,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    from lks.packs import manifest as manifest_module
+
+    new = load_edits(edits, limit, aliases, derived)
+    held = manifest_module.live_ids(pack, manifest_module.read(pack))
+    if taken := [edit.id for edit in new if edit.id in held]:
+        named = ", ".join(f'"{edit_id}"' for edit_id in taken[:NAMED])
+        more = f" and {len(taken) - NAMED} more" if len(taken) > NAMED else ""
+        raise InputError(
+            f"{edits}: {pack} holds {named}{more} already; give other ids, or lks remove them first"
+        )
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.editors.lks.persist import add_to
+
+    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
+    if as_json:
+        print_json(result)
+    else:
+        print(
+            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
+            f"all; version {result['version']}"
+        )
+
+
+def profiles(
+    pack: PackPath,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Of this subject only; may be repeated.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    layers_path: LayersPath = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts."""
+    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+
+    from lks.editors.lks.persist import add_profiles_to
+
+    result = add_profiles_to(pack, edited, entity, epochs=epochs, quiet=quiet or as_json)
+    if as_json:
+        print_json(result)
+    elif result["added"]:
+        print(
+            f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
+            f"version {result['version']}"
+        )
+    else:
+        print(f"{pack}: every profile is there already")
+
+
+def remove(
+    pack: PackPath,
+    ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take edits out of a pack. Needs no model; `lks pack rollback` brings them back."""
+    from lks.packs import manifest as manifest_module
+
+    manifest = manifest_module.remove(pack, ids)
+    print_version(pack, manifest, as_json)
+
+
+def _lenders(edits: Path) -> Any:
+    """All rows of a file, to lend templates; conflicts among them do not matter then."""
+    from lks.edits.edit_set import EditSet
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return EditSet.load(edits)

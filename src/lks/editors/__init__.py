@@ -1,0 +1,1 @@
+"""Editors behind one protocol."""

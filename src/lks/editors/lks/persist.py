@@ -1,0 +1,81 @@
+"""A pack on disk, extended by new edits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lks.cli.console import training_progress
+from lks.editors.lks.model import ScalpelModel
+from lks.edits.edit_set import EditSet
+from lks.errors import OutputError, TrainingInterrupted
+from lks.packs import manifest as manifest_module
+from lks.packs.pack import append
+from lks.training.trainer import Epoch
+
+
+def add_to(
+    path: Path,
+    model: ScalpelModel,
+    new: EditSet,
+    *,
+    refine: bool,
+    epochs: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Add edits to a loaded pack and to its folder; what `lks add --json` prints."""
+
+    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
+        model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
+        return new
+
+    return _extended(path, model, add, quiet or not refine)
+
+
+def add_profiles_to(
+    path: Path,
+    model: ScalpelModel,
+    subjects: Iterable[str] | None,
+    *,
+    epochs: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Make profiles in a loaded pack and in its folder; what `lks profiles --json` prints."""
+
+    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
+        return model.add_profiles(subjects, epochs=epochs, on_epoch=on_epoch)
+
+    return _extended(path, model, add, quiet)
+
+
+def _extended(
+    path: Path,
+    model: ScalpelModel,
+    add: Callable[[Callable[[Epoch], None]], EditSet],
+    quiet: bool,
+) -> dict[str, Any]:
+    """Let `add` bring edits into the model, and write them to the pack's folder."""
+    started, made_of = (
+        time.monotonic(),
+        manifest_module.read(path)["files"][manifest_module.HYPERNETWORK],
+    )
+    try:
+        with training_progress(quiet) as (_, on_epoch):
+            new = add(on_epoch)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted("interrupted; the pack is as it was") from None
+    if manifest_module.read(path)["files"][manifest_module.HYPERNETWORK] != made_of:
+        raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
+    if len(new):
+        manifest = append(path, new, model.blocks(new), model.references(new))
+    else:
+        manifest = manifest_module.read(path)
+    return {
+        "pack": str(path),
+        "added": len(new),
+        "edits": manifest["edits"],
+        "version": manifest["version"],
+        "seconds": round(time.monotonic() - started, 2),
+    }

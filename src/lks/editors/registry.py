@@ -1,0 +1,80 @@
+"""Editors by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from lks.editors.protocol import Editor
+from lks.errors import InputError
+
+EDITORS = {
+    "unedited": "lks.editors.unedited:Unedited",
+    "lks": "lks.editors.lks.editor:Scalpel",
+    "lks-paper": "lks.editors.lks.editor:PaperScalpel",
+    "inject": "lks.editors.baselines.in_context:Inject",
+    "rag": "lks.editors.baselines.in_context:Retrieve",
+    "ike": "lks.editors.baselines.in_context:Demonstrate",
+    "rome": "lks.editors.baselines.rome:Rome",
+    "memit": "lks.editors.baselines.memit:Memit",
+    "grace": "lks.editors.baselines.grace:Grace",
+    "ft": "lks.editors.baselines.finetune:FineTune",
+    "lora": "lks.editors.baselines.finetune:LoRA",
+    "alphaedit": "lks.editors.baselines.memit:AlphaEdit",
+}
+
+
+def editor(name: str, **settings: Any) -> Editor:
+    """The editor with this name, made with these settings.
+
+    Args:
+        name: one of `EDITORS`, or `module:attribute` of another one.
+    """
+    return _class(name)(**settings)
+
+
+def _class(name: str) -> Any:
+    module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # whatever its module does when it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"editor '{name}' cannot be imported ({reason})") from error
+    if lacking := [each for each in getattr(found, "needs", ()) if find_spec(each) is None]:
+        raise InputError(
+            f"{name} needs {', '.join(lacking)}: "
+            'pip install "latent-knowledge-scalpel[baselines]", or name other editors'
+        )
+    return found
+
+
+def source(name: str) -> str | None:
+    """The file of an editor of the user's own; None of one in `EDITORS`, or if it has none."""
+    try:
+        return None if name in EDITORS else inspect.getsourcefile(_class(name))
+    except TypeError:  # no class or function
+        return None
+
+
+def check_editors(names: Sequence[str]) -> None:
+    """InputError that says of every name what is wrong with it, if something is."""
+    problems = []
+    for name in names:
+        try:
+            _class(name)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("; ".join(problems))
+
+
+def known_editor(name: str) -> str:
+    """The name itself; InputError with advice if there can be no such editor."""
+    if name not in EDITORS and ":" not in name:
+        near = difflib.get_close_matches(name, EDITORS, n=1) or sorted(EDITORS)
+        raise InputError(f"unknown editor '{name}'; did you mean {' or '.join(near)}?")
+    return name

@@ -1,0 +1,1 @@
+"""Facts as records: edits, sets of them, their files."""

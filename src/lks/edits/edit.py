@@ -1,0 +1,240 @@
+"""Edits: the facts that a user wants a model to state, and their JSONL files.
+
+Standard library only, so that files can be checked anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from lks.edits.text import same_text, same_wording
+from lks.errors import EditFileError
+
+SLOT = "{}"  # stands for the subject in a prompt
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt beside the edit's own: locality (target optional) or portability.
+
+    `held_out` probes are for scoring only; training never sees them.
+    """
+
+    prompt: str
+    target: str | None = None
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One fact: asked `prompt`, the model is to answer `target`.
+
+    Prompts hold the subject itself: `{}` is filled in when the edit is made from a record.
+    `paraphrases` and the locality probes that are not held out may be trained on; `generality`
+    (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
+    nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
+    score of the relation gate. `statement` is the fact as a whole sentence; an edit with
+    `profile_of`, ids or keys of other edits, is their entity's profile (see `lks.edits.profiles`).
+    `extra` keeps the unknown keys of the record.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    target: str
+    aliases: tuple[str, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    generality: tuple[str, ...] = ()
+    locality: tuple[Probe, ...] = ()
+    portability: tuple[Probe, ...] = ()
+    negative: tuple[str, ...] = ()
+    threshold: float | None = None
+    statement: str | None = None
+    profile_of: tuple[str, ...] = ()
+    ground_truth: str | None = None
+    source: str | None = None
+    note: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The subject and its aliases."""
+        return (self.subject, *self.aliases)
+
+    @property
+    def key(self) -> str:
+        """Names the content: an id made of subject, prompt and target."""
+        return _content_id(self.subject, self.prompt, self.target)
+
+    @property
+    def training_locality(self) -> tuple[str, ...]:
+        return tuple(probe.prompt for probe in self.locality if not probe.held_out)
+
+    @property
+    def heldout_locality(self) -> tuple[Probe, ...]:
+        return tuple(probe for probe in self.locality if probe.held_out)
+
+    @property
+    def heldout_prompts(self) -> frozenset[str]:
+        """Texts that training must not see, normalised by `same_wording`."""
+        probes = [probe.prompt for probe in self.heldout_locality]
+        return frozenset(same_wording(text) for text in (*self.generality, *probes))
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """What two edits in force together cannot share: they would give one prompt two targets."""
+        return (same_text(self.subject), same_text(self.prompt), *self.profile_of)
+
+    def to_record(self) -> dict[str, Any]:
+        """The JSON record of this edit: what `from_record` reads, empty fields left out."""
+        record: dict[str, Any] = {
+            "id": self.id,
+            "subject": self.subject,
+            "prompt": self.prompt,
+            "target": self.target,
+        }
+        for name in ("aliases", "paraphrases", "generality", "negative", "profile_of"):
+            if getattr(self, name):
+                record[name] = list(getattr(self, name))
+        for name in ("locality", "portability"):
+            if getattr(self, name):
+                record[name] = [_probe_record(probe) for probe in getattr(self, name)]
+        for name in ("threshold", "statement", "ground_truth", "source", "note"):
+            if getattr(self, name) is not None:
+                record[name] = getattr(self, name)
+        return record | self.extra
+
+    @classmethod
+    def from_record(cls, record: Any) -> Edit:
+        """Make an edit from a JSON record.
+
+        Raises:
+            EditFileError: with every problem of the record, not only the first.
+        """
+        return _read_record(record)
+
+
+def _probe_record(probe: Probe) -> dict[str, Any]:
+    record: dict[str, Any] = {"prompt": probe.prompt}
+    if probe.target is not None:
+        record["target"] = probe.target
+    if probe.held_out:
+        record["held_out"] = True
+    return record
+
+
+_KNOWN = {
+    "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
+    "portability", "negative", "threshold", "statement", "profile_of", "ground_truth", "source",
+    "note",
+}  # fmt: skip
+
+
+class _Reader:
+    """Takes typed fields out of a record and collects what is wrong with them."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.problems: list[str] = []
+
+    def text(self, name: str, *, required: bool = False) -> str | None:
+        value = self.record.get(name)
+        if value is None:
+            if required:
+                self.problems.append(f'"{name}" is missing')
+        elif not isinstance(value, str):
+            self.problems.append(f'"{name}" must be a string, not {_kind(value)}')
+        elif not value.strip():
+            self.problems.append(f'"{name}" is empty')
+        else:
+            return value
+        return None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.record.get(name)
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+            self.problems.append(f'"{name}" must be a list of non-empty strings')
+            return ()
+        return tuple(value)
+
+    def share(self, name: str) -> float | None:
+        value = self.record.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= 1):
+            self.problems.append(f'"{name}" must be a number between 0 and 1')
+            return None
+        return value
+
+    def probes(self, name: str, *, target_required: bool = False) -> tuple[Probe, ...]:
+        value = self.record.get(name)
+        # A single object is the form of benchmark rows: for scoring only.
+        single = isinstance(value, dict)
+        rows = [] if value is None else [value] if single else value
+        if not isinstance(rows, list):
+            self.problems.append(f'"{name}" must be a list of objects, not {_kind(value)}')
+            return ()
+        probes = []
+        for row in rows:
+            if isinstance(row, str) and not target_required:
+                row = {"prompt": row}
+            if not isinstance(row, dict):
+                self.problems.append(f'"{name}" must hold objects, not {_kind(row)}')
+                continue
+            inner = _Reader(row)
+            prompt = inner.text("prompt", required=True)
+            target = inner.text("target", required=target_required)
+            held_out = row.get("held_out", single)
+            if not isinstance(held_out, bool):
+                inner.problems.append('"held_out" must be true or false')
+            self.problems += [f"{name}: {problem}" for problem in inner.problems]
+            if prompt is not None and not inner.problems:
+                probes.append(Probe(prompt, target, held_out))
+        return tuple(probes)
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
+        type(value), "a string" if isinstance(value, str) else "a number"
+    )
+
+
+def _read_record(record: Any) -> Edit:
+    if not isinstance(record, dict):
+        problem = f"must be a JSON object, not {_kind(record)}"
+        raise EditFileError(problem, [problem])
+    read = _Reader(record)
+    subject = read.text("subject", required=True)
+    prompt = read.text("prompt", required=True)
+    target = read.text("target", required=True)
+    if subject and prompt and SLOT not in prompt and same_text(subject) not in same_text(prompt):
+        read.problems.append(
+            f'subject "{subject}" is not in the prompt, and there is no {{}} in it'
+        )
+    lists = ("aliases", "paraphrases", "generality", "negative", "profile_of")
+    fields: dict[str, Any] = {name: read.texts(name) for name in lists}
+    fields["threshold"] = read.share("threshold")
+    fields["locality"] = read.probes("locality")
+    fields["portability"] = read.probes("portability", target_required=True)
+    for name in ("id", "statement", "ground_truth", "source", "note"):
+        fields[name] = read.text(name)
+    if read.problems or not (subject and prompt and target):
+        raise EditFileError("; ".join(read.problems), read.problems)
+
+    def fill(text: str) -> str:
+        return text.replace(SLOT, subject)
+
+    for name in ("paraphrases", "generality", "negative"):
+        fields[name] = tuple(fill(text) for text in fields[name])
+    for name in ("locality", "portability"):
+        fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])
+    fields["statement"] = fields["statement"] and fill(fields["statement"])
+    fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
+    extra = {key: value for key, value in record.items() if key not in _KNOWN}
+    return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
+
+
+def _content_id(*parts: str) -> str:
+    return "e-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]

@@ -1,0 +1,377 @@
+"""Making a table of editors on data sets, one cell after the other, by one protocol.
+
+A cell runs in a process of its own, so that its peak memory is its own. A table that was stopped
+goes on with the cells that have no summary.
+
+Every method gets the same edits with the same training wordings, lent by the whole file; the gate
+of LKS and inject other questions too, for which the other editors have no use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from lks.editors.lks.editor import Scalpel
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.protocol import EditedModel, Editor
+from lks.editors.registry import editor, source
+from lks.editors.unedited import UneditedModel
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.errors import InputError, LKSError, OutputError
+from lks.evaluation import ability
+from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cells import Cell, check_folder, hashed, made
+from lks.evaluation.provenance import provenance
+from lks.evaluation.runner import Evaluation, answer_limit, evaluate, fluency
+from lks.files import write_whole
+from lks.model.backbone import Backbone
+from lks.model.engine.machine import default_threads, peak_memory
+from lks.packs.pack import Pack
+from lks.training.checkpoint import FILE as CHECKPOINT
+from lks.training.config import TrainingConfig
+from lks.training.prompts import with_lent_paraphrases
+from lks.training.run import train_to
+from lks.training.train_pack import scope_of
+
+PROMPTS_TIMED, TOKENS_TIMED = 4, 16
+FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
+UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
+SAMPLES, SAMPLE = 64, 4096  # parts of a weight file that are read, and their bytes
+PROBLEMS = 3  # of a file that are told with a cell's failure
+DEMONSTRATIONS = 1_000  # rows of which those that are not edited may show IKE what to do
+PRESETS = {"lks": "default", "lks-paper": "paper"}
+
+
+def run(
+    cells: Sequence[Cell],
+    out: Path,
+    on_cell: Callable[[str, int, int, float | None], None],
+    on_start: Callable[[str], None] = lambda name: None,
+) -> list[dict[str, Any]]:
+    """Summaries of all cells; `on_cell` is told (name, done, of, seconds left, if that can be said)
+    after each, `on_start` the name before one that is to be made.
+
+    A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by
+    the next run.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        InputError: it holds a cell that is damaged or was made with other settings, data, another
+            model or editor, or two data files have one name.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError.at(out, error) from error
+    files = {Path(cell.data).stem: cell.data for cell in cells}
+    if other := next((c.data for c in cells if files[Path(c.data).stem] != c.data), None):
+        raise InputError(f"{other}: {files[Path(other).stem]} has the same name; rename one")
+    content = contents(cells)
+    check_folder(cells, out)  # this and what follows before any work
+    for cell in cells:
+        made(cell, out, content)
+    summaries: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells, start=1):
+        file = out / f"{cell.name}.json"
+        there, failure = file.exists(), None
+        if not there:
+            on_start(cell.name)
+            failure = _run_alone(cell, out)
+        summary = made(cell, out, content)
+        summaries.append(summary or {"cell": cell.to_json(), "error": failure})
+        name = f"{cell.name} (made earlier)" if there else cell.name
+        on_cell(name, number, len(cells), seconds_left(summaries, cells[number:]))
+    return summaries
+
+
+def contents(cells: Sequence[Cell]) -> dict[str, str]:
+    """Hashes of what cells are made of: the files that they read, models in folders, and editors
+    of the user's own."""
+    files = {file: hashed(file) for cell in cells for file in (cell.data, *cell.abilities)}
+    models = {cell.model: _sampled(Path(cell.model)) for cell in cells}
+    return files | models | {cell.method: hashed(source(cell.method) or "") for cell in cells}
+
+
+def _sampled(folder: Path) -> str:
+    """Of a model's folder, large files by parts of them; of none nothing: it has a name."""
+    if not folder.is_dir():
+        return ""
+    whole = hashlib.sha256()
+    for file in sorted(filter(Path.is_file, folder.iterdir())):
+        size = file.stat().st_size
+        whole.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            for part in range(SAMPLES):
+                stream.seek(part * size // SAMPLES)
+                whole.update(stream.read(SAMPLE))
+    return whole.hexdigest()
+
+
+def _run_alone(cell: Cell, out: Path) -> str | None:
+    """Make a cell in a process that has nothing yet; what went wrong, if something did."""
+    spawn, lock = multiprocessing.get_context("spawn"), out / f".{cell.name}.lock"
+    try:
+        with (
+            FileLock(lock, timeout=0),
+            ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as alone,
+        ):
+            failure = alone.submit(_attempt, cell, out).result()
+            with suppress(OSError):  # some systems hold it fast
+                lock.unlink()
+            return failure
+    except Timeout:
+        return "another process is making it"
+    except BrokenProcessPool:
+        return "its process was killed, perhaps because memory ran out"
+
+
+def _attempt(cell: Cell, out: Path) -> str | None:
+    """Make a cell; what went wrong, and where if it is no error that is raised on purpose."""
+    try:
+        run_cell(cell, out)
+    except Exception as error:  # the other cells shall be made
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, LKSError):
+            return "; ".join([told, *getattr(error, "problems", [])[:PROBLEMS]])
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f'{told} (File "{last.filename}", line {last.lineno}, in {last.name})'
+    return None
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, even if that is killed."""
+
+    def wait() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float | None:
+    """What the cells to come will take: by method as the largest done, else as the mean, scaled;
+    None if none is done."""
+
+    def expected(cell: Cell) -> float:
+        own = [row for row in done if row["cell"]["method"] == cell.method]
+        known = max(own, key=lambda row: row["cell"]["size"]) if own else None
+        if known is None:
+            return statistics.fmean(row["seconds"] for row in done)
+        an_edit = known["edit_seconds"] / known["cell"]["size"]
+        rest = known["seconds"] - known["edit_seconds"] * known["groups"]
+        return rest + an_edit * cell.size * cell.sets
+
+    done = [row for row in done if "error" not in row]
+    return sum(map(expected, cells)) if done or not cells else None
+
+
+def run_cell(cell: Cell, out: Path) -> None:
+    """Make one cell and write its files."""
+    started = time.monotonic()
+    torch.set_num_threads(cell.threads or default_threads())
+    content = contents([cell])
+    backbone = Backbone.load(
+        cell.model, device=cell.device, dtype=cell.dtype, layers_path=cell.layers_path
+    )
+    unedited = Remembering(backbone, out / UNEDITED)
+    plain, chat = (Evaluation(style, 0, []) for style in (False, True))
+    edit_seconds, stored, peak, costs, abilities = 0.0, 0, 0, (1.0, 1.0), []
+    settings: dict[str, Any] = {}
+    groups = list(groups_of(cell))
+    for number, (edits, pool) in enumerate(groups):
+        method = editor_of(cell, pool, out, number)
+        if prepare := getattr(method, "prepare", None):
+            prepare(backbone)
+        begun = time.monotonic()
+        with method.apply(backbone, edits) as model:
+            edit_seconds += _edit_seconds(model, time.monotonic() - begun)
+            stored += model.stored_bytes()
+            peak = max(peak, _earlier_peak(model))
+            for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
+                rows = -(-rows // len(groups))
+                _score(cell, unedited, model, edits[:rows], evaluation)
+            if not number:
+                plain.fluency = fluency(unedited, model, edits[:FLUENCY_EDITS])
+                settings = _settings(method, model)
+                costs = _costs(backbone, model, edits)
+                abilities = _abilities(cell, unedited, model)
+    count = cell.size * len(groups)
+    summary = {
+        "cell": cell.to_json(),
+        "data_sha256": content[cell.data],
+        "ability_sha256": [content[file] for file in cell.abilities],
+        "model_sha256": content[cell.model],
+        "editor_sha256": content[cell.method],
+        "groups": len(groups),
+        "plain": plain.summary(),
+        "chat": chat.summary() if chat.probes else None,
+        "abilities": abilities,
+        "edit_seconds": round(edit_seconds / len(groups), 3),
+        "edit_seconds_each": round(edit_seconds / count, 4),
+        "stored_bytes_each": round(stored / count),
+        "peak_memory_bytes": max(peak, peak_memory()),
+        "first_token_ratio": costs[0],
+        "next_token_ratio": costs[1],
+        "settings": settings,
+        "seconds": round(time.monotonic() - started, 1),
+        **provenance(),
+    }
+    with (out / f"{cell.name}.jsonl").open("w", encoding="utf-8") as stream:
+        for evaluation in (plain, chat):
+            for probe in evaluation.probes:
+                row = {"chat": evaluation.chat, **asdict(probe)}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
+    """Sets of edits to be in force together, and the rows that lend templates."""
+    with warnings.catch_warnings():  # of conflicts the user was told when the table began
+        warnings.simplefilter("ignore")
+        pool = EditSet.load(cell.data)
+    order = list(pool)
+    if cell.size > len(order):
+        raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")
+    random.Random(cell.seed).shuffle(order)
+    for number in range(cell.sets):
+        chosen = order[number * cell.size : (number + 1) * cell.size]
+        if len(chosen) == cell.size:
+            wordings = TrainingConfig().for_edits(len(chosen)).wordings
+            yield with_lent_paraphrases(chosen, pool, most=wordings, seed=cell.seed), pool
+
+
+def editor_of(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
+    """A cell's editor as the table has it; packs of LKS are kept in `out`."""
+    if cell.method in PRESETS:
+        return _Trained(cell.method, cell.seed, pool, out / "packs" / f"{cell.name}-{number}")
+    if cell.method == "inject":
+        config = TrainingConfig(seed=cell.seed)  # the gate that LKS has
+        return editor("inject", scope=lambda held: scope_of(EditSet(held), pool, config))
+    if cell.method == "ike":
+        rows = random.Random(cell.seed).sample(list(pool), min(DEMONSTRATIONS, len(pool)))
+        return editor("ike", pool=rows)
+    return editor(cell.method)
+
+
+@dataclass
+class _Trained:
+    """LKS, with a pack that is kept, and a training that goes on where it was stopped."""
+
+    name: str
+    seed: int
+    pool: EditSet
+    path: Path
+
+    @contextmanager
+    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
+        edits = EditSet(edits)
+        config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
+        known = config.for_edits(len(edits)), backbone.fingerprint, list(edits), list(self.pool)
+        told = hashlib.sha256(repr(known).encode()).hexdigest()[:8]
+        path = self.path.with_name(f"{self.path.name}-{told}.pack")
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            reached = path.with_name(path.name + ".checkpoint") / CHECKPOINT
+            train_to(
+                path, backbone, edits, config, pool=self.pool, quiet=True, resume=reached.exists()
+            )
+        with Scalpel(Pack.load(path)).apply(backbone) as model:
+            yield model
+
+
+def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
+    """What was settable: an editor's public attributes, of LKS the training's config."""
+    if isinstance(model, ScalpelModel):
+        return dict(model.pack.training["config"])
+    public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
+    public |= getattr(model, "decided", {})
+    plain = {
+        k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
+        for k, v in public.items()
+    }
+    return {k: v for k, v in plain.items() if _fits_json(v)}
+
+
+def _fits_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False  # no setting: a function, a tensor
+    return True
+
+
+def _edit_seconds(model: EditedModel, now: float) -> float:
+    """What editing took, now or earlier: a pack may be there, a training have been stopped."""
+    if isinstance(model, ScalpelModel):
+        seconds: float = model.pack.training["seconds"]
+        return seconds
+    earlier: float = getattr(model, "earlier_seconds", 0.0)
+    return now + earlier
+
+
+def _earlier_peak(model: EditedModel) -> int:
+    """Most memory that the training took, which may have been in an earlier process."""
+    training = model.pack.training if isinstance(model, ScalpelModel) else {}
+    peak: int = training.get("peak_memory_bytes", 0)
+    return peak
+
+
+def _score(
+    cell: Cell, unedited: UneditedModel, model: EditedModel, edits: EditSet, into: Evaluation
+) -> None:
+    backbone = unedited.backbone
+    if into.chat and not backbone.has_chat:
+        return
+    most = answer_limit(backbone, edits, cell.max_new_tokens)
+    part = evaluate(unedited, model, edits, chat=into.chat, max_new_tokens=most, fluency_edits=0)
+    into.probes += part.probes
+    into.edits += part.edits
+
+
+def _abilities(cell: Cell, unedited: UneditedModel, model: EditedModel) -> list[dict[str, Any]]:
+    tasks = (ability.load(file, limit=cell.ability_rows) for file in cell.abilities)
+    return [ability.compare(unedited, model, task) for task in tasks]
+
+
+def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[float, float]:
+    """Time to the first token and for each further one, edited over unedited, in one run."""
+    prompts = [edit.prompt for edit in edits[:PROMPTS_TIMED]]
+
+    def seconds(which: Any, tokens: int) -> float:
+        times = []
+        for prompt in prompts:
+            started = time.perf_counter()
+            which.generate([prompt], max_new_tokens=tokens, min_new_tokens=tokens)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+    base, one, more = UneditedModel(backbone), [], []  # one that writes each time: it is timed
+    for which in (base, model):
+        seconds(which, 1)  # the first call pays for set-up
+    for _ in range(3):
+        a, b = seconds(base, 1), seconds(model, 1)
+        c, d = seconds(base, TOKENS_TIMED), seconds(model, TOKENS_TIMED)
+        one.append(b / a)
+        more.append((d - b) / (c - a))
+    return round(statistics.median(one), 3), round(statistics.median(more), 3)

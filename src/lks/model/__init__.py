@@ -1,0 +1,1 @@
+"""The frozen language model: where it comes from, how it reads and writes."""

@@ -1,0 +1,1 @@
+"""Where families of models keep their layers."""

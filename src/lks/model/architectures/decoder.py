@@ -1,0 +1,55 @@
+"""Where decoders keep their layers, and copies of them with parts replaced."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from lks.errors import LayerError
+
+# Where architectures keep their decoder layers; the first path that exists is taken.
+LAYER_PATHS = (
+    "model.layers",  # Llama, Mistral, Qwen, Gemma, Phi-3 and most others
+    "model.language_model.layers",  # the text half of multimodal models
+    "transformer.h",  # GPT-2
+    "gpt_neox.layers",  # GPT-NeoX, Pythia
+    "model.decoder.layers",  # OPT
+)
+NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+
+
+def view(module: nn.Module, **children: nn.Module) -> nn.Module:
+    """A shallow copy of `module` with some children replaced; the original is not touched."""
+    clone = copy.copy(module)
+    clone._modules = {**module._modules, **children}
+    return clone
+
+
+class _Given(nn.Module):
+    """Stands where the decoder was and gives back states that are known already."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
+
+
+def _get(root: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        root = getattr(root, name, None)
+    return root
+
+
+def _find_layers(model: Any, name: str) -> str:
+    for path in LAYER_PATHS:
+        if isinstance(_get(model, path), nn.ModuleList):
+            return path
+    raise LayerError(
+        f"{name}: decoder layers not found for architecture {type(model).__name__}; give "
+        "layers_path (--layers-path), the dotted path of the list of layers, e.g. model.layers"
+    )

@@ -1,0 +1,138 @@
+"""The sentence embedder of the relation gate.
+
+A thin door to sentence-transformers, which brings pooling and normalisation as each model wants
+them. Nothing is loaded before the first text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lks import files
+from lks.edits.text import encodable
+from lks.errors import ModelError, PackMismatch
+from lks.files import write_whole
+from lks.model import hub
+
+AT_ONCE = 64
+DEFAULT = "minilm"
+
+
+class Embedder:
+    """Texts to vectors of unit length, [n] -> [n, w] float32.
+
+    Args:
+        name: `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or the hub id of any
+            sentence-transformers model.
+        expected: the fingerprint that it must have; PackMismatch if it has another.
+    """
+
+    def __init__(
+        self,
+        name: str = DEFAULT,
+        *,
+        expected: str | None = None,
+        device: str = "cpu",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.name, self._expected, self._device, self._say = name, expected, device, say
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if not len(texts):
+            return np.zeros((0, self.width), np.float32)
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        vectors = self._model.encode(
+            [encodable(text) for text in distinct],
+            batch_size=AT_ONCE,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        return np.asarray(vectors, np.float32)[[distinct[text] for text in texts]]
+
+    def kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As a call, of texts that every process asks for: made once, and kept in the cache."""
+        asked = hashlib.sha256("\n".join([self.fingerprint, *texts]).encode()).hexdigest()[:24]
+        file = files.cache_dir() / "embedded" / f"{asked}.npy"
+        try:
+            return np.asarray(np.load(file), np.float32)
+        except (OSError, ValueError, EOFError):  # not there yet, or not whole
+            vectors = self(texts)
+        with contextlib.suppress(OSError):  # it is only a matter of time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            np.save(content, vectors)
+            write_whole(file, content.getvalue())
+        return vectors
+
+    @property
+    def width(self) -> int:
+        return int(self([""]).shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights: vectors of another embedder cannot be compared."""
+        return _fingerprint(self._model)
+
+    @cached_property
+    def _model(self) -> Any:
+        model = self._loaded()
+        if self._expected not in (None, found := _fingerprint(model)):
+            raise PackMismatch(
+                f"the pack's relation gate was made with another embedder than '{self.name}' here "
+                f"(hash {str(self._expected)[:12]}, here {found[:12]}); restore it or train again"
+            )
+        return model
+
+    def _loaded(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+
+        name = self.name
+        if name in hub.EMBEDDERS:
+            name = str(hub.fetch(name, self._say))
+        elif not Path(name).is_dir() and name.count("/") != 1:
+            raise ModelError(
+                f"unknown embedder '{name}'; give {', '.join(hub.EMBEDDERS)}, a local folder, "
+                "or the hub id of a sentence-transformers model (owner/name)"
+            )
+        try:
+            with hub.no_bars():
+                return SentenceTransformer(name, device=self._device)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error
+
+
+class Remembered:
+    """An embedder that reads each text once.
+
+    Args:
+        kept: texts that it keeps (`Embedder.kept`).
+    """
+
+    def __init__(self, embed: Embedder, kept: Sequence[str] = ()) -> None:
+        self._embed = embed
+        self._known = dict(zip(kept, embed.kept(kept), strict=True)) if kept else {}
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._embed(new) if new else (), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def _fingerprint(model: Any) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}".encode())
+        flat = tensor.reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()

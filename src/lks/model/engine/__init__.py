@@ -1,0 +1,1 @@
+"""Passes through the model: whole, from a layer upwards, with states put in."""

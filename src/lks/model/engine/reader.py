@@ -1,0 +1,236 @@
+"""Reading training texts once: what the suffix engine needs of each.
+
+Many texts begin alike: a chat template's system turn, a question's words before the subject. Such
+a stem is read once, and its keys and values are shared by all texts that begin with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from lks.model.engine.batching import Suffix, padded
+from lks.model.engine.split_model import SplitModel, lend_length
+from lks.model.engine.tensor_store import TensorStore
+from lks.model.offsets import common_start
+
+AT_ONCE = 64  # texts in one reading
+STEMS_AT_ONCE = 512
+LENGTH_STEP = 2  # lengths are padded to multiples of this
+LEAD = 8  # tokens that all texts must have in common to be read once for all
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tokenised text with token indices: where mentions end, and from where tokens count."""
+
+    ids: list[int]
+    places: list[int]
+    scored: list[int]
+    stem: int = 0  # tokens that may be shared with other texts; before the first place
+    final: bool = False  # whether the unedited decoder's outputs are wanted
+    continued: int = 0  # append so many tokens of the model's own greedy continuation, scored too
+
+
+def predicted(ids: list[int], first: int, stop: int | None) -> tuple[list[int], list[int]]:
+    """Where the tokens from index `first` on are predicted; and they, with `stop` if given."""
+    labels = ids[first:] if stop is None else [*ids[first:], stop]
+    return [first - 1 + i for i in range(len(labels))], labels
+
+
+@dataclass(frozen=True)
+class _Stem:
+    """Tokens read: keys and values, [layers, 2, heads, any, w] a part, below and above the cut."""
+
+    tokens: tuple[int, ...] = ()
+    lower: tuple[Tensor, ...] = ()
+    upper: tuple[Tensor, ...] = ()
+
+
+@torch.no_grad()
+def read(
+    split: SplitModel,
+    rows: Sequence[Row],
+    store: TensorStore | None = None,
+    on_read: Callable[[int], None] = lambda done: None,
+) -> list[Suffix]:
+    """Suffixes of texts, in their order; `on_read` is told how many are done."""
+    store = store or TensorStore()
+    found: dict[int, Suffix] = {}
+    for stems in _by_stem(split, rows, store):
+        rest = {i: len(rows[i].ids) - len(stem.tokens) for i, stem in stems.items()}
+        for batch in _batches(rows, rest):
+            chosen = [rows[i] for i in batch]
+            made = _read_batch(split, chosen, [stems[i] for i in batch], store)
+            found.update(zip(batch, made, strict=True))
+            on_read(len(found))
+    return [found[i] for i in range(len(rows))]
+
+
+def _by_stem(
+    split: SplitModel, rows: Sequence[Row], store: TensorStore
+) -> Iterator[dict[int, _Stem]]:
+    """The stem of each row, some rows at a time: below the cut only their stems are in memory."""
+    wanted = [tuple(row.ids[: row.stem]) for row in rows]
+    lead = common_start(wanted)
+    begun = _Stem()
+    if len(lead) >= LEAD:
+        begun = _read_stems(split, [lead], begun, store)[lead]
+    often = Counter(wanted)
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for i, stem in enumerate(wanted):
+        shared = len(stem) > len(begun.tokens) and often[stem] > 1
+        groups[stem if shared else begun.tokens].append(i)
+    keys = sorted(groups)
+    for start in range(0, len(keys), STEMS_AT_ONCE):
+        some = keys[start : start + STEMS_AT_ONCE]
+        longer = [key for key in some if key != begun.tokens]
+        stems = {begun.tokens: begun} | _read_stems(split, longer, begun, store)
+        yield {i: stems[key] for key in some for i in groups[key]}
+
+
+def _read_stems(
+    split: SplitModel, keys: Sequence[tuple[int, ...]], begun: _Stem, store: TensorStore
+) -> dict[tuple[int, ...], _Stem]:
+    """Stems that all begin with `begun`, and go on."""
+    stems = {}
+    k, keys = len(begun.tokens), sorted(keys, key=len)
+    for start in range(0, len(keys), AT_ONCE):
+        chunk = keys[start : start + AT_ONCE]
+        reading = _Reading(split, [begun] * len(chunk), [key[k:] for key in chunk])
+        reading.read()
+        for i, key in enumerate(chunk):
+            lower = reading.lower_past(i, len(key) - k)
+            upper = store.put(reading.upper_past(i, len(key) - k))
+            stems[key] = _Stem(key, (*begun.lower, lower), (*begun.upper, upper))
+    return stems
+
+
+def _batches(rows: Sequence[Row], rest: dict[int, int]) -> Iterator[list[int]]:
+    """Rows of one kind with about equally much left to read, and exactly so if they go on."""
+    kinds: dict[tuple[int, bool, int], list[int]] = defaultdict(list)
+    for i in sorted(rest, key=lambda i: rest[i]):
+        continued = rows[i].continued
+        kinds[continued, rows[i].final, rest[i] if continued else 0].append(i)
+    for members in kinds.values():
+        for start in range(0, len(members), AT_ONCE):
+            yield members[start : start + AT_ONCE]
+
+
+def _read_batch(
+    split: SplitModel, rows: Sequence[Row], stems: Sequence[_Stem], store: TensorStore
+) -> list[Suffix]:
+    starts, firsts = [len(stem.tokens) for stem in stems], [min(row.places) for row in rows]
+    own = [row.ids[start:] for row, start in zip(rows, starts, strict=True)]
+    reading = _Reading(split, stems, own)
+    final, continued = rows[0].final, rows[0].continued
+    above = max(first - start for first, start in zip(firsts, starts, strict=True))
+    reading.read(None if final else above)
+    for _ in range(continued):
+        reading.go_on()
+    suffixes = []
+    for i, (row, start, first) in enumerate(zip(rows, starts, firsts, strict=True)):
+        end = len(row.ids) + continued
+        appended = range(len(row.ids), end)
+        scored = torch.tensor([*row.scored, *appended], device=split.device)
+        past = reading.upper_past(i, first - start)
+        suffixes.append(
+            Suffix(
+                states=store.put(reading.states[i, first - start : end - start].clone()),
+                past=(*stems[i].upper, store.put(past)),
+                places=torch.tensor(row.places, device=split.device) - first,
+                scored=scored - first,
+                final=store.put(reading.final[i, scored - start]) if final else None,
+            )
+        )
+    return suffixes
+
+
+class _Reading:
+    """The whole model over texts, each of which goes on after a stem.
+
+    Stems are padded on the left and masked; texts are padded on the right, where the tokens of a
+    causal model do not look. Texts that go on are of one length: a gap would shift sliding windows.
+    `states` and `final`, [b, t, d], are the outputs of layer l and of the decoder.
+    """
+
+    def __init__(
+        self, split: SplitModel, stems: Sequence[_Stem], texts: Sequence[Sequence[int]]
+    ) -> None:
+        self.split, device = split, split.device
+        self._lower, self._upper = DynamicCache(), DynamicCache()
+        before = torch.tensor([len(stem.tokens) for stem in stems], device=device)[:, None]
+        self._start = padded(int(before.max()), LENGTH_STEP)
+        self._mask = (torch.arange(self._start, device=device) >= self._start - before).long()
+        if self._start:
+            for i, (keys, values) in enumerate(self._stacked([stem.lower for stem in stems])):
+                self._lower.update(keys, values, i)
+            lend_length(self._upper, keys[:, 0])
+            above = self._stacked([stem.upper for stem in stems])
+            for i, (keys, values) in enumerate(above, start=split.layer + 1):
+                self._upper.update(keys, values, i)
+        lengths = {len(text) for text in texts}
+        width = max(lengths) if len(lengths) == 1 else padded(max(lengths), LENGTH_STEP)
+        self._ids = torch.tensor(
+            [[*text, *[text[-1]] * (width - len(text))] for text in texts], device=device
+        )
+        self._positions = before + torch.arange(width, device=device)
+
+    def _stacked(self, stems: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        """Keys and values of all rows, [layers, 2, b, heads, k, w]."""
+        n, _, heads, _, w = next(part for parts in stems for part in parts).shape
+        shape = (n, 2, len(stems), heads, self._start, w)
+        stacked = torch.zeros(shape, dtype=self.split.dtype, device=self.split.device)
+        for row, parts in enumerate(stems):
+            end = self._start
+            for part in reversed(parts):
+                stacked[:, :, row, :, end - part.shape[3] : end] = part
+                end -= part.shape[3]
+        return stacked
+
+    def read(self, above: int | None = None) -> None:
+        """Read the texts; the layers above the cut only over the first `above` tokens, if given."""
+        mask = torch.cat([self._mask, torch.ones_like(self._ids)], 1)
+        self.states = self.split.lower(self._ids, mask, self._positions, self._lower)
+        width = self._ids.shape[1]
+        above = width if above is None else min(padded(above, LENGTH_STEP), width)
+        if above:
+            self.final = self.split.upper(
+                self.states[:, :above], mask[:, : self._start + above],
+                self._positions[:, :above], self._upper,
+            )  # fmt: skip
+            lend_length(self._upper, self.states[:, :above])
+        self._mask, self._positions = mask, self._positions[:, -1:]
+
+    def go_on(self) -> None:
+        """Read each text's most likely next token."""
+        tokens = self.split.head(self.final[:, -1]).argmax(-1)[:, None]
+        self._mask = torch.cat([self._mask, torch.ones_like(tokens)], 1)
+        self._positions = self._positions + 1
+        states = self.split.lower(tokens, self._mask, self._positions, self._lower)
+        final = self.split.upper(states, self._mask, self._positions, self._upper)
+        lend_length(self._upper, states)
+        self.states = torch.cat([self.states, states], 1)
+        self.final = torch.cat([self.final, final], 1)
+
+    def lower_past(self, i: int, n: int) -> Tensor:
+        """Keys and values of text i's first n tokens below the cut, [l + 1, 2, heads, n, w]."""
+        return self._past(self._lower.layers, i, n)
+
+    def upper_past(self, i: int, n: int) -> Tensor:
+        """The same above the cut."""
+        return self._past(self._upper.layers[self.split.layer + 1 :], i, n)
+
+    def _past(self, layers: Sequence[Any], i: int, n: int) -> Tensor:
+        if not n or not layers:
+            return self.states.new_zeros(len(layers), 2, 1, 0, 1)
+        own = slice(self._start, self._start + n)
+        return torch.stack(
+            [torch.stack([kv.keys[i, :, own], kv.values[i, :, own]]) for kv in layers]
+        )

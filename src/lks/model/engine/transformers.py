@@ -1,0 +1,214 @@
+"""Scoring and generation over a backbone, shared by the editors that change states or weights.
+
+An editor takes part through `within`: a function from an encoded batch to a context manager that
+is open while the model reads that batch. It yields the places that it changes, or None if there
+are none before a prompt's last token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate
+
+import torch
+from torch import Tensor
+
+from lks.errors import InputError
+from lks.model.backbone import Backbone
+from lks.model.chat import Prompt, Rendered
+from lks.model.encoding import Encoding
+from lks.model.engine.prefix_cache import Stem, read_stem
+from lks.model.engine.protocol import Options, Result, Score, Within, Written
+from lks.model.offsets import tokens_from
+
+
+def _alone(
+    function: Callable[Concatenate[Backbone, Options], Result],
+) -> Callable[Concatenate[Backbone, Options], Result]:
+    """One call at a time for each backbone; threads wait for each other."""
+
+    @wraps(function)
+    def alone(backbone: Backbone, *args: Options.args, **options: Options.kwargs) -> Result:
+        with backbone.in_use, torch.no_grad():
+            return function(backbone, *args, **options)
+
+    return alone
+
+
+@_alone
+def score(
+    backbone: Backbone,
+    pairs: Sequence[tuple[Prompt, str]],
+    within: Within,
+    *,
+    chat: bool = False,
+    batch_size: int = 16,
+    side: str = "right",
+    full: bool = False,
+) -> list[Score]:
+    """Teacher-forced scores of (prompt, target) pairs, in their order.
+
+    Prompt and target are tokenised together (a space between them, none in a chat), and the
+    target's tokens are those that reach past the prompt's end. Targets of one token after the same
+    prompt, such as the choices of a question, are read once, and so are the tokens that all texts
+    begin with, unless padding stands before them.
+    """
+    joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
+    readings = _readings(backbone, joined, chat)
+    scores: list[Score | None] = [None] * len(pairs)
+    stem = _stem(backbone, [joined[i] for i in readings], chat) if side == "right" else None
+    before = stem.length if stem else 0
+    batch_size = min(batch_size, stem.batch_size) if stem else batch_size
+    for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
+        encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
+        states = _states(backbone, encoding, within, chat, stem)
+        firsts = [
+            tokens_from(offsets, joined[i][1])
+            for offsets, i in zip(encoding.offsets, chunk, strict=True)
+        ]
+        rows, columns, counts = [], [], []
+        for row, (first, start) in enumerate(zip(firsts, encoding.starts, strict=True)):
+            end = start + len(encoding.offsets[row])
+            places = range(start + max(first, 1), end)  # nothing predicts a text's first token
+            rows += [row] * len(places)
+            columns += list(places)
+            counts.append(len(places))
+        where = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+        logits = backbone.head(states[where[0], where[1] - 1 - before]).float()
+        tokens = encoding.input_ids.cpu()[where]
+        every = logits.log_softmax(-1).cpu()
+        parts = [part.split(counts) for part in (tokens, logits.argmax(-1).cpu(), every)]
+        for i, own, predicted, shares in zip(chunk, *parts, strict=True):
+            for j, token in readings[i].items():
+                labels = own if token is None else torch.tensor([token])
+                logprobs = shares.gather(-1, labels[:, None])[:, 0]
+                scores[j] = Score(
+                    tuple(labels.tolist()), tuple(logprobs.tolist()), tuple(predicted.tolist()),
+                    shares.clone() if full else None,
+                )  # fmt: skip
+    return scores  # type: ignore[return-value]
+
+
+def _stem(backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool) -> Stem | None:
+    """What all texts begin with; it ends before the first place that is scored."""
+    found = [backbone.tokenize(text.text, chat=chat) for text, _ in joined]
+    scored = [tokens_from(own, end) for (_, own), (_, end) in zip(found, joined, strict=True)]
+    most = max(0, min(scored, default=0) - 1)
+    return read_stem(backbone, [tuple(ids) for ids, _ in found], most)
+
+
+def _states(
+    backbone: Backbone, encoding: Encoding, within: Within, chat: bool, stem: Stem | None
+) -> Tensor:
+    """The decoder's outputs from the stem on, [b, t - k, d]."""
+    past = stem.cache(len(encoding.texts)) if stem else None
+    with within(encoding) as places:
+        states = backbone.final_states(encoding, past)
+    if stem is None or places is None:
+        return states
+    # Rows that are edited in the stem are read whole. The others keep the batch that they have in
+    # the unedited model: in another one their last bits might differ.
+    rows = places.rows[places.columns < stem.length].unique()
+    if len(rows):
+        edited = backbone.encode([encoding.texts[i] for i in rows.tolist()], chat=chat)
+        with within(edited):
+            whole = backbone.final_states(edited)[:, stem.length :]
+        states[rows, : whole.shape[1]] = whole
+    return states
+
+
+def generate(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    within: Within,
+    *,
+    chat: bool = False,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    **settings: Any,
+) -> list[str]:
+    """What the model writes after each prompt, greedily, up to its natural stop or the limit.
+
+    The texts are `Written`, which tells the one from the other.
+
+    `settings` go to the model's `generate` (num_beams, do_sample, ...).
+    """
+    ids = generate_ids(
+        backbone, rendered(backbone, prompts, chat=chat), within,
+        chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
+    )  # fmt: skip
+    stops = set(backbone.stop_ids)
+    return [
+        Written.of(
+            backbone.tokenizer.decode(row, skip_special_tokens=True),
+            ended=bool(row) and row[-1] in stops,
+        )
+        for row in ids
+    ]
+
+
+def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> list[Rendered]:
+    """What the model reads for each prompt; InputError for a prompt instead of a list."""
+    if isinstance(prompts, str):
+        raise InputError("generate takes a list of prompts; put the one in brackets")
+    return [backbone.render(prompt, chat=chat) for prompt in prompts]
+
+
+@_alone
+def generate_ids(
+    backbone: Backbone,
+    texts: Sequence[Rendered],
+    within: Within,
+    *,
+    chat: bool,
+    max_new_tokens: int,
+    batch_size: int = 16,
+    **settings: Any,
+) -> list[list[int]]:
+    """Tokens written after each rendered text; an end token, if reached, is the last."""
+    if settings.get("num_return_sequences", 1) != 1:
+        raise InputError("generate writes one text a prompt; give a prompt several times instead")
+    stops = set(backbone.stop_ids)
+    settings = {"do_sample": False, **settings}
+    written: list[list[int]] = [[] for _ in texts]
+    for chunk in _by_length(dict(enumerate(texts)), batch_size):
+        encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
+        with within(encoding):
+            out = backbone.model.generate(
+                **encoding.inputs, max_new_tokens=max_new_tokens, pad_token_id=backbone.pad_id,
+                eos_token_id=list(stops) or None, **settings,
+            )  # fmt: skip
+        for i, row in zip(chunk, out[:, encoding.input_ids.shape[1] :].tolist(), strict=True):
+            end = next((n + 1 for n, token in enumerate(row) if token in stops), len(row))
+            written[i] = row[:end]
+    return written
+
+
+def _readings(
+    backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool
+) -> dict[int, dict[int, int | None]]:
+    """For each text to read, the pairs that it serves and their token if they only share it.
+
+    What a causal model predicts in a place does not depend on the token that stands there.
+    """
+    readings: dict[int, dict[int, int | None]] = {}
+    asked = [(text.text[:end], text.pieces) for text, end in joined]
+    often, readers = Counter(asked), dict[Hashable, int]()
+    for i, (text, end) in enumerate(joined):
+        if often[asked[i]] > 1:
+            ids, offsets = backbone.tokenize(text.text, chat=chat)
+            if len(ids) > 1 and tokens_from(offsets, end) == len(ids) - 1:
+                first = readers.setdefault((asked[i], tuple(ids[:-1])), i)
+                readings.setdefault(first, {})[i] = ids[-1]
+                continue
+        readings[i] = {i: None}
+    return readings
+
+
+def _by_length(texts: Mapping[int, Rendered], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of texts of about one length, so that little is padded."""
+    order = sorted(texts, key=lambda i: len(texts[i].text))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,1 @@
+"""Packs: trained edits on disk, and their versions."""

@@ -1,0 +1,223 @@
+"""Packs: trained edits as a folder of safetensors and JSON. Nothing in a pack is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lks import files as files_module
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
+from lks.packs import manifest as manifest_module
+from lks.packs.manifest import GATE, HYPERNETWORK
+from lks.scope.gate.metric import Learnt, Metric, References
+
+
+@dataclass
+class Pack:
+    """Edits and their knowledge blocks.
+
+    Attributes:
+        blocks: [n, d] float32, one block an edit, in the order of `edits`.
+        hypernetwork: the hypernetwork's state, to make blocks of further edits.
+        base_model: the fingerprint of the backbone that the blocks were made for.
+        form, kind, scale: how blocks are made and put in; see `hypernetwork.py`.
+        training: a summary of the training: settings, losses, seconds.
+        gate: what the relation gate learnt, its references numbered as `edits`; None where every
+            mention of an entity fires its edits.
+    """
+
+    edits: EditSet
+    blocks: Tensor
+    hypernetwork: dict[str, Tensor]
+    base_model: dict[str, Any]
+    layer: int
+    form: str
+    kind: str
+    scale: float
+    training: dict[str, Any]
+    gate: Learnt | None = None
+
+    def check(self, fingerprint: dict[str, Any]) -> None:
+        """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
+        made_for = self.base_model
+        for key, what in (
+            ("n_layers", "layers"), ("width", "width"), ("config", "configuration"),
+            ("tokenizer", "tokenizer"), ("weights", "weights"),
+        ):  # fmt: skip
+            if made_for.get(key) != fingerprint[key]:
+                numbers = key in ("n_layers", "width")
+                detail = f" ({made_for.get(key)}, here {fingerprint[key]})" if numbers else ""
+                raise PackMismatch(
+                    f"the pack was made for {made_for.get('name')}, and {fingerprint['name']} has "
+                    f"another {what}{detail}; load the model it was made for, or train a new pack"
+                )
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the pack to a folder as version 1, whole or not at all.
+
+        Raises:
+            OutputError: there is something already, or the disk says no; nothing is changed then.
+        """
+        path = Path(path)
+        manifest_module.check_target(path, overwrite=overwrite)
+        facts = {
+            "base_model": self.base_model, "layers": [self.layer], "form": self.form,
+            "hypernetwork": self.kind, "scale": self.scale, "training": self.training,
+            "scope": _scope(self.gate),
+        }  # fmt: skip
+        with manifest_module.whole_folder(path) as folder:
+            references = self.gate.references if self.gate else None
+            _save_part(folder, 1, self.edits, self.blocks, references)
+            if self.gate:
+                metric = self.gate.metric
+                arrays = {"matrix": metric.matrix, "open_ended": metric.open_ended}
+                save_arrays(arrays, folder / GATE)
+            save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
+            ids = [edit.id for edit in self.edits]
+            manifest_module.write_manifest(
+                folder, manifest_module.first_manifest(folder, facts, ids)
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pack:
+        """Read and verify a pack.
+
+        Raises:
+            PackError, PackDamaged, PackTooNew: as their names say.
+        """
+        path = Path(path)
+        manifest = manifest_module.verify(path)
+        try:
+            parts = [_load_part(path, part) for part in manifest["parts"]]
+            edits = EditSet(edit for part in parts for edit in part.edits)
+            if len(edits) < manifest["edits"]:  # as an earlier `append` left it
+                raise PackDamaged(f"{path}: has two edits of one prompt; lks remove one of them")
+            return cls(
+                edits, torch.cat([part.blocks for part in parts]),
+                load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
+                manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
+                _load_gate(path, manifest, parts),
+            )  # fmt: skip
+        except (SafetensorError, KeyError, IndexError, EditFileError) as error:
+            raise PackDamaged(
+                f"{path}: cannot be read ({error}); restore it or train it again"
+            ) from error
+
+
+def append(
+    path: str | Path, edits: EditSet, blocks: Tensor, references: References | None = None
+) -> dict[str, Any]:
+    """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
+
+    An edit that gives a prompt another target than one in force takes that one's place.
+
+    Args:
+        references: of the relation gate, where the pack has one.
+
+    Raises:
+        InputError: an id is in force there already.
+        OutputError: the disk says no, or another process is at it; the pack is as it was then.
+    """
+    path = Path(path)
+
+    def longer(manifest: dict[str, Any]) -> dict[str, Any]:
+        taken = manifest_module.live_ids(path, manifest) & {edit.id for edit in edits}
+        if taken:
+            raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
+        gated = manifest.get("scope", {}).get("kind") == "relation"
+        if gated and references is None:
+            raise InputError(f"{path}: has a relation gate; give the references of new edits too")
+        asked = {edit.question for edit in edits}
+        held = manifest_module.live_edits(path, manifest)
+        replaced = [edit.id for edit in held if edit.question in asked]
+        if replaced:
+            manifest = manifest_module.without(path, manifest, replaced)
+        number = manifest["version"] + 1
+        names = manifest_module.part_names(number)
+        _save_part(path, number, edits, blocks, references)
+        for name in names.values():
+            files_module.to_disk(path / name)
+        files = manifest["files"] | {n: files_module.sha256(path / n) for n in names.values()}
+        parts = [*manifest["parts"], names | {"removed": []}]
+        return manifest | {
+            "parts": parts, "files": files, "edits": manifest["edits"] + len(edits),
+            "told": {"replaced": replaced[: manifest_module.NAMED]} if replaced else {},
+        }  # fmt: skip
+
+    return manifest_module.change(path, "add", [edit.id for edit in edits], longer)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The edits of one part that are in force, their blocks and their references."""
+
+    edits: list[Edit]
+    blocks: Tensor
+    references: References | None
+
+
+def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> Learnt | None:
+    """What the pack's relation gate learnt, if it has one."""
+    scope = manifest.get("scope", {"kind": "entity"})
+    if scope["kind"] == "entity":
+        return None
+    stored = load_arrays(path / GATE)
+    metric = Metric(
+        stored["matrix"], stored["open_ended"], scope["threshold"], scope["open_threshold"]
+    )
+    references = References.joined(
+        [part.references or References.none(metric.matrix.shape[0]) for part in parts],
+        [len(part.edits) for part in parts],
+    )
+    return Learnt(metric, references, scope["embedder"], scope["fingerprint"])
+
+
+def _scope(gate: Learnt | None) -> dict[str, Any]:
+    """How the manifest describes the scope."""
+    if gate is None:
+        return {"kind": "entity"}
+    return {
+        "kind": "relation", "threshold": gate.metric.threshold,
+        "open_threshold": gate.metric.open_threshold,
+        "embedder": gate.embedder, "fingerprint": gate.fingerprint,
+    }  # fmt: skip
+
+
+def _save_part(
+    folder: Path, number: int, edits: EditSet, blocks: Tensor, references: References | None
+) -> None:
+    names = manifest_module.part_names(number)
+    edits.save(folder / names["edits"])
+    ids = json.dumps([edit.id for edit in edits])
+    tensors = {"blocks": blocks}
+    if references is not None:
+        found = asdict(references).items()
+        tensors |= {f"references.{key}": torch.from_numpy(value) for key, value in found}
+    save_file(_storable(tensors), folder / names["blocks"], {"ids": ids})
+
+
+def _load_part(path: Path, part: dict[str, Any]) -> _Part:
+    stored, edits = load_file(path / part["blocks"]), manifest_module.part_edits(path, part)
+    blocks = stored["blocks"]
+    if blocks.ndim != 2 or len(blocks) != len(edits):
+        raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
+    live = {row: edit for row, edit in enumerate(edits) if edit is not None}
+    found = {key[11:]: value.numpy() for key, value in stored.items() if key.startswith("referenc")}
+    references = References(**found).only(list(live)) if found else None
+    return _Part(list(live.values()), blocks[list(live)], references)
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().contiguous().cpu() for key, value in tensors.items()}

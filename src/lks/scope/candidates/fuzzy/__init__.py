@@ -1,0 +1,1 @@
+"""Misspelt names."""

@@ -1,0 +1,200 @@
+"""Names in other words: "policy for returns" for return policy, "X series" for X family.
+
+Words alone do not tell, Deacon Blue is not Deacon Blues. This index only proposes names; the scope
+asks whether the whole sentence means what one of their edits means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from math import prod
+
+from Stemmer import Stemmer
+
+from lks.scope.languages.en import CommonWords, linking, telling
+from lks.scope.normalizer import PARTED, Words
+
+MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
+_LONGEST = 30  # words of a sentence that may be a question about a name
+_FEW = 20  # names filed under one word: with more it tells nothing
+_TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
+_NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
+_SPREAD = 2  # words that a place may have more than the name
+_ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """words[first:last] may be pattern `name`, whose own words stand in words[first:told].
+
+    `sentence` are the indices of the sentence's words.
+    """
+
+    first: int
+    told: int
+    last: int
+    name: int
+    sentence: range
+
+
+class RewordedIndex:
+    """Finds patterns whose telling words, two at least, stand in a sentence, inflected.
+
+    Three and more may stand in any order, and others may stand for up to half that only say what
+    kind of thing it is: common words, in lower case in a name with capitals. Two in another order
+    are often another name (York University), unless both are in lower case or a possessive parts
+    them.
+
+    Args:
+        small: the words of a pattern that are written in lower case.
+    """
+
+    def __init__(
+        self, patterns: Sequence[str], common: CommonWords, small: Callable[[int], set[str]]
+    ) -> None:
+        self._patterns, self._common, self._small = patterns, common, small
+        self._stemmer = Stemmer("english")
+        self._filed: dict[str, list[int]] = {}
+        self._own: list[tuple[str, ...]] = []  # stems of each pattern
+        known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
+        for index, pattern in enumerate(patterns):
+            words = _distinct(pattern)
+            for word in words:
+                if word not in known:
+                    known[word] = self._weighed(word)
+            weighed = [known[word] for word in words]
+            self._own.append(tuple(stem for *_, stem in weighed))
+            if len(words) < 2:
+                continue
+            weighed.sort(reverse=True)
+            # one of these stands in whatever means the name
+            for needed, _, stem in weighed[: 1 + _most_missing(words)]:
+                names = self._filed.setdefault(stem, [])
+                if len(names) <= _FEW:
+                    names.append(index)
+                if needed:
+                    break
+
+    def search(self, words: Words) -> Iterator[Proposal]:
+        """Proposals in a text."""
+        stems = self._stems(words.words)
+        for sentence in sentences(words) if self._possible(set(stems)) else ():
+            at = {stems[i]: i for i in reversed(sentence) if not linking(words.words[i])}
+            for name in self._possible(at.keys()):
+                found = self._place(words, stems, at, name, sentence)
+                if found and not self._anothers(words, stems, found):
+                    yield found
+
+    def tells(self, name: int) -> bool:
+        """Whether a name may be meant where it stands in another case."""
+        return any(self._common.rank(word) >= _NOUNS for word in _distinct(self._patterns[name]))
+
+    def _possible(self, stems: Set[str]) -> list[int]:
+        """Names that a text of these stems may hold: a quick look, past which few texts get."""
+        filed = (self._filed[stem] for stem in self._filed.keys() & stems)
+        names = {name for own in filed if len(own) <= _FEW for name in own}
+        return sorted(name for name in names if self._holds(stems, name))
+
+    def _holds(self, stems: Container[str], name: int) -> bool:
+        own = self._own[name]
+        return sum(stem not in stems for stem in own) <= _most_missing(own)
+
+    def _place(
+        self,
+        text: Words,
+        stems: Sequence[str],
+        at: Mapping[str, int],
+        name: int,
+        sentence: range,
+    ) -> Proposal | None:
+        """Where the name is, if its words are near each other in the sentence and tell enough."""
+        if not self._holds(at, name):
+            return None
+        words, end = text.words, sentence.stop
+        own = dict(zip(_distinct(self._patterns[name]), self._own[name], strict=True))
+        found = {word: at[stem] for word, stem in own.items() if stem in at}
+        missing = own.keys() - found.keys()
+        rare = prod(max(self._common.rank(word), 1) for word in found) >= _TELLING
+        if not rare or not self._may_do_without(missing, own.keys(), name):
+            return None
+        first, told = min(found.values()), max(found.values()) + 1
+        goes_on = told < end and (words[told] in own or self._is_kind(words[told], own, missing))
+        last = told + goes_on
+        inside = [i for i in range(first, last) if not linking(words[i])]
+        others = sum(stems[i] not in own.values() for i in inside)
+        long = self._patterns[name].count(" ") + 1 + _SPREAD
+        if not bool(missing) <= others <= len(missing) or last - first > long:
+            return None
+        turned = len(own) == 2 and list(found.values()) != sorted(found.values())
+        if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
+            return None
+        return Proposal(first, told, last, name, sentence)
+
+    def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
+        if not missing:
+            return True
+        small = self._small(name)
+        return missing <= small and not own <= small and all(map(self._may_lack, missing))
+
+    def _is_kind(self, word: str, own: dict[str, str], missing: Set[str]) -> bool:
+        """Whether the word after a name may stand for its last: "series" for "family".
+
+        "When was the Nokia X discontinued?" asks about another name.
+        """
+        last = next(reversed(own)) in missing and not word.endswith("ed")
+        return last and self._common.rank(word) >= _NOUNS
+
+    def _may_lack(self, word: str) -> bool:
+        """Whether another word may stand for this one: family, series, range."""
+        return len(word) > 2 and word in self._common and not _ROMAN.fullmatch(word)
+
+    def _anothers(self, words: Words, stems: Sequence[str], found: Proposal) -> bool:
+        """Whether a word in or beside that place makes the name another's: Ferrari 156.
+
+        At the beginning of a sentence a capital says nothing.
+        """
+        begins, own = found.sentence.start, self._own[found.name]
+        for index in range(max(found.first - 1, begins), min(found.last + 1, found.sentence.stop)):
+            word = words.words[index]
+            if stems[index] in own or linking(word):
+                continue
+            capital = index > begins and words.original[words.places[index][0]].isupper()
+            number = any(map(str.isdigit, word)) or _ROMAN.fullmatch(word)
+            if number or (capital and word not in self._common):
+                return True
+        return False
+
+    def _weighed(self, word: str) -> tuple[bool, int, str]:
+        return not self._may_lack(word), self._common.rank(word), self._stems([word])[0]
+
+    def _stems(self, words: Sequence[str]) -> list[str]:
+        """English stems; a word with other letters than a to z is its own."""
+        stems = self._stemmer.stemWords([word if word.isascii() else "" for word in words])
+        return [stem or word for stem, word in zip(stems, words, strict=True)]
+
+
+def _most_missing(words: Sequence[str]) -> int:
+    return len(words) // 2 if len(words) > 2 else 0
+
+
+def _distinct(pattern: str) -> list[str]:
+    """The telling words of a pattern, each once."""
+    return list(dict.fromkeys(telling(pattern.split(" "))))
+
+
+def sentences(words: Words) -> Iterator[range]:
+    """Indices of the words of each sentence that is short enough."""
+    text = words.original
+    ends = iter([*(match.start() for match in PARTED.finditer(text)), len(text)])
+    begin, end = 0, next(ends)
+    for index, (start, _) in enumerate(words.places):
+        if start > end:
+            if 0 < index - begin <= _LONGEST:
+                yield range(begin, index)
+            begin = index
+            while start > end:
+                end = next(ends)
+    if len(words.places) - begin <= _LONGEST:
+        yield range(begin, len(words.places))

@@ -1,0 +1,1 @@
+"""Which edit of an entity is asked for."""

@@ -1,0 +1,157 @@
+"""The sentences of a text that may ask about an entity: the one that names it, and what follows."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from sentencex import get_sentence_boundaries
+
+from lks.edits.text import encodable
+
+MASK = "it"  # stands for the entity, so that only the question is compared
+REACH = 32  # sentences looked at for one entity: the first that names it, and the last ones
+WINDOW = 400  # characters kept on either side of the mentions in a sentence without an end
+
+_NAMES = re.compile(
+    r"[a-z,;] (?!I\b)[A-Z][a-z]"  # a capital within a sentence
+    # BMW, the U.S., eBay; "What is it in USD?" names nobody
+    r"|\b(?:of|at|for|from|runs|owns|leads|founded|does|did|was|were) (?:the )?"
+    r"(?:[A-Z]{2,}|[A-Z]\.[A-Z]|[a-z]+[A-Z])"
+    r"|^(?!(?:It|That|This|What|Who|He|She|Here|There|Where|When|How|Let|Today)['\u2019])"
+    r"[A-Z]\w*['\u2019]s "
+    r"|\b(?:of|at|from|runs|owns|leads) (?:my|our|your) \w"  # not "for my essay", "in your view"
+)
+_NOW = re.compile(r"\bthis (?:year|month|week|season|morning|evening|time|century)\b", re.I)
+_REFERS = re.compile(
+    r"\b(?:he|she|it|they|him|her|hers|his|its|their|theirs|them|there|this|that"
+    r"|er|sie|ihn|ihm|ihre?[mnrs]?|seine?[mnrs]?|dort|elle|lui|leur|ella|él|ellos|suo|sua)\b",
+    re.IGNORECASE,
+)
+_DOUBTS = re.compile(
+    r"(?:\w+,? ){0,2}(?:really|sure|seriously|honestly|why|how come|what|pardon)\W*"
+    r"|(?:\w+,? ){0,2}(?:is|was) (?:that|this|it)(?: really)? (?:right|so|true|correct|certain)\b.*"
+    r"|(?:\w+,? ){0,2}(?:can|could) (?:that|this|it) (?:really )?be(?: right| so| true)?\W*"
+    r"|.*\b(?:are you|did you|do you (?:think|mean|believe)|how do you know|you (?:say|said|sure)"
+    r"|what makes you|who says|who said|can you (?:confirm|check|repeat|verify))\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_HEARD = re.compile(  # what somebody did or was told, not an answer
+    r"[^.?!\n]*\b(?:(?:I|we)(?:['\u2019]ve| have| had)? "
+    r"(?:bought|paid|ordered|got|read|heard|wrote|met|saw|found)"
+    r"|my \w+ (?:bought|paid|ordered|said)|told me|was told|were told)\b[^.?!\n]*",
+    re.IGNORECASE,
+)
+_BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
+_ELLIPTIC = re.compile(
+    rf"(?:(?:and|but|or|so|ok(?:ay)?|then|what about|how about),?\s+)*"
+    rf"(?:(?:of|for|in|with|to|at)\s+)?{MASK}(?:,? (?:then|too))?\s*\?",
+    re.IGNORECASE,
+)
+_SOMEBODY = re.compile(
+    r"(?<=[a-z,] )(?:the )?[A-Z][\w.-]*(?: (?:(?:of|the|de|van|von|and) )*[A-Z][\w.-]*)*"
+)
+_ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
+
+Span = tuple[int, int]
+
+
+class Sentences:
+    """The sentences of a text; none ends inside a mention.
+
+    Args:
+        mentions: character spans of all mentions of edited entities, in order.
+    """
+
+    def __init__(self, text: str, mentions: Sequence[Span]) -> None:
+        self._text, self._ends = text, _ends(text, mentions)
+        self._naming = self._by_sentence(mentions)
+        self._unnamed = [i for i in range(len(self._ends)) if i not in self._naming]
+
+    def asking(self, own: Sequence[Span]) -> list[str]:
+        """Those from an entity's first mention on, its mentions masked.
+
+        A later sentence that names only others, edited or not, is about them and is left out. In
+        place of "And Ada?" stands the question before it.
+
+        Args:
+            own: spans of the entity's mentions, in order.
+        """
+        naming = self._by_sentence(own)
+        after = bisect_left(self._unnamed, min(naming))
+        later = self._unnamed[max(after, len(self._unnamed) - REACH) :]
+        later = [number for number in later if not _about_others(self._masked(number, ()))]
+        chosen = sorted([*naming, *later])
+        if len(chosen) > REACH:
+            chosen = [chosen[0], *chosen[1 - REACH :]]
+        masked = [self._masked(number, naming.get(number, ())) for number in chosen]
+        for place, number in enumerate(chosen):
+            if _ELLIPTIC.fullmatch(masked[place]):
+                masked[place] = self._asked_before(number) or masked[place]
+        return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+
+    def _asked_before(self, number: int) -> str | None:
+        """The nearest question before a sentence that asks of somebody, who is masked."""
+        for earlier in range(number - 1, max(number - REACH, 0) - 1, -1):
+            asked, named = self._masked(earlier, self._naming.get(earlier, ())), 1
+            if earlier not in self._naming:
+                asked, named = _SOMEBODY.subn(MASK, asked, count=1)
+            if named and asked.endswith("?") and not _ELLIPTIC.fullmatch(asked):
+                return asked
+        return None
+
+    def _by_sentence(self, mentions: Sequence[Span]) -> dict[int, list[Span]]:
+        """Mentions by the sentence in which they begin."""
+        found: dict[int, list[Span]] = {}
+        for span in mentions:
+            found.setdefault(self._number(span), []).append(span)
+        return found
+
+    def _number(self, span: Span) -> int:
+        """Of the sentence in which a mention begins."""
+        return bisect_right(self._ends, span[0])
+
+    def _masked(self, number: int, mentions: Sequence[Span]) -> str:
+        start, end = self._ends[number - 1] if number else 0, self._ends[number]
+        if mentions:
+            start = max(start, mentions[0][0] - WINDOW)
+            end = min(end, mentions[-1][1] + WINDOW)
+        pieces, at = [], start
+        for first, last in mentions:
+            pieces += [_ARTICLE.sub("", self._text[at:first]), MASK]  # "the it" is no English
+            at = last
+        return "".join([*pieces, self._text[at:end]]).strip()
+
+
+def asks_on(sentence: str) -> bool:
+    """Whether a sentence asks something new, and does not only doubt what was said before."""
+    return sentence.rstrip().endswith("?") and _DOUBTS.fullmatch(sentence.strip()) is None
+
+
+def without_hearsay(text: str) -> str:
+    """A text without the sentences in which somebody tells what they did or were told."""
+    return _HEARD.sub(" ", text)
+
+
+def _about_others(sentence: str) -> bool:
+    """Whether a sentence names something, and nothing in it refers to what was named before."""
+    return _NAMES.search(sentence) is not None and not _REFERS.search(_NOW.sub("", sentence))
+
+
+def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
+    """Where sentences end; none inside an `unbroken` span, nor between a question and "It is"."""
+    ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable(text))]
+    kept = []
+    for end in ends:
+        before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
+        if before < 0 or unbroken[before][1] <= end:
+            kept.append(end)
+    if len(kept) > 1 and _begins_answer(text[: kept[-2]], text[kept[-2] :]):
+        del kept[-2]
+    return kept
+
+
+def _begins_answer(before: str, last: str) -> bool:
+    """Whether a text breaks off in the answer to its question: "Where is it? It is in"."""
+    return before.rstrip().endswith("?") and _BEGUN.fullmatch(last.strip()) is not None

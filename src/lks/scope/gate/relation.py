@@ -1,0 +1,226 @@
+"""The relation gate: does a text ask for the edited fact, or for something else about the entity?
+
+Each sentence is compared with the references of each of the entity's edits, which are the edit's
+prompt and paraphrases. Names are masked on both sides, so that only the question counts:
+
+    score(e, text) = max over sentences s and references q of e:  cos(M v(s), M v(q))
+
+v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
+and locality prompts and from common relations. A sentence asks for the best edit, if that reaches
+its threshold and the sentence is not a common question for another relation that is nearer; the
+last sentence that asks for one decides. A request such as "Tell me about it" is open-ended: it asks
+for no edit, and fires the entity's profile (`lks.edits.profiles`), alone, unless a later sentence
+asks for a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lks.edits.edit import Edit
+from lks.scope.gate.metric import Learnt, Metric, References
+from lks.scope.gate.prototypes import SAME, Array, CommonRelations, Embed
+from lks.scope.gate.vetoes import RULINGS
+from lks.scope.types import Verdict
+
+OPENED = "open-ended request"
+NOT_OPENED = "no open-ended request"
+UNPROFILED = "open-ended request, and no profile in force"
+PROFILED = "open-ended request: the profile answers"
+LATER = "a later sentence asks for another edit of the entity"
+ENGLISH = "minilm"  # an embedder to which all sentences of another script are much alike:
+FOREIGN = 0.8  # so they must be nearer; of 20 questions for something else 7 were, all paraphrases
+CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
+ELSEWHERE = "a question for another relation"
+NEARER = "another edit of the entity is nearer"  # it reached its threshold too
+
+
+class RelationGate:
+    """Judges texts that name an entity.
+
+    Args:
+        edit_ids: of the edits that `references` number.
+        thresholds: of edits that have one of their own.
+        profiles: ids of the edits that are profiles.
+        exempt: for each of `RULINGS` the ids of the edits that it does not rule out.
+        english: the embedder knows no other script than Latin.
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        metric: Metric,
+        edit_ids: Sequence[str],
+        references: References,
+        thresholds: Mapping[str, float] | None = None,
+        profiles: Collection[str] = (),
+        exempt: Sequence[Collection[str]] = ((),) * len(RULINGS),
+        english: bool = False,
+    ) -> None:
+        self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
+        self._profiles = frozenset(profiles)
+        self._exempt, self._english = [frozenset(ids) for ids in exempt], english
+        self._read, self._vectors = references.vectors, metric(references.vectors)
+        self._open = metric(metric.open_ended)
+        self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
+        for edit, vector, negative in zip(
+            references.edit.tolist(), references.vector.tolist(), references.negative.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            self._rows[edit_ids[edit]][negative].append(vector)
+
+    @classmethod
+    def of(cls, learnt: Learnt, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
+        """The gate of these edits, which the references number in their order."""
+        edits = list(edits)
+        thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
+        profiles = [edit.id for edit in edits if edit.profile_of]
+        exempt = [[edit.id for edit in edits if own.exempts(edit)] for own in RULINGS]
+        ids, english = [edit.id for edit in edits], learnt.embedder == ENGLISH
+        return cls(
+            embed, learnt.metric, ids, learnt.references, thresholds, profiles, exempt, english
+        )
+
+    def judge(
+        self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[list[Verdict]]:
+        """Verdicts on each question's edits, from (masked sentences, ids of an entity's edits)."""
+        texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
+        if not texts:
+            return [[] for _ in questions]
+        number = {text: i for i, text in enumerate(texts)}
+        read = self._embed(texts)
+        asked = self._metric(read)
+        verdicts: list[list[Verdict]] = []
+        for sentences, edit_ids in questions:
+            own = [number[sentence] for sentence in sentences]
+            verdicts.append(
+                self._verdicts(sentences, read[own], asked[own], edit_ids) if own else []
+            )
+        return verdicts
+
+    def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
+        """How near each text is to the nearest of some wordings, names and all: the cosine."""
+        texts = list(dict.fromkeys(text for one, own in pairs for text in (one, *own)))
+        if not texts:
+            return []
+        vectors = dict(zip(texts, self._embed(texts), strict=True))
+        return [
+            round(max(float(vectors[one] @ vectors[text]) for text in own), 3) for one, own in pairs
+        ]
+
+    def _verdicts(
+        self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
+    ) -> list[Verdict]:
+        """From vectors of the sentences, as read and under the metric, both [m, w]."""
+        scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
+        against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
+        limits = self._limits(sentences, edit_ids)
+        opened = (asked @ self._open.T).max(1)
+        elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
+        vetoed = (against >= scores) | elsewhere
+        ruled = np.stack([
+            _ruled_out(sentences, edit_ids, ruling.says, exempt)
+            for ruling, exempt in zip(RULINGS, self._exempt, strict=True)
+        ])  # fmt: skip
+        reached = (scores >= limits) & ~vetoed & ~ruled.any(0)  # all [edits, sentences]
+        least = self._metric.open_threshold
+        wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
+        best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
+        chosen = reached & best & ~wide
+        asking = _last(chosen.any(0))  # of two blocks for one entity each would disturb the other
+        general = bool(self._profiles & {*edit_ids}) and _last(wide) > asking
+        verdicts = []
+        for i, edit_id in enumerate(edit_ids):
+            if edit_id in self._profiles:
+                at = int(opened.argmax())
+                limits[i, at] = least
+                found = (opened[at], general, OPENED if general else NOT_OPENED)
+            elif chosen[i, asking] and not general:
+                found = (scores[i, at := asking], True, "its relation is asked")
+            else:
+                at = int(scores[i].argmax())
+                why = "below the threshold"
+                if general:
+                    why = PROFILED
+                elif chosen[i].any():
+                    why = LATER
+                elif wide[at]:
+                    why = UNPROFILED
+                elif ruled[:, i, at].any() and scores[i, at] >= limits[i, at]:
+                    why = RULINGS[int(ruled[:, i, at].argmax())].why
+                elif elsewhere[i, at]:
+                    why = ELSEWHERE
+                elif vetoed[i, at]:
+                    why = "nearer to a negative"
+                elif reached[i, at]:
+                    why = NEARER
+                found = (scores[i, at], False, why)
+            score, fired, why = found
+            limit = float(limits[i, at])
+            verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))
+        return verdicts
+
+    def _limits(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> Array:
+        """The score from which each edit fires, [edits, sentences]."""
+        usual = np.full(len(sentences), self._metric.threshold)
+        if self._english:
+            foreign = [_foreign(sentence) for sentence in sentences]
+            usual[foreign] = max(self._metric.threshold, FOREIGN)
+        own = [self._own.get(edit_id, usual) for edit_id in edit_ids]
+        return np.stack([np.broadcast_to(limit, usual.shape) for limit in own])
+
+    @cached_property
+    def _common(self) -> tuple[CommonRelations, Array]:
+        """Common relations, and M v of their wordings."""
+        common = CommonRelations.of(self._embed)
+        return common, self._metric(common.vectors)
+
+    def _asks_other(self, read: Array, asked: Array, edit_ids: Sequence[str]) -> Array:
+        """Score of the wording of another relation that a sentence is, [edits, sentences]; or -1.
+
+        An edit's relation is that of its prompt, which is the first of its references.
+        """
+        found = np.full((len(edit_ids), len(read)), -1, np.float32)
+        common, vectors = self._common
+        is_wording = read @ common.vectors.T >= SAME
+        told = [i for i, edit_id in enumerate(edit_ids) if self._rows[edit_id][False]]
+        if told and is_wording.any():
+            prompts = self._read[[self._rows[edit_ids[i]][False][0] for i in told]]
+            others = common.others(prompts.astype(np.float32))
+            said = np.where(is_wording, asked @ vectors.T, -1)
+            found[told] = np.where(others[:, None], said, -1).max(2)
+        return found
+
+    def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
+        """Highest cosine of each sentence with some references, [m]; -1 without any."""
+        if not rows:
+            return np.full(len(asked), -1.0, np.float32)
+        return (asked @ self._vectors[rows].T).max(1)
+
+
+def _ruled_out(
+    sentences: Sequence[str],
+    edit_ids: Sequence[str],
+    says: Callable[[str], bool],
+    exempt: Collection[str],
+) -> NDArray[np.bool_]:
+    """Which edits a sentence that says something rules out, [edits, sentences]."""
+    said = np.array([says(sentence) for sentence in sentences])
+    return np.array([said & (edit_id not in exempt) for edit_id in edit_ids])
+
+
+def _foreign(sentence: str) -> bool:
+    """Whether most of its letters are of another script than Latin."""
+    letters = [char for char in sentence if char.isalpha()]
+    latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
+    return 2 * latin < len(letters)
+
+
+def _last(chosen: NDArray[np.bool_]) -> int:
+    """The last index that holds, [m]; -1 if none does."""
+    return int(chosen.nonzero()[0].max(initial=-1))

@@ -1,0 +1,1 @@
+"""What a scope does, told: conflicts and reports."""

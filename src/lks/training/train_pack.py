@@ -1,0 +1,153 @@
+"""Trains a pack: training prompts, relation gate, blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet, warn_of_pairs
+from lks.errors import EditFileError, InputError
+from lks.model.backbone import Backbone
+from lks.model.embedder import Embedder, Remembered
+from lks.packs.pack import Pack
+from lks.scope.gate.metric import Learnt
+from lks.scope.gate.prototypes import common_wordings
+from lks.scope.gate.relation import RelationGate
+from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
+from lks.scope.scope import Scope
+from lks.training.config import TrainingConfig
+from lks.training.distributed import Team
+from lks.training.examples import KINDS, OnProgress
+from lks.training.gate_metric import learn
+from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
+from lks.training.trainer import Epoch, train
+
+GATE_WORDINGS = 8  # lent to each edit for the gate
+
+
+def train_pack(
+    backbone: Backbone,
+    edits: EditSet,
+    config: TrainingConfig | None = None,
+    *,
+    pool: Iterable[Edit] = (),
+    memory: int | None = None,
+    team: Team | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    on_prompts: Callable[[PromptReport], None] = lambda report: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: OnProgress = lambda stage, done, of: None,
+) -> Pack:
+    """Train a pack for `edits`.
+
+    Args:
+        pool: further edits whose templates may be lent as training prompts.
+        memory, team, checkpoints, resume: see `training.trainer.train`.
+
+    Raises:
+        EditFileError: edits that would never fire, because no mention of their subject stands in
+            their own prompt, or something that refuses them does.
+        InputError: there are no edits.
+        LayerError: the layer is out of range.
+    """
+    if not len(edits):
+        raise InputError("no edits to train; give one at least")
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    backbone.layer(config.resolve_layer(backbone.n_layers))
+    names, embedder = Scope(edits), Embedder(config.embedder)
+    check_edits_fire(edits, names)
+    started = time.monotonic()
+    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.main)
+    on_prompts(report)
+    if gate is not None:
+        scope = names.with_gate(RelationGate.of(gate, embedder, edits))
+        warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
+    prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
+    trained = train(
+        backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
+        resume=resume, on_epoch=on_epoch, on_progress=on_progress,
+    )  # fmt: skip
+    with torch.no_grad():
+        blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
+    last = trained.epochs[-1]
+    return Pack(
+        edits=edits,
+        blocks=blocks,
+        hypernetwork=dict(trained.blocks.hypernetwork.state_dict()),
+        base_model=backbone.fingerprint,
+        layer=trained.layer,
+        form=config.form,
+        kind=config.hypernetwork,
+        scale=trained.blocks.scale,
+        training={
+            "config": config.to_json(),
+            "epochs": len(trained.epochs),
+            "seconds": round(time.monotonic() - started + trained.earlier_seconds, 1),
+            "losses": {kind: getattr(last, kind) for kind in KINDS},
+            "prompts": asdict(report),
+            "dropped_texts": trained.dropped_texts,
+        },
+        gate=gate,
+    )
+
+
+def _prepared(
+    embedder: Embedder,
+    edits: EditSet,
+    pool: Iterable[Edit],
+    config: TrainingConfig,
+    gated: bool = True,
+) -> tuple[list[TrainingPrompts], PromptReport, Learnt | None]:
+    """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
+    embed = Remembered(embedder, common_wordings()) if config.scope == "relation" else None
+    lent, report = training_prompts(
+        edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
+    )
+    if embed is None or not gated:
+        return lent, report, None
+    prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
+    metric, references = learn(embed, edits, prompts, seed=config.seed)
+    return lent, report, Learnt(metric, references, embedder.name, embedder.fingerprint)
+
+
+def scope_of(
+    edits: EditSet, pool: Iterable[Edit] = (), config: TrainingConfig | None = None
+) -> Scope:
+    """The scope that a pack of these edits would have; no block is trained.
+
+    Args:
+        pool: as of `train_pack`.
+    """
+    names = Scope(edits)
+    if not len(edits):
+        return names
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    embedder = Embedder(config.embedder)
+    *_, gate = _prepared(embedder, edits, pool, config)
+    return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
+
+
+def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
+    """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
+    asked = scope.fired([edit.prompt for edit in edits])
+    silent = [
+        _why_silent(edit) for edit, fired in zip(edits, asked, strict=True)
+        if not any(edit.id in mention.edit_ids for mention in fired)
+    ]  # fmt: skip
+    if silent:
+        raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
+
+
+def _why_silent(edit: Edit) -> str:
+    if edit.negative and Scope([replace(edit, negative=())]).fired([edit.prompt])[0]:
+        return f'edit "{edit.id}": one of its negatives stands in its own prompt'
+    return (
+        f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
+        "or lies inside another edit's longer subject"
+    )
