@@ -79,7 +79,7 @@ def _add(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     model.add(new, pool=pool, refine=refine)
-    append(path, new, model.blocks(new), model.references(new))
+    append(path, new, model.blocks(new), model.exemplars(new))
     seconds = time.perf_counter() - started
     scored = new[:SCORED]
     scores = model.score([(edit.prompt, edit.target) for edit in scored])

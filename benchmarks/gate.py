@@ -29,9 +29,9 @@ from _record import RESULTS
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.evaluation.provenance import provenance
-from lks.model.embedder import Embedder, Remembered
+from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine.machine import default_threads
-from lks.scope.gate.metric import Learnt
+from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import Embed, common_wordings
 from lks.scope.gate.relation import UNPROFILED, RelationGate
 from lks.scope.scope import Scope
@@ -80,7 +80,7 @@ def _sets(
 ) -> tuple[dict[str, Any], Scope]:
     """Means over sets of edits, and the last one's scope."""
     count = max(1, min(SETS, 100 // size))
-    known = Remembered(embed, common_wordings())  # common relations, and lent templates
+    known = CachedEmbedder(embed, common_wordings())  # common relations, and lent templates
     sets = [rows[i * size : (i + 1) * size] for i in range(count)]
     made = [_gate(embed, known, edits, pool) for edits in sets]
     results = [result for result, _ in made]
@@ -98,8 +98,8 @@ def _gate(
     started = time.perf_counter()
     asking = edits if not pool or any(row.locality for row in pool) else without_others(edits)
     prompts, _ = training_prompts(asking, pool, embed=known, most=GATE_WORDINGS)
-    metric, references = learn(known, edits, prompts)
-    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+    metric, exemplars = learn(known, edits, prompts)
+    scope = Scope(edits, RelationGate.of(GateState(metric, exemplars), embed, edits))
     seconds = time.perf_counter() - started
     asked = {
         "own": [(e.id, e.prompt) for e in edits],
@@ -108,7 +108,7 @@ def _gate(
     }
     result: dict[str, Any] = {
         "edits": len(edits), "threshold": metric.threshold, "open_threshold": metric.open_threshold,
-        "learn_seconds": round(seconds, 1), "references": len(references.vectors),
+        "learn_seconds": round(seconds, 1), "references": len(exemplars.vectors),
     }  # fmt: skip
     for kind, pairs in asked.items():
         if not pairs:

@@ -19,7 +19,7 @@ import torch
 from _record import RESULTS, kept
 
 from lks.editors.registry import EDITORS
-from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.cells import Cell
 from lks.evaluation.bench.run import editor_of, groups_of
 from lks.evaluation.provenance import provenance
@@ -45,7 +45,7 @@ def main() -> None:
     result = kept(out, same) or {**same, "methods": {}}
     backbone = Backbone.load("smollm2-135m")
     with TemporaryDirectory() as folder:
-        base = Remembering(backbone, Path(folder) / "unedited.cache")
+        base = CachedBase(backbone, Path(folder) / "unedited.cache")
         for method in options.methods:
             if method in result["methods"]:
                 continue
@@ -61,7 +61,7 @@ def main() -> None:
             print(method, shares, flush=True)
 
 
-def _asked(cell: Cell, base: Remembering, limit: int, folder: Path) -> list[dict[str, Any]]:
+def _asked(cell: Cell, base: CachedBase, limit: int, folder: Path) -> list[dict[str, Any]]:
     edits, pool = next(groups_of(cell))
     method = editor_of(cell, pool, folder, 0)
     asked, most = cases(edits, limit=limit), answer_limit(base.backbone, edits, 32)

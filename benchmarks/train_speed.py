@@ -45,7 +45,7 @@ from lks.packs.pack import Pack
 from lks.scope.scope import Scope
 from lks.training import losses, trainer
 from lks.training.config import TrainingConfig
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.examples import EditExamples, build_examples, features
 from lks.training.prompts import TrainingPrompts, training_prompts
 
@@ -110,7 +110,7 @@ def _engine(
     )  # fmt: skip
     blocks = _blocks(features(examples), config)
     prepared = time.perf_counter() - started
-    loop = trainer._Loop(split, blocks, examples, config, TensorStore(), Team())
+    loop = trainer._Loop(split, blocks, examples, config, TensorStore(), ProcessGroup())
     times, scores = [], [0.0]
     while len(times) < config.epochs and scores[-1] < level:
         started = time.perf_counter()

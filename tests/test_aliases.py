@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_cli import one_line, run
 
-from lks.edits.aliases import AliasDictionary, Entity
+from lks.edits.aliases import AliasDictionary, AliasEntry
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError
@@ -78,10 +78,10 @@ def test_bad_files_say_so(tmp_path: Path, name: str, text: str | None, message: 
 
 def test_an_edit_finds_its_entity_only_when_it_is_certain() -> None:
     dictionary = AliasDictionary([
-        Entity("Q90", "Paris", ("City of Light",)),
-        Entity("Q91", "Paris", ("Paris, Texas",)),
-        Entity("Q60", "New York City", ("NYC",)),
-        Entity("Q7", "Big Bang", ("NYC Band",)),
+        AliasEntry("Q90", "Paris", ("City of Light",)),
+        AliasEntry("Q91", "Paris", ("Paris, Texas",)),
+        AliasEntry("Q60", "New York City", ("NYC",)),
+        AliasEntry("Q7", "Big Bang", ("NYC Band",)),
     ])  # fmt: skip
     assert dictionary.names(edit("Paris")) == ()
     assert "City of Light" in dictionary.names(edit("Paris", qid="Q90"))

@@ -22,7 +22,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.evaluation.bench import run
-from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.cells import Cell, report
 from lks.files import CACHE_VARIABLE
 from lks.model.backbone import Backbone
@@ -270,8 +270,8 @@ def test_scores_of_the_unedited_model_are_kept_to_the_bit(
     pairs = [("The tower is in", "Rome"), ([{"role": "user", "content": "Where?"}], "There")]
     kept = tmp_path / run.UNEDITED
     wanted = UneditedModel(backbone).score(pairs[:1])
-    assert Remembering(backbone, kept).score(pairs[:1]) == wanted
-    again = Remembering(backbone, kept)
+    assert CachedBase(backbone, kept).score(pairs[:1]) == wanted
+    again = CachedBase(backbone, kept)
     again._known = {key: [[*row[:2], [7]] for row in rows] for key, rows in again._known.items()}
     assert [score.predicted for score in again.score(pairs[:1])] == [(7,)]
     assert again.score(pairs[:1], chat=True)[0].predicted != (7,)

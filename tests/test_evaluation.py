@@ -186,8 +186,8 @@ def test_a_text_tells_whether_the_model_ended_it(models, monkeypatch: pytest.Mon
     (cut,) = base.generate([prompt], max_new_tokens=2)
     assert not cut.ended
     rendered = [backbone.render(prompt, chat=False)]
-    within = lambda batch: nullcontext()  # noqa: E731
-    ((*_, last),) = generate_ids(backbone, rendered, within, chat=False, max_new_tokens=2)
+    intervention = lambda batch: nullcontext()  # noqa: E731
+    ((*_, last),) = generate_ids(backbone, rendered, intervention, chat=False, max_new_tokens=2)
     monkeypatch.setitem(vars(backbone), "stop_ids", (last,))
     (ended,) = base.generate([prompt], max_new_tokens=2)
     assert ended.ended
@@ -231,11 +231,11 @@ def test_choices_of_one_token_are_read_once(models) -> None:
     pairs = [(prompt, choice) for prompt in prompts for choice in ("is", "in", "is in")]
     read = []
 
-    def within(encoding):
+    def intervention(encoding):
         read.extend(encoding.texts)
         return edited._replacing(encoding)
 
-    together = transformers.score(edited.backbone, pairs, within)
+    together = transformers.score(edited.backbone, pairs, intervention)
     assert len(read) == 4
     for pair, score in zip(pairs, together, strict=True):
         (alone,) = edited.score([pair])
@@ -284,7 +284,7 @@ def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch
         read.append(states.shape[:2])
         return states
 
-    def within(encoding):
+    def intervention(encoding):
         rows = [
             r for r, text in enumerate(encoding.texts) if pairs.index(asked(text)) in edited_rows
         ]
@@ -294,9 +294,9 @@ def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch
     def asked(text):
         return next(pair for pair in pairs if text.text.startswith(pair[0]))
 
-    alone = [transformers.score(backbone, [pair], within)[0] for pair in pairs]
+    alone = [transformers.score(backbone, [pair], intervention)[0] for pair in pairs]
     monkeypatch.setattr(Backbone, "final_states", counted)
-    together = transformers.score(backbone, pairs, within)
+    together = transformers.score(backbone, pairs, intervention)
     base = transformers.score(backbone, pairs, lambda encoding: nullcontext())
     for i, (score, own) in enumerate(zip(together, alone, strict=True)):
         assert score.logprobs == pytest.approx(own.logprobs, abs=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lks.edits.edit import Edit
-from lks.scope.candidates.fuzzy.deletion_index import U64, Ints, PieceIndex
+from lks.scope.candidates.fuzzy.deletion_index import U64, DeletionIndex, Ints
 from lks.scope.matcher import Matcher
 
 PRODUCTS = [f"Contoso Pump XX{number:04d}" for number in range(2_000)]
@@ -40,14 +40,14 @@ def test_other_numbers_are_explained(products: Matcher) -> None:
 def test_names_of_other_numbers_cost_nothing(
     products: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find, found = PieceIndex.find, list[int]()
+    find, found = DeletionIndex.find, list[int]()
 
-    def counted(index: PieceIndex, keys: U64) -> tuple[Ints, Ints]:
+    def counted(index: DeletionIndex, keys: U64) -> tuple[Ints, Ints]:
         key, name = find(index, keys)
         found.append(len(name))
         return key, name
 
-    monkeypatch.setattr(PieceIndex, "find", counted)
+    monkeypatch.setattr(DeletionIndex, "find", counted)
     text = "We sold Contsoo Pump XX0042 today. He took Contoso Pmup XX0043. "
     assert len(products(text * 50)) == 100
     assert 0 < sum(found) < 100 * len(PRODUCTS)  # not each for each mention, in many forms

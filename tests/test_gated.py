@@ -117,7 +117,7 @@ def test_a_corrected_fact_takes_the_place_of_the_old_one(
     fired = [model.examine(prompt)[0].mention.edit_ids for prompt, _ in asked]
     assert fired == [("ada-again",), ("ada-job",)]
     assert model.score(others) == before
-    append(tmp_path / "p", again, model.blocks(again), model.references(again))
+    append(tmp_path / "p", again, model.blocks(again), model.exemplars(again))
     assert ScalpelModel(backbone, Pack.load(tmp_path / "p")).score(asked) == model.score(asked)
 
 
@@ -133,7 +133,7 @@ def test_added_edits_fire_and_go_away_again(
     assert model.score(asked)[0] == before[0]
     with pytest.raises(InputError, match="has a relation gate; give the references"):
         append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]))
-    append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.references([NEW]))
+    append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.exemplars([NEW]))
     loaded = ScalpelModel(backbone, Pack.load(tmp_path / "p"))
     assert loaded.score(asked) == model.score(asked)
     model.remove(["ada-job"])
@@ -273,7 +273,7 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
 ) -> None:
     tokenizer, said = model.backbone.tokenizer, []
 
-    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
         said.append([(text.text, len(model._fired(text))) for text in texts])
         new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
         return [tokenizer(new).input_ids for _ in texts]
@@ -293,7 +293,7 @@ def test_a_text_that_names_entities_again_and_again_is_not_cut_off(
 ) -> None:
     whole, tokenizer = " Ada Lovelace was born in Rome." * 12, model.backbone.tokenizer
 
-    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
         return [tokenizer(whole.removeprefix(text.text[len(BORN) :])).input_ids for text in texts]
 
     monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
@@ -310,7 +310,7 @@ def test_the_models_own_text_keeps_its_spaces(
     tokenizer.decoder = decoders.Metaspace()
     own, read = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer), []
 
-    def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
+    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
         read.append(texts[0].text)
         return [[100, 101, 102, 103, 104, 105] if len(read) == 1 else [105]]
 

@@ -9,7 +9,7 @@ import torch
 from conftest import make_backbone
 
 from lks.editors.baselines import statistics
-from lks.editors.baselines.statistics import Sample, prefixes, second_moments
+from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.errors import InputError
 from lks.files import CACHE_VARIABLE
 
@@ -23,7 +23,7 @@ def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     backbone, file = make_backbone("llama"), tmp_path / "text.txt"
     file.write_text("The capital of Japan is Tokyo. " * 30, encoding="utf-8")
     sample = Sample(tokens=64, length=16, file=str(file))
-    found = second_moments(backbone, [1, 2], sample)
+    found = key_covariance(backbone, [1, 2], sample)
     ids = torch.tensor(backbone.tokenize(file.read_text(), chat=False)[0][:64]).view(4, 16)
     keys: list[torch.Tensor] = []
     backbone.layer(2).mlp.down_proj.register_forward_pre_hook(lambda m, args: keys.append(args[0]))
@@ -31,14 +31,14 @@ def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     expected = keys[0].reshape(64, -1)
     assert torch.allclose(found[1], expected.T @ expected / 64, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(statistics, "_moments", None)  # from the cache the second time
-    assert torch.equal(second_moments(backbone, [2], sample)[0], found[1])
+    assert torch.equal(key_covariance(backbone, [2], sample)[0], found[1])
 
 
 def test_the_models_own_text_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, sample = make_backbone("llama"), Sample(tokens=40, length=8)
-    (first,) = second_moments(backbone, [1], sample)
+    (first,) = key_covariance(backbone, [1], sample)
     monkeypatch.setattr(statistics, "written", None)
-    (second,) = second_moments(backbone, [2], sample)
+    (second,) = key_covariance(backbone, [2], sample)
     assert first.shape == second.shape and not torch.equal(first, second)
 
 
@@ -50,7 +50,7 @@ def test_bad_texts_for_moments(tmp_path: Path, text: str | None, said: str) -> N
     if text is not None:
         file.write_text(text)
     with pytest.raises(InputError, match=said):
-        second_moments(make_backbone("llama"), [1], Sample(tokens=64, file=str(file)))
+        key_covariance(make_backbone("llama"), [1], Sample(tokens=64, file=str(file)))
 
 
 def test_the_models_own_text_is_the_same_each_time() -> None:

@@ -68,8 +68,8 @@ def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
 def test_the_gate_tells_questions_apart() -> None:
     edits, embed = facts()[:40], Embedder()
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
-    metric, references = learn(embed, edits, prompts)
-    learnt = Learnt(metric, references)
+    metric, exemplars = learn(embed, edits, prompts)
+    learnt = Learnt(metric, exemplars)
     scope = Scope(edits, RelationGate.of(learnt, embed, edits))
 
     def share(texts: list[str]) -> float:
@@ -94,8 +94,8 @@ def test_two_prompts_for_one_relation_are_not_pushed_apart() -> None:
     names = [f"Person {chr(65 + i // 26)}{chr(65 + i % 26)}" for i in range(150)]
     edits = [Edit(name, name, forms[i % 3].format(name), "x") for i, name in enumerate(names)]
     prompts, _ = training_prompts(edits, embed=embed)
-    metric, references = learn(embed, edits, prompts)
-    scope = Scope(edits, RelationGate.of(Learnt(metric, references), embed, edits))
+    metric, exemplars = learn(embed, edits, prompts)
+    scope = Scope(edits, RelationGate.of(Learnt(metric, exemplars), embed, edits))
     for text in ("{} took a job at", "{} works for", "{} is employed by", "Who employs {}?"):
         fired = [bool(found) for found in scope.fired([text.format(name) for name in names])]
         assert fired == [i % 3 < 2 for i in range(150)], text

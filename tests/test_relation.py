@@ -13,9 +13,9 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import ModelError, PackMismatch
 from lks.files import CACHE_VARIABLE
-from lks.model.embedder import Embedder, Remembered
+from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.gate import questions, relation
-from lks.scope.gate.metric import Learnt, Metric, References
+from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.prototypes import CommonRelations, common_relations, common_wordings
 from lks.scope.gate.questions import MASK
 from lks.scope.gate.relation import FOREIGN, LATER, RelationGate
@@ -42,8 +42,8 @@ def gated(embed: Embedder, edits: list[Edit], **thresholds: float) -> Scope:
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
     open_ended = embed(OPEN_ENDED)
     plain = Metric(np.eye(64, dtype=np.float32), open_ended, threshold=0.58, open_threshold=0.72)
-    metric, references = learn(embed, edits, prompts, metric=plain)
-    learnt = Learnt(replace(metric, **thresholds), references)
+    metric, exemplars = learn(embed, edits, prompts, metric=plain)
+    learnt = GateState(replace(metric, **thresholds), exemplars)
     return Scope(edits, RelationGate.of(learnt, embed, edits))
 
 
@@ -70,9 +70,9 @@ def test_in_another_script_a_sentence_must_be_nearer_to_an_english_embedder(
     edits = [Edit("born", "Ада", "Ада родилась в", "Oslo")]
     prompts = [TrainingPrompts((), ())]
     metric = Metric(np.eye(64, dtype=np.float32), embed(OPEN_ENDED), 0.0, 1.0)
-    metric, references = learn(embed, edits, prompts, metric=metric)
+    metric, exemplars = learn(embed, edits, prompts, metric=metric)
     for name, needed in (("minilm", [FOREIGN, 0.0]), ("other", [0.0, 0.0])):
-        scope = Scope(edits, RelationGate.of(Learnt(metric, references, name), embed, edits))
+        scope = Scope(edits, RelationGate.of(GateState(metric, exemplars, name), embed, edits))
         asked = scope.examine(["Ада родилась в", "Ада, where was she born?"])
         assert [found[0].verdicts[0].threshold for found in asked] == needed
 
@@ -288,13 +288,13 @@ def test_without_a_mention_nothing_is_embedded() -> None:
         raise AssertionError("embedded")
 
     metric = Metric(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 0.58, 0.72)
-    gate = RelationGate(never, metric, ["a"], References.none(2))
+    gate = RelationGate(never, metric, ["a"], Exemplars.none(2))
     assert Scope([Edit("a", "Paris", "Paris is", "x")], gate).mentions("Rome is old.") == []
 
 
 def test_references_can_be_parted_and_joined(embed: Embedder) -> None:
-    whole = References.of(embed, [["where", "born"], ["speak"], ["born"]], [[], ["high"], []])
-    parts = References.joined([whole.only([0]), whole.only([1, 2])], [1, 2])
+    whole = Exemplars.of(embed, [["where", "born"], ["speak"], ["born"]], [[], ["high"], []])
+    parts = Exemplars.joined([whole.only([0]), whole.only([1, 2])], [1, 2])
     assert sorted(parts.edit.tolist()) == [0, 0, 1, 1, 2]
     for i in range(3):
         for one, two in zip(_of(whole, i), _of(parts, i), strict=True):
@@ -303,10 +303,10 @@ def test_references_can_be_parted_and_joined(embed: Embedder) -> None:
     assert _of(whole.only([2, 0]), 0)[0].tolist() == _of(whole, 2)[0].tolist()
 
 
-def _of(references: References, edit: int) -> tuple[np.ndarray, np.ndarray]:
-    own = references.edit == edit
-    order = np.argsort(references.negative[own], kind="stable")
-    return references.vectors[references.vector[own]][order], references.negative[own][order]
+def _of(exemplars: Exemplars, edit: int) -> tuple[np.ndarray, np.ndarray]:
+    own = exemplars.edit == edit
+    order = np.argsort(exemplars.negative[own], kind="stable")
+    return exemplars.vectors[exemplars.vector[own]][order], exemplars.negative[own][order]
 
 
 def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
@@ -365,7 +365,7 @@ def test_vectors_that_every_process_asks_for_are_kept(
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "__call__", lambda *given: pytest.fail("made again"))
         assert np.array_equal(embed.kept(texts), made)
-        assert np.array_equal(Remembered(embed, texts)(["born in"]), made[1:])
+        assert np.array_equal(CachedEmbedder(embed, texts)(["born in"]), made[1:])
     (file,) = tmp_path.rglob("*.npy")
     file.write_bytes(file.read_bytes()[:60])  # as if the disk had been full
     assert np.array_equal(embed.kept(texts), made)

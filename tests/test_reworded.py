@@ -36,8 +36,8 @@ def bag(texts: Sequence[str]) -> Array:
 def gated(*edits: Edit) -> Scope:
     plain = Metric(np.eye(WIDTH, dtype=np.float32), bag(OPEN_ENDED), 0.6, open_threshold=1)
     prompts = [TrainingPrompts(edit.paraphrases, ()) for edit in edits]
-    metric, references = learn(bag, edits, prompts, metric=plain)
-    learnt = Learnt(replace(metric, threshold=0.6, open_threshold=1), references)
+    metric, exemplars = learn(bag, edits, prompts, metric=plain)
+    learnt = Learnt(replace(metric, threshold=0.6, open_threshold=1), exemplars)
     return Scope(edits, RelationGate.of(learnt, bag, edits))
 
 

@@ -13,7 +13,7 @@ from lks.model.chat import Rendered
 from lks.model.encoding import Encoding
 from lks.model.engine.batching import PASS_TOKENS, collate, grouped
 from lks.model.engine.hook import Plan, replacing
-from lks.model.engine.reader import Row, read
+from lks.model.engine.reader import TextRow, prefill
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.tensor_store import TensorStore
 
@@ -23,13 +23,13 @@ TEXTS = [SHARED + " Rome", SHARED + " Oslo", "Where is it? In Rome"]
 PLACES = [[9], [9, 11], [0]]
 
 
-def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encoding, list[Row]]:
+def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encoding, list[TextRow]]:
     encoding = backbone.encode([Rendered.plain(t) for t in TEXTS], chat=False)
     made = []
     for i, places in enumerate(PLACES):
         ids = encoding.input_ids[i, : len(encoding.offsets[i])].tolist()
         scored = [len(ids) - 2, len(ids) - 1]
-        made.append(Row(ids, places, scored, stem if i < 2 else 0, True, continued))
+        made.append(TextRow(ids, places, scored, stem if i < 2 else 0, True, continued))
     return encoding, made
 
 
@@ -37,7 +37,7 @@ def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encodin
 def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone, stem: int) -> None:
     encoding, made = rows(any_backbone, stem=stem)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    batch = collate(read(split, made))
+    batch = collate(prefill(split, made))
     torch.manual_seed(0)
     new = (batch.r + torch.randn_like(batch.r)).requires_grad_()
     engine = split.head(split.final_states(batch, new))
@@ -59,7 +59,7 @@ def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone,
 def test_unedited_outputs_and_states_are_the_models_own(any_backbone: Backbone) -> None:
     encoding, made = rows(any_backbone)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    suffixes = read(split, made)
+    suffixes = prefill(split, made)
     batch = collate(suffixes)
     states = any_backbone.hidden_states(encoding, LAYER)
     expected = torch.cat([states[i, places] for i, places in enumerate(PLACES)])
@@ -72,7 +72,7 @@ def test_unedited_outputs_and_states_are_the_models_own(any_backbone: Backbone) 
 def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
     _, made = rows(any_backbone, continued=3)
     split = SplitModel(any_backbone, LAYER, torch.float32)
-    for row, suffix in zip(made, read(split, made), strict=True):
+    for row, suffix in zip(made, prefill(split, made), strict=True):
         ids = torch.tensor([row.ids])
         out = any_backbone.model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False,
@@ -85,7 +85,8 @@ def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
 def test_reduced_precision_is_close(backbone: Backbone) -> None:
     _, made = rows(backbone)
     exact, rounded = (
-        read(SplitModel(backbone, LAYER, dtype), made) for dtype in (torch.float32, torch.bfloat16)
+        prefill(SplitModel(backbone, LAYER, dtype), made)
+        for dtype in (torch.float32, torch.bfloat16)
     )
     for one, other in zip(exact, rounded, strict=True):
         assert other.states.dtype == torch.bfloat16
@@ -97,7 +98,7 @@ def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
     layers = list(backbone.decoder.layers)
     split = SplitModel(backbone, LAYER, torch.float32)
     _, made = rows(backbone)
-    batch = collate(read(split, made))
+    batch = collate(prefill(split, made))
     split.final_states(batch, batch.r.requires_grad_()).sum().backward()
     assert list(backbone.decoder.layers) == layers
     assert all(parameter.grad is None for parameter in backbone.model.parameters())
@@ -108,17 +109,17 @@ def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
 def test_what_texts_share_is_kept_once(backbone: Backbone) -> None:
     split = SplitModel(backbone, LAYER, torch.float32)
     _, made = rows(backbone, stem=5)
-    (alone,) = read(split, made[:1])
+    (alone,) = prefill(split, made[:1])
     assert len(alone.past) == 1
-    one, two, other = read(split, made)
+    one, two, other = prefill(split, made)
     assert one.past[0] is two.past[0]
     assert one.past[0].shape[3] == 5
     assert other.past[0].shape[3] == 0
     assert torch.allclose(torch.cat(one.past, 3), alone.past[0], atol=1e-5)
     for stems in ([9, 9, 8], [8, 9, 9], [9, 0, 0]):  # all begin alike, in longer and longer stems
         chosen = zip((made[0], made[1], made[0]), stems, strict=True)
-        longer = [Row(row.ids, row.places, row.scored, stem) for row, stem in chosen]
-        for text in read(split, longer):
+        longer = [TextRow(row.ids, row.places, row.scored, stem) for row, stem in chosen]
+        for text in prefill(split, longer):
             whole = torch.cat([part for part in text.past if part.shape[3]], 3)
             assert torch.allclose(whole, alone.past[0], atol=1e-5)
 
@@ -126,13 +127,13 @@ def test_what_texts_share_is_kept_once(backbone: Backbone) -> None:
 def test_texts_beyond_the_budget_lie_in_a_file_and_are_the_same(backbone: Backbone) -> None:
     split, store = SplitModel(backbone, LAYER, torch.float32), TensorStore(budget=2000)
     _, made = rows(backbone)
-    for kept, mapped in zip(read(split, made), read(split, made, store), strict=True):
+    for kept, mapped in zip(prefill(split, made), prefill(split, made, store), strict=True):
         assert torch.equal(kept.states.cpu(), mapped.states.cpu())
         assert torch.equal(kept.past[0].cpu(), mapped.past[0].cpu())
     assert store.on_disk > 0
     store.release()
-    batch = collate(read(split, made))
-    assert torch.equal(batch.past, collate(read(split, made, store)).past)
+    batch = collate(prefill(split, made))
+    assert torch.equal(batch.past, collate(prefill(split, made, store)).past)
 
 
 def test_no_room_for_texts_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +149,7 @@ def test_no_room_for_texts_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -
 def test_batches_hold_every_text_once_and_pad_little(backbone: Backbone) -> None:
     split = SplitModel(backbone, LAYER, torch.float32)
     _, made = rows(backbone)
-    suffixes = read(split, made * 40)
+    suffixes = prefill(split, made * 40)
     batches = grouped(suffixes)
     assert sorted(i for batch in batches for i in batch) == list(range(120))
     for batch in batches:

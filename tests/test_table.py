@@ -22,7 +22,7 @@ from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import EditFileError, InputError, OutputError, TrainingInterrupted
 from lks.evaluation.bench import cells as cells_module
 from lks.evaluation.bench import run as run_module
-from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.cells import Cell
 
 
@@ -182,7 +182,7 @@ def test_damaged_files_are_named(data: Path, tmp_path: Path, ending: str) -> Non
 
 def test_a_damaged_memory_is_made_anew(backbone: Any, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("{")
-    assert Remembering(backbone, tmp_path / "kept").score([("It is", "here")])
+    assert CachedBase(backbone, tmp_path / "kept").score([("It is", "here")])
     assert json.loads((tmp_path / "kept").read_text())
 
 

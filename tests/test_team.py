@@ -14,7 +14,7 @@ import torch
 
 from lks.errors import InputError, ModelError
 from lks.model.backbone import Backbone
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 
 WORKER = """
 import json, sys
@@ -72,7 +72,7 @@ def test_several_processes_without_accelerate_are_told_so(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InputError, match=r"need Accelerate: pip install .*\[multi\]"):
-        Team.of_environment(torch.device("cpu"))
+        ProcessGroup.of_environment(torch.device("cpu"))
 
 
 def test_more_processes_than_gpus_are_told_so(
@@ -89,7 +89,7 @@ def test_more_processes_than_gpus_are_told_so(
 
 
 def test_values_come_back_in_the_order_of_the_edits(monkeypatch: pytest.MonkeyPatch) -> None:
-    team = Team(rank=1, size=3)
+    team = ProcessGroup(rank=1, size=3)
     assert [edit for edit in range(7) if team.owns(edit)] == [1, 4]
     monkeypatch.setattr(team, "gathered", lambda own: [[0, 3, 6], *own, [2, 5]])
     assert team.in_order([1, 4]) == list(range(7))

@@ -27,7 +27,7 @@ from lks.packs.pack import Pack
 from lks.scope.scope import Scope
 from lks.training import checkpoint, losses, trainer
 from lks.training.config import PRESETS, TrainingConfig
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.examples import build_examples, features
 from lks.training.prompts import training_prompts
 from lks.training.train_pack import train_pack
@@ -333,7 +333,7 @@ def test_an_edit_is_learnt_when_it_is_so_in_both_styles(backbone: Backbone, edit
     blocks = KnowledgeBlocks(read, kind="linear", form="residual", scale=1.0, refine=True)
     blocks.to(backbone.device)
     split = SplitModel(backbone, 1, torch.float32)
-    loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), Team())
+    loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), ProcessGroup())
     assert loop._not_learnt() == list(range(len(edits)))  # never read
     loop.latest[loop.latest.isinf()] = 0.0
     assert loop._not_learnt() == []

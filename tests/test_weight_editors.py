@@ -28,7 +28,7 @@ from lks.editors.baselines.locate import (
 )
 from lks.editors.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.editors.baselines.rome import Rome, rank_one
-from lks.editors.baselines.statistics import Sample, second_moments
+from lks.editors.baselines.statistics import Sample, key_covariance
 from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
 from lks.editors.registry import editor
 from lks.editors.unedited import UneditedModel
@@ -240,7 +240,7 @@ def test_rome_without_an_earlier_edit_is_as_if_it_had_never_been(edits: EditSet)
 def test_memit_on_one_layer_is_the_ridge_solution() -> None:
     backbone = make_backbone("llama")
     key, spot = key_of(backbone, 1), projection(backbone, 1)
-    (moment,) = second_moments(backbone, [1], SAMPLE)
+    (moment,) = key_covariance(backbone, [1], SAMPLE)
     lesson = fact(backbone, TOWER, subject_ends([TOWER])["eiffel"], [""])
     delta = learn_deltas(SplitModel(backbone, 1), [lesson], VALUES)[0]
     before = spot.weight.clone()

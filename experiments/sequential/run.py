@@ -57,7 +57,7 @@ def main() -> None:
         chosen = new[cycle * options.each : (cycle + 1) * options.each]
         started = time.perf_counter()
         model.add(chosen, pool=rows)
-        append(path, chosen, model.blocks(chosen), model.references(chosen))
+        append(path, chosen, model.blocks(chosen), model.exemplars(chosen))
         row = {"cycle": cycle + 1, "seconds": round(time.perf_counter() - started, 1)}
         row |= _scores(model, base, new[: (cycle + 1) * options.each], options.each, far)
         with results.open("a", encoding="utf-8") as stream:

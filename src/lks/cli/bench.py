@@ -61,7 +61,7 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
-    from lks.cli.console import print_bench, say
+    from lks.cli.console import echo, print_bench
     from lks.editors.baselines.locate import never_located
     from lks.editors.registry import EDITORS, check_editors
     from lks.evaluation import ability
@@ -84,7 +84,7 @@ def bench(
     for file, own in wanted.items():
         _tell_shared(file, len(files[file]), own[-1], drawn)
     each(ability.load, abilities or [])
-    resolve(model, lambda text: say(text, quiet or as_json))
+    resolve(model, lambda text: echo(text, quiet or as_json))
     cells = [
         cells_module.Cell(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
@@ -100,10 +100,10 @@ def bench(
 
     def on_cell(name: str, done: int, of: int, left: float | None) -> None:
         time = "no time known yet" if left is None else f"about {left / 60:.0f} min left"
-        say(f"{name}: {done} of {of}; {time}", quiet or as_json)
+        echo(f"{name}: {done} of {of}; {time}", quiet or as_json)
 
     try:
-        summaries = run(cells, out, on_cell, lambda name: say(f"{name} ...", quiet or as_json))
+        summaries = run(cells, out, on_cell, lambda name: echo(f"{name} ...", quiet or as_json))
     except KeyboardInterrupt:
         raise TrainingInterrupted("stopped; the same command goes on") from None
     if as_json:
@@ -112,7 +112,7 @@ def bench(
         print_bench(summaries)
     if report:
         for file in cells_module.report(summaries, out, data):
-            say(f"wrote {file}", quiet or as_json)
+            echo(f"wrote {file}", quiet or as_json)
     if any("error" in summary for summary in summaries):
         raise SystemExit(1)
 

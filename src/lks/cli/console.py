@@ -25,7 +25,7 @@ from lks.evaluation.report import number, table_rows
 LONG = 2000  # texts: reading so many takes a minute
 
 
-def say(text: str, quiet: bool) -> None:
+def echo(text: str, quiet: bool) -> None:
     """A line of progress."""
     if not quiet:
         print(text, file=sys.stderr)
@@ -63,14 +63,14 @@ def training_progress(
             tenths = 10 * done // of
             if tenths > told and of >= LONG and stage != "training":
                 told = tenths
-                say(f"{stage}: {done} of {of} texts", quiet or bar)
+                echo(f"{stage}: {done} of {of} texts", quiet or bar)
 
         def on_epoch(epoch: Any) -> None:
             losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
             if epoch.locality:  # 0 where no locality prompts are read
                 losses += f"  locality {epoch.locality:.3f}"
             progress.update(task, losses=losses)
-            say(f"epoch {epoch.number} of {epoch.of}: {losses}", quiet or bar)
+            echo(f"epoch {epoch.number} of {epoch.of}: {losses}", quiet or bar)
 
         yield on_progress, on_epoch
 

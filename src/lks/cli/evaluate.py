@@ -55,7 +55,7 @@ def evaluate_pack(
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
     _tell_absent(rows, edited.pack.edits)
 
-    from lks.cli.console import print_scores, say
+    from lks.cli.console import echo, print_scores
     from lks.editors.unedited import UneditedModel
     from lks.evaluation.runner import answer_limit, evaluate
 
@@ -63,7 +63,7 @@ def evaluate_pack(
         UneditedModel(backbone), edited, rows, chat=chat,
         max_new_tokens=answer_limit(backbone, rows, max_new_tokens),
         contradicted=edited.contradicted(rows),
-        on_stage=lambda stage: say(f"{stage} ...", quiet),
+        on_stage=lambda stage: echo(f"{stage} ...", quiet),
     )  # fmt: skip
     if out is not None:
         _write(out, _report(out, result.to_json()))
@@ -91,12 +91,12 @@ def ability(
     tasks = list(each(partial(load, limit=limit), files).values())
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
 
-    from lks.cli.console import print_abilities, say
+    from lks.cli.console import echo, print_abilities
     from lks.editors.unedited import UneditedModel
 
     found = []
     for task in tasks:
-        say(f"{task.name} ...", quiet)
+        echo(f"{task.name} ...", quiet)
         found.append(compare(UneditedModel(backbone), edited, task))
     print_json(found) if as_json else print_abilities(found)
 

@@ -106,9 +106,9 @@ def scored_rows(path: Path, limit: int | None = None) -> Any:
 def load_backbone(
     model: str, device: str, dtype: str, layers_path: str | None, threads: int | None, quiet: bool
 ) -> Any:
-    from lks.cli.console import say
+    from lks.cli.console import echo
 
-    say(f"loading {model} ...", quiet)
+    echo(f"loading {model} ...", quiet)
 
     import torch
 
@@ -118,7 +118,7 @@ def load_backbone(
     torch.set_num_threads(threads or default_threads())
     return Backbone.load(
         model, device=device, dtype=dtype, layers_path=layers_path,
-        say=lambda text: say(text, quiet),
+        echo=lambda text: echo(text, quiet),
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def edit(
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
     from lks.model.engine.machine import machine_memory
-    from lks.training.distributed import Team
+    from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
 
     pack = train_to(
@@ -97,7 +97,7 @@ def edit(
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
         quiet=quiet or as_json,
     )  # fmt: skip
-    if not Team.of_environment(backbone.device).main:
+    if not ProcessGroup.of_environment(backbone.device).main:
         return
     result = {
         "pack": str(out),
@@ -143,14 +143,14 @@ def layers(
     wanted = numbers("--at", at) if at is not None else None
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
 
-    from lks.cli.console import print_layers, say
+    from lks.cli.console import echo, print_layers
     from lks.evaluation import layer_search as choice
     from lks.evaluation.report import number
     from lks.evaluation.runner import KINDS
 
     def on_layer(row: dict[str, Any]) -> None:
         scores = ", ".join(f"{kind} {number(row[kind])}" for kind in KINDS)
-        say(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
+        echo(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
 
     rows = choice.compare(
         backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,

@@ -21,7 +21,7 @@ _ALIASES = ("aliases", "itemAltLabel", "altLabels")
 
 
 @dataclass(frozen=True)
-class Entity:
+class AliasEntry:
     """One row of an alias dictionary."""
 
     id: str
@@ -40,14 +40,14 @@ class AliasDictionary:
     subject where that is the label of just one entity, else where it is an alias of just one.
     """
 
-    def __init__(self, entities: Iterable[Entity]) -> None:
-        self._by_id: dict[str, Entity] = {}
-        self._by_label: defaultdict[str, dict[str, Entity]] = defaultdict(dict)
-        self._by_alias: defaultdict[str, dict[str, Entity]] = defaultdict(dict)
+    def __init__(self, entities: Iterable[AliasEntry]) -> None:
+        self._by_id: dict[str, AliasEntry] = {}
+        self._by_label: defaultdict[str, dict[str, AliasEntry]] = defaultdict(dict)
+        self._by_alias: defaultdict[str, dict[str, AliasEntry]] = defaultdict(dict)
         for entity in entities:
             earlier = self._by_id.get(entity.id)
             if earlier:  # exports write an entity once for each alias
-                entity = Entity(entity.id, earlier.label, (*earlier.aliases, *entity.names))
+                entity = AliasEntry(entity.id, earlier.label, (*earlier.aliases, *entity.names))
             self._by_id[entity.id] = entity
             self._by_label[same_text(entity.label)][entity.id] = entity
             for alias in entity.aliases:
@@ -79,7 +79,7 @@ class AliasDictionary:
                 `problems` has one entry for each.
         """
         path = Path(path)
-        entities: list[Entity] = []
+        entities: list[AliasEntry] = []
         problems: list[str] = []
         for number, row in _rows(path, problems):
             entity = _entity(row)
@@ -137,13 +137,13 @@ def _csv_rows(
         problems.append(f"line {reader.line_num}: not CSV ({error})")
 
 
-def _entity(row: Any) -> Entity | None:
+def _entity(row: Any) -> AliasEntry | None:
     if not isinstance(row, dict):
         return None
     key = next((_entity_id(row[key]) for key in _ID if row.get(key)), "")
     labels = _texts(next((row[name] for name in _LABEL if row.get(name)), None), parted=False)
     aliases = _texts(next((row[name] for name in _ALIASES if row.get(name)), None), parted=True)
-    return Entity(key, labels[0], (*labels[1:], *aliases)) if key and labels else None
+    return AliasEntry(key, labels[0], (*labels[1:], *aliases)) if key and labels else None
 
 
 def _texts(value: Any, *, parted: bool) -> list[str]:

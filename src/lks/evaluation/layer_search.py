@@ -61,7 +61,7 @@ def compare(
         "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
-    done, base = _done(folder, run), _Remembered(backbone)
+    done, base = _done(folder, run), _CachedBase(backbone)
     for layer in layers:
         if layer in done:
             continue
@@ -78,7 +78,7 @@ def compare(
     return [done[layer] for layer in sorted(layers)]
 
 
-class _Remembered(UneditedModel):
+class _CachedBase(UneditedModel):
     """The unedited model, which answers the same questions at every layer: once."""
 
     def __init__(self, backbone: Backbone) -> None:

@@ -66,7 +66,7 @@ class Backbone:
         device: str = "auto",
         dtype: str = "auto",
         layers_path: str | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        echo: Callable[[str], None] = lambda text: None,
     ) -> Backbone:
         """Load a packaged model by name, a local folder, or a hub id.
 
@@ -80,7 +80,7 @@ class Backbone:
             LayerError: no list of decoder layers was found in it.
             OutputError: the cache cannot be written.
         """
-        model, tokenizer = load(name, device, dtype, say)
+        model, tokenizer = load(name, device, dtype, echo)
         return cls(model, tokenizer, name, layers_path)
 
     # --- what it is -------------------------------------------------------------------------

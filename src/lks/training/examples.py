@@ -13,12 +13,12 @@ from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
 from lks.model.chat import Rendered
 from lks.model.engine.batching import Suffix
-from lks.model.engine.reader import Row, predicted, read
+from lks.model.engine.reader import TextRow, predicted, prefill
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import tokens_from
 from lks.scope.scope import Scope
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.prompts import TrainingPrompts
 
 KINDS = ("reliability", "generality", "locality")
@@ -74,7 +74,7 @@ def build_examples(
     alone: bool = False,
     known: Sequence[Edit] = (),
     store: TensorStore | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     on_progress: OnProgress = lambda stage, done, of: None,
 ) -> tuple[list[EditExamples], int]:
     """Examples of every edit, and how many texts were left out because no edit fires in them.
@@ -103,7 +103,7 @@ def build_examples(
                 kept.append(text)
                 rows.append(row)
         told = _counter(on_progress, "reading chats" if style else "reading", len(rows))
-        suffixes = read(split, [row.row for row in rows], store, told)
+        suffixes = prefill(split, [row.row for row in rows], store, told)
         for text, row, suffix in zip(kept, rows, suffixes, strict=True):
             own = getattr(examples[text.edit], text.kind)
             own.append(_example(text, row, suffix, index, split.device))
@@ -153,7 +153,7 @@ def _texts(
 
 @dataclass(frozen=True)
 class _Tokenised:
-    row: Row
+    row: TextRow
     edit_ids: list[tuple[str, ...]]
     labels: list[int] | None
 
@@ -176,10 +176,10 @@ def _tokenised(
     if not located:
         return None
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]
-    stem = min(tokens_from(offsets, mention.start) for _, mention in located)
+    prefix = min(tokens_from(offsets, mention.start) for _, mention in located)
     if text.target is None:
-        row = Row(ids, places, [len(ids) - 1], stem, final=True, continued=kl_tokens - 1)
+        row = TextRow(ids, places, [len(ids) - 1], prefix, final=True, continued=kl_tokens - 1)
         return _Tokenised(row, edit_ids, None)
     first = tokens_from(offsets, text.target)  # the space before it too, if that is a token
     scored, labels = predicted(ids, first, backbone.stop_id(chat=text.chat))
-    return _Tokenised(Row(ids, places, scored, stem), edit_ids, labels)
+    return _Tokenised(TextRow(ids, places, scored, prefix), edit_ids, labels)

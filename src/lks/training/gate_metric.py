@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lks.edits.edit import Edit
-from lks.scope.gate.metric import Metric, References
+from lks.scope.gate.metric import Exemplars, Metric
 from lks.scope.gate.prototypes import Array, Embed, common_relations
 from lks.scope.languages.en_requests import OPEN_ENDED, PLAIN_REQUESTS
 from lks.scope.scope import Scope
@@ -39,11 +39,11 @@ def learn(
     *,
     metric: Metric | None = None,
     seed: int = 0,
-) -> tuple[Metric, References]:
+) -> tuple[Metric, Exemplars]:
     """The metric for these edits, and their references.
 
     Args:
-        embed: asked for some texts twice; `Remembered` reads them once.
+        embed: asked for some texts twice; `CachedEmbedder` reads them once.
         prompts: of each edit, its own and lent ones.
         metric: take this one, learn none.
     """
@@ -59,14 +59,14 @@ def learn(
         () if edit.profile_of else (edit.prompt, *more.paraphrases, *more.common)
         for edit, more in pairs
     ]
-    references = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
+    exemplars = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
-        metric = train_metric(embed, references, others, seed=seed)
+        metric = train_metric(embed, exemplars, others, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
-    if not any((*references, *negatives)):
-        return metric, References.none(len(metric.matrix))
-    return metric, References.of(embed, references, negatives)
+    if not any((*exemplars, *negatives)):
+        return metric, Exemplars.none(len(metric.matrix))
+    return metric, Exemplars.of(embed, exemplars, negatives)
 
 
 def train_metric(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lks.cli.console import say, training_progress
+from lks.cli.console import echo, training_progress
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import TrainingInterrupted
@@ -15,7 +15,7 @@ from lks.model.backbone import Backbone
 from lks.model.engine.machine import peak_memory
 from lks.packs.pack import Pack
 from lks.training.config import TrainingConfig
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.prompts import PromptReport
 from lks.training.train_pack import train_pack
 
@@ -37,7 +37,7 @@ def train_to(
     Raises:
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
-    team, out = Team.of_environment(backbone.device), out.resolve()
+    team, out = ProcessGroup.of_environment(backbone.device), out.resolve()
     checkpoints = out.with_name(out.name + ".checkpoint")
     pack = trained(
         backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
@@ -64,7 +64,7 @@ def trained(
     config = config.for_edits(len(edits))
 
     def report(made: PromptReport) -> None:
-        say(str(made), quiet or made.all_own)
+        echo(str(made), quiet or made.all_own)
 
     try:
         with training_progress(quiet) as (on_progress, on_epoch):

@@ -8,9 +8,9 @@ from pathlib import Path
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
-from lks.model.embedder import DEFAULT, Embedder, Remembered
+from lks.model.embedder import DEFAULT, CachedEmbedder, Embedder
 from lks.packs import manifest as manifest_module
-from lks.scope.gate.metric import Learnt
+from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
 from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import KINDS, Scope
@@ -56,7 +56,7 @@ def _untrained(edits: Sequence[Edit], pool: EditSet, embedder: str) -> RelationG
     from lks.training.prompts import training_prompts
     from lks.training.train_pack import GATE_WORDINGS
 
-    embed = Remembered(Embedder(embedder), common_wordings())
+    embed = CachedEmbedder(Embedder(embedder), common_wordings())
     prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
-    metric, references = learn(embed, edits, prompts)
-    return RelationGate.of(Learnt(metric, references, embedder), embed, edits)
+    metric, exemplars = learn(embed, edits, prompts)
+    return RelationGate.of(GateState(metric, exemplars, embedder), embed, edits)

@@ -13,15 +13,15 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import EditFileError, InputError
 from lks.model.backbone import Backbone
-from lks.model.embedder import Embedder, Remembered
+from lks.model.embedder import CachedEmbedder, Embedder
 from lks.packs.pack import Pack
-from lks.scope.gate.metric import Learnt
+from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
 from lks.scope.gate.relation import RelationGate
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.examples import KINDS, OnProgress
 from lks.training.gate_metric import learn
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
@@ -37,7 +37,7 @@ def train_pack(
     *,
     pool: Iterable[Edit] = (),
     memory: int | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     on_prompts: Callable[[PromptReport], None] = lambda report: None,
@@ -103,17 +103,17 @@ def _prepared(
     pool: Iterable[Edit],
     config: TrainingConfig,
     gated: bool = True,
-) -> tuple[list[TrainingPrompts], PromptReport, Learnt | None]:
+) -> tuple[list[TrainingPrompts], PromptReport, GateState | None]:
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
-    embed = Remembered(embedder, common_wordings()) if config.scope == "relation" else None
+    embed = CachedEmbedder(embedder, common_wordings()) if config.scope == "relation" else None
     lent, report = training_prompts(
         edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
     )
     if embed is None or not gated:
         return lent, report, None
     prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
-    metric, references = learn(embed, edits, prompts, seed=config.seed)
-    return lent, report, Learnt(metric, references, embedder.name, embedder.fingerprint)
+    metric, exemplars = learn(embed, edits, prompts, seed=config.seed)
+    return lent, report, GateState(metric, exemplars, embedder.name, embedder.fingerprint)
 
 
 def scope_of(

@@ -23,7 +23,7 @@ from lks.model.engine.tensor_store import TensorStore
 from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
-from lks.training.distributed import Team
+from lks.training.distributed import ProcessGroup
 from lks.training.examples import KINDS, EditExamples, Example, OnProgress, build_examples, features
 from lks.training.prompts import TrainingPrompts
 
@@ -66,7 +66,7 @@ def train(
     config: TrainingConfig,
     *,
     memory: int | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -81,7 +81,7 @@ def train(
         checkpoints: folder in which the state is saved after every epoch.
         resume: go on from that folder; the result is the same as without the interruption.
     """
-    layer, team = config.resolve_layer(backbone.n_layers), team or Team()
+    layer, team = config.resolve_layer(backbone.n_layers), team or ProcessGroup()
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.locality_places,
@@ -117,7 +117,7 @@ def refine(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> None:
     """Train the refinements of new edits beside the blocks that a pack has; nothing else moves."""
-    _Loop(split, blocks, examples, config, TensorStore(), Team()).run([], on_epoch)
+    _Loop(split, blocks, examples, config, TensorStore(), ProcessGroup()).run([], on_epoch)
 
 
 def split_model(backbone: Backbone, layer: int, config: TrainingConfig) -> SplitModel:
@@ -135,7 +135,7 @@ class _Loop:
         examples: list[EditExamples],
         config: TrainingConfig,
         store: TensorStore,
-        team: Team,
+        team: ProcessGroup,
         on_progress: OnProgress = lambda stage, done, of: None,
     ) -> None:
         self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
@@ -310,7 +310,7 @@ def _cell(example: Example) -> tuple[int, int, int]:
     return example.edit, KINDS.index(example.kind), int(example.chat)
 
 
-def _states(examples: Sequence[EditExamples], team: Team) -> tuple[Tensor, Tensor]:
+def _states(examples: Sequence[EditExamples], team: ProcessGroup) -> tuple[Tensor, Tensor]:
     """Of all processes' edits: features, [n, d], and R in the edits' own prompts, [m, d]."""
     mine = [own for i, own in enumerate(examples) if team.owns(i)]
     suffixes = [[example.suffix for example in own.reliability] for own in mine]

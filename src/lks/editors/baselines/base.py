@@ -20,7 +20,7 @@ from lks.model.engine.protocol import Score
 Learnt = TypeVar("Learnt")
 
 
-class HoldingModel(UneditedModel, ABC):
+class EditListModel(UneditedModel, ABC):
     """A backbone with edits in force, which are put in force together whenever they change."""
 
     def __init__(self, backbone: Backbone, edits: Iterable[Edit]) -> None:
@@ -64,7 +64,7 @@ class HoldingModel(UneditedModel, ABC):
         self.edits = edits
 
 
-class WeightModel(HoldingModel):
+class WeightModel(EditListModel):
     """One whose edits are in some parameters of the backbone, while it works and not longer.
 
     So the backbone itself stays what it was, for the unedited model beside this one too; another

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lks.editors.baselines.base import HoldingModel
+from lks.editors.baselines.base import EditListModel
 from lks.editors.baselines.locate import layer_at, read, read_at, residual
 from lks.editors.baselines.values import Lesson, ValueSettings, learn_deltas, stating
 from lks.edits.edit import Edit
@@ -64,7 +64,7 @@ class Keys(NamedTuple):
     columns: Tensor
 
 
-class GraceModel(HoldingModel):
+class GraceModel(EditListModel):
     """A backbone with a codebook, made anew from all edits in order when they change."""
 
     def __init__(

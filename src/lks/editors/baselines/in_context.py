@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lks.editors.baselines.base import HoldingModel
+from lks.editors.baselines.base import EditListModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
@@ -29,7 +29,7 @@ FACT = "New fact: {}\n"
 QUESTION = "Prompt: "
 
 
-class PromptedModel(HoldingModel):
+class PromptedModel(EditListModel):
     """A backbone that reads something before each prompt, or before a chat's last user turn."""
 
     @abstractmethod

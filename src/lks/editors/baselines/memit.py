@@ -26,7 +26,7 @@ from lks.editors.baselines.locate import (
     subject_ends,
     usual,
 )
-from lks.editors.baselines.statistics import Sample, prefixes, second_moments
+from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -90,7 +90,7 @@ class MemitModel(WeightModel):
         spans = subject_ends(edits)
         deltas = self._deltas(edits, spans)
         if not self._preserved:
-            moments = second_moments(self.backbone, self._layers, self._editor.sample)
+            moments = key_covariance(self.backbone, self._layers, self._editor.sample)
             self._preserved = self._editor.preserved(self._layers, moments)
         for i, spot in enumerate(self._spots):
             keys, states = self._read(i, edits, spans)
@@ -185,7 +185,7 @@ class Memit:
 
     def prepare(self, backbone: Backbone) -> None:
         """The moments of the keys, which are kept: once for a model, and no part of editing."""
-        second_moments(backbone, self.layers_of(backbone), self.sample)
+        key_covariance(backbone, self.layers_of(backbone), self.sample)
 
     def preserved(self, layers: Sequence[int], moments: Sequence[Tensor]) -> list[Tensor]:
         """What `solve` needs to know of the preserved keys, a layer each."""

@@ -21,7 +21,7 @@ from lks.editors.baselines.locate import (
     subject_ends,
     usual,
 )
-from lks.editors.baselines.statistics import Sample, prefixes, second_moments
+from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.editors.baselines.values import ESSENCE, Effect, ValueSettings, fact, learn_deltas
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -78,7 +78,7 @@ class RomeModel(WeightModel):
         spans = subject_ends(edits)
         if self._moment is None:
             layers = [self._spot.layer]
-            (self._moment,) = second_moments(self.backbone, layers, self._editor.sample)
+            (self._moment,) = key_covariance(self.backbone, layers, self._editor.sample)
         weight = self._spot.weight
         for update in self._updates:
             weight += torch.outer(update.left, update.right).to(weight.dtype)
@@ -143,7 +143,7 @@ class Rome:
 
     def prepare(self, backbone: Backbone) -> None:
         """The moment of the keys, which is kept: once for a model, and no part of editing."""
-        second_moments(backbone, [self.layer_of(backbone)], self.sample)
+        key_covariance(backbone, [self.layer_of(backbone)], self.sample)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[RomeModel]:

@@ -44,12 +44,12 @@ class Sample:
     seed: int = 0
 
 
-def second_moments(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:
+def key_covariance(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:
     """E[k k^T] of each layer's down-projection, [k, k] float32 (ROME, section 3.1: C / n)."""
     paths = {layer: _path(backbone, layer, sample) for layer in layers}
     missing = [layer for layer, path in paths.items() if not path.exists()]
     if missing:
-        for layer, moment in zip(missing, _moments(backbone, missing, sample), strict=True):
+        for layer, moment in zip(missing, _key_covariance(backbone, missing, sample), strict=True):
             _save(moment, paths[layer])
     return [_load(paths[layer], backbone) for layer in layers]
 
@@ -83,7 +83,7 @@ def written(backbone: Backbone, count: int, length: int, seed: int) -> Tensor:
     return ids
 
 
-def _moments(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:
+def _key_covariance(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:
     spots = [projection(backbone, layer) for layer in layers]
     sums = [torch.zeros(()) for _ in spots]
     count = 0

@@ -16,7 +16,7 @@ from lks.editors.baselines.locate import prefixed, usual
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
 from lks.model.engine.batching import collate, grouped
-from lks.model.engine.reader import Row, predicted, read
+from lks.model.engine.reader import TextRow, predicted, prefill
 from lks.model.engine.split_model import SplitModel
 from lks.model.offsets import last_token, tokens_from
 
@@ -54,7 +54,7 @@ class Lesson:
     stay as it is.
     """
 
-    rows: list[Row]
+    rows: list[TextRow]
     labels: list[list[int]]
 
 
@@ -65,7 +65,7 @@ def stating(
     span: tuple[int, int] | None = None,
     *,
     stop: bool = False,
-) -> tuple[Row, list[int]]:
+) -> tuple[TextRow, list[int]]:
     """A text that states a target, and the target's tokens; with `stop` it ends the text.
 
     Args:
@@ -76,9 +76,9 @@ def stating(
     first = max(tokens_from(offsets, boundary), 1)
     scored, labels = predicted(ids, first, backbone.stop_id(chat=False) if stop else None)
     if span is None:
-        return Row(ids, [first - 1], scored), labels
-    place, stem = last_token(offsets, *span) or 0, tokens_from(offsets, span[0])
-    return Row(ids, [place], scored, stem), labels
+        return TextRow(ids, [first - 1], scored), labels
+    place, prefix = last_token(offsets, *span) or 0, tokens_from(offsets, span[0])
+    return TextRow(ids, [place], scored, prefix), labels
 
 
 def fact(
@@ -99,7 +99,7 @@ def fact(
     stated = [stating(backbone, prompt, edit.target, own, stop=stop) for prompt, own in pairs]
     ids, offsets = backbone.tokenize(ESSENCE.format(edit.subject), chat=False)
     place = last_token(offsets, 0, len(edit.subject)) or 0
-    kept = Row(ids, [place], [len(ids) - 1], final=True), list[int]()
+    kept = TextRow(ids, [place], [len(ids) - 1], final=True), list[int]()
     rows, labels = zip(*stated, kept, strict=True)
     return Lesson(list(rows), list(labels))
 
@@ -149,7 +149,7 @@ class _Learning:
         ]
         owners, rows, labels, weights = zip(*texts, strict=True)
         device = split.device
-        self.suffixes = read(split, rows)
+        self.suffixes = prefill(split, rows)
         self.labels = [torch.tensor(own, device=device) for own in labels]
         self.owner = torch.tensor(owners, device=device)
         self.weight = torch.tensor(weights, device=device)

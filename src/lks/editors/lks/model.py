@@ -27,14 +27,14 @@ from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import BETWEEN, ROLES, Prompt, Rendered, messages
-from lks.model.embedder import Embedder, Remembered
+from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.encoding import Encoding
 from lks.model.engine import transformers
 from lks.model.engine.hook import Plan, replacing
 from lks.model.engine.protocol import Score
 from lks.model.engine.split_model import SplitModel
 from lks.packs.pack import Pack
-from lks.scope.gate.metric import Learnt, References
+from lks.scope.gate.metric import Exemplars, GateState
 from lks.scope.gate.prototypes import Embed, common_wordings
 from lks.scope.gate.relation import RelationGate
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, Contradiction, contradictions
@@ -162,7 +162,7 @@ class ScalpelModel:
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
         config = self._adding(epochs or ADD_EPOCHS, **settings).for_edits(len(new))
-        embed = Remembered(self._embed, common_wordings()) if self._embed else None
+        embed = CachedEmbedder(self._embed, common_wordings()) if self._embed else None
         lent, _ = training_prompts(
             new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )
@@ -234,14 +234,14 @@ class ScalpelModel:
         new: EditSet,
         prompts: Sequence[TrainingPrompts],
         embed: Embed | None,
-    ) -> Learnt | None:
+    ) -> GateState | None:
         """The gate with the references of new edits behind known ones; its metric stays."""
-        held = self.references(known)
+        held = self.exemplars(known)
         if self._gate is None or held is None or embed is None:
             return None
         _, found = learn(embed, new, prompts, metric=self._gate.metric)
-        references = References.joined([held, found], [len(known), len(new)])
-        return replace(self._gate, references=references)
+        exemplars = Exemplars.joined([held, found], [len(known), len(new)])
+        return replace(self._gate, exemplars=exemplars)
 
     @torch.no_grad()
     def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
@@ -258,23 +258,23 @@ class ScalpelModel:
         for edit_id in gone:
             self._edits[edit_id]  # raises before anything is changed
         left = [edit for edit in self._edits.values() if edit.id not in gone]
-        references = self.references(left)
-        if self._gate is not None and references is not None:
-            self._gate = replace(self._gate, references=references)
+        exemplars = self.exemplars(left)
+        if self._gate is not None and exemplars is not None:
+            self._gate = replace(self._gate, exemplars=exemplars)
         self._edits = {edit.id: edit for edit in left}
         self._blocks = {edit.id: self._blocks[edit.id] for edit in left}
         self._scope = self._gated(Scope(left))
 
     def stored_bytes(self) -> int:
         """Blocks and the gate's references; the hypernetwork is needed for adding only."""
-        references = self._gate.references.vectors.nbytes if self._gate else 0
-        return references + sum(block.nbytes for block in self._blocks.values())
+        exemplars = self._gate.exemplars.vectors.nbytes if self._gate else 0
+        return exemplars + sum(block.nbytes for block in self._blocks.values())
 
-    def references(self, edits: Iterable[Edit]) -> References | None:
+    def exemplars(self, edits: Iterable[Edit]) -> Exemplars | None:
         """The relation gate's references of edits in force."""
         number = {edit_id: i for i, edit_id in enumerate(self._edits)}
         wanted = [number[edit.id] for edit in edits]
-        return self._gate.references.only(wanted) if self._gate else None
+        return self._gate.exemplars.only(wanted) if self._gate else None
 
     def _gated(self, names: Scope) -> Scope:
         """The scope of the edits in force, from their names."""

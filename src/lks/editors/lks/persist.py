@@ -69,7 +69,7 @@ def _extended(
     if manifest_module.read(path)["files"][manifest_module.HYPERNETWORK] != made_of:
         raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
     if len(new):
-        manifest = append(path, new, model.blocks(new), model.references(new))
+        manifest = append(path, new, model.blocks(new), model.exemplars(new))
     else:
         manifest = manifest_module.read(path)
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
-from lks.model.engine.protocol import Within, Written
+from lks.model.engine.protocol import Intervention, Written
 from lks.model.engine.transformers import generate_ids, rendered
 
 MOST = 8  # times that one text is taken up anew
@@ -17,7 +17,7 @@ MOST = 8  # times that one text is taken up anew
 def generate(
     backbone: Backbone,
     prompts: Sequence[Prompt],
-    within: Within,
+    intervention: Intervention,
     fired: Callable[[Rendered], Hashable],
     *,
     chat: bool = False,
@@ -40,7 +40,7 @@ def generate(
         new = generate_ids(
             backbone,
             grown,
-            within,
+            intervention,
             chat=chat,
             max_new_tokens=max(left[i] for i in again),
             **settings,

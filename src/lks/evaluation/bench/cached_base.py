@@ -17,7 +17,7 @@ from lks.model.chat import Prompt
 from lks.model.engine.protocol import Score, Written
 
 
-class Remembering(UneditedModel):
+class CachedBase(UneditedModel):
     """The unedited model; what it writes and its scores are kept in a file for all cells."""
 
     def __init__(self, backbone: Backbone, file: Path) -> None:

@@ -39,7 +39,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability
-from lks.evaluation.bench.cached_base import Remembering
+from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.cells import Cell, check_folder, hashed, made
 from lks.evaluation.provenance import provenance
 from lks.evaluation.runner import Evaluation, answer_limit, evaluate, fluency
@@ -194,7 +194,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     backbone = Backbone.load(
         cell.model, device=cell.device, dtype=cell.dtype, layers_path=cell.layers_path
     )
-    unedited = Remembering(backbone, out / UNEDITED)
+    unedited = CachedBase(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
     edit_seconds, stored, peak, costs, abilities = 0.0, 0, 0, (1.0, 1.0), []
     settings: dict[str, Any] = {}

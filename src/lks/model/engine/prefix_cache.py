@@ -17,7 +17,7 @@ MOST_BYTES = 2**30  # of copies in one batch
 
 
 @dataclass(frozen=True)
-class Stem:
+class PrefixCache:
     """The first `length` tokens of several texts, with their keys and values at every layer."""
 
     length: int
@@ -39,7 +39,9 @@ class Stem:
 
 
 @torch.no_grad()
-def read_stem(backbone: Backbone, texts: Sequence[tuple[int, ...]], most: int) -> Stem | None:
+def read_prefix(
+    backbone: Backbone, texts: Sequence[tuple[int, ...]], most: int
+) -> PrefixCache | None:
     """The stem of tokenised texts, at most so many tokens; None if sharing it saves too little."""
     tokens = common_start(texts)[:most]
     if len(tokens) < LEAST_TOKENS or len(tokens) * (len(texts) - 1) < LEAST_SAVED:
@@ -47,4 +49,4 @@ def read_stem(backbone: Backbone, texts: Sequence[tuple[int, ...]], most: int) -
     ids = torch.tensor([tokens], device=backbone.device)
     past = DynamicCache()
     backbone.final_states(Encoding([], [], [0], ids, torch.ones_like(ids)), past)
-    return Stem(len(tokens), past)
+    return PrefixCache(len(tokens), past)

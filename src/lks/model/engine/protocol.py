@@ -12,7 +12,7 @@ from torch import Tensor
 from lks.model.encoding import Encoding
 
 
-class Places(Protocol):
+class Positions(Protocol):
     """Where an editor changes states: a row and a column of the batch each, [n]."""
 
     @property
@@ -21,7 +21,7 @@ class Places(Protocol):
     def columns(self) -> Tensor: ...
 
 
-Within = Callable[[Encoding], AbstractContextManager[Places | None]]
+Intervention = Callable[[Encoding], AbstractContextManager[Positions | None]]
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 

@@ -21,19 +21,19 @@ from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import common_start
 
 AT_ONCE = 64  # texts in one reading
-STEMS_AT_ONCE = 512
+PREFIXES_AT_ONCE = 512
 LENGTH_STEP = 2  # lengths are padded to multiples of this
 LEAD = 8  # tokens that all texts must have in common to be read once for all
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     """A tokenised text with token indices: where mentions end, and from where tokens count."""
 
     ids: list[int]
     places: list[int]
     scored: list[int]
-    stem: int = 0  # tokens that may be shared with other texts; before the first place
+    prefix: int = 0  # tokens that may be shared with other texts; before the first place
     final: bool = False  # whether the unedited decoder's outputs are wanted
     continued: int = 0  # append so many tokens of the model's own greedy continuation, scored too
 
@@ -45,7 +45,7 @@ def predicted(ids: list[int], first: int, stop: int | None) -> tuple[list[int], 
 
 
 @dataclass(frozen=True)
-class _Stem:
+class _Prefix:
     """Tokens read: keys and values, [layers, 2, heads, any, w] a part, below and above the cut."""
 
     tokens: tuple[int, ...] = ()
@@ -54,52 +54,52 @@ class _Stem:
 
 
 @torch.no_grad()
-def read(
+def prefill(
     split: SplitModel,
-    rows: Sequence[Row],
+    rows: Sequence[TextRow],
     store: TensorStore | None = None,
     on_read: Callable[[int], None] = lambda done: None,
 ) -> list[Suffix]:
     """Suffixes of texts, in their order; `on_read` is told how many are done."""
     store = store or TensorStore()
     found: dict[int, Suffix] = {}
-    for stems in _by_stem(split, rows, store):
-        rest = {i: len(rows[i].ids) - len(stem.tokens) for i, stem in stems.items()}
+    for prefixes in _by_prefix(split, rows, store):
+        rest = {i: len(rows[i].ids) - len(prefix.tokens) for i, prefix in prefixes.items()}
         for batch in _batches(rows, rest):
             chosen = [rows[i] for i in batch]
-            made = _read_batch(split, chosen, [stems[i] for i in batch], store)
+            made = _read_batch(split, chosen, [prefixes[i] for i in batch], store)
             found.update(zip(batch, made, strict=True))
             on_read(len(found))
     return [found[i] for i in range(len(rows))]
 
 
-def _by_stem(
-    split: SplitModel, rows: Sequence[Row], store: TensorStore
-) -> Iterator[dict[int, _Stem]]:
+def _by_prefix(
+    split: SplitModel, rows: Sequence[TextRow], store: TensorStore
+) -> Iterator[dict[int, _Prefix]]:
     """The stem of each row, some rows at a time: below the cut only their stems are in memory."""
-    wanted = [tuple(row.ids[: row.stem]) for row in rows]
+    wanted = [tuple(row.ids[: row.prefix]) for row in rows]
     lead = common_start(wanted)
-    begun = _Stem()
+    begun = _Prefix()
     if len(lead) >= LEAD:
-        begun = _read_stems(split, [lead], begun, store)[lead]
+        begun = _read_prefixes(split, [lead], begun, store)[lead]
     often = Counter(wanted)
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for i, stem in enumerate(wanted):
-        shared = len(stem) > len(begun.tokens) and often[stem] > 1
-        groups[stem if shared else begun.tokens].append(i)
+    for i, prefix in enumerate(wanted):
+        shared = len(prefix) > len(begun.tokens) and often[prefix] > 1
+        groups[prefix if shared else begun.tokens].append(i)
     keys = sorted(groups)
-    for start in range(0, len(keys), STEMS_AT_ONCE):
-        some = keys[start : start + STEMS_AT_ONCE]
+    for start in range(0, len(keys), PREFIXES_AT_ONCE):
+        some = keys[start : start + PREFIXES_AT_ONCE]
         longer = [key for key in some if key != begun.tokens]
-        stems = {begun.tokens: begun} | _read_stems(split, longer, begun, store)
-        yield {i: stems[key] for key in some for i in groups[key]}
+        prefixes = {begun.tokens: begun} | _read_prefixes(split, longer, begun, store)
+        yield {i: prefixes[key] for key in some for i in groups[key]}
 
 
-def _read_stems(
-    split: SplitModel, keys: Sequence[tuple[int, ...]], begun: _Stem, store: TensorStore
-) -> dict[tuple[int, ...], _Stem]:
+def _read_prefixes(
+    split: SplitModel, keys: Sequence[tuple[int, ...]], begun: _Prefix, store: TensorStore
+) -> dict[tuple[int, ...], _Prefix]:
     """Stems that all begin with `begun`, and go on."""
-    stems = {}
+    prefixes = {}
     k, keys = len(begun.tokens), sorted(keys, key=len)
     for start in range(0, len(keys), AT_ONCE):
         chunk = keys[start : start + AT_ONCE]
@@ -108,11 +108,11 @@ def _read_stems(
         for i, key in enumerate(chunk):
             lower = reading.lower_past(i, len(key) - k)
             upper = store.put(reading.upper_past(i, len(key) - k))
-            stems[key] = _Stem(key, (*begun.lower, lower), (*begun.upper, upper))
-    return stems
+            prefixes[key] = _Prefix(key, (*begun.lower, lower), (*begun.upper, upper))
+    return prefixes
 
 
-def _batches(rows: Sequence[Row], rest: dict[int, int]) -> Iterator[list[int]]:
+def _batches(rows: Sequence[TextRow], rest: dict[int, int]) -> Iterator[list[int]]:
     """Rows of one kind with about equally much left to read, and exactly so if they go on."""
     kinds: dict[tuple[int, bool, int], list[int]] = defaultdict(list)
     for i in sorted(rest, key=lambda i: rest[i]):
@@ -124,11 +124,11 @@ def _batches(rows: Sequence[Row], rest: dict[int, int]) -> Iterator[list[int]]:
 
 
 def _read_batch(
-    split: SplitModel, rows: Sequence[Row], stems: Sequence[_Stem], store: TensorStore
+    split: SplitModel, rows: Sequence[TextRow], prefixes: Sequence[_Prefix], store: TensorStore
 ) -> list[Suffix]:
-    starts, firsts = [len(stem.tokens) for stem in stems], [min(row.places) for row in rows]
+    starts, firsts = [len(prefix.tokens) for prefix in prefixes], [min(row.places) for row in rows]
     own = [row.ids[start:] for row, start in zip(rows, starts, strict=True)]
-    reading = _Reading(split, stems, own)
+    reading = _Reading(split, prefixes, own)
     final, continued = rows[0].final, rows[0].continued
     above = max(first - start for first, start in zip(firsts, starts, strict=True))
     reading.read(None if final else above)
@@ -143,7 +143,7 @@ def _read_batch(
         suffixes.append(
             Suffix(
                 states=store.put(reading.states[i, first - start : end - start].clone()),
-                past=(*stems[i].upper, store.put(past)),
+                past=(*prefixes[i].upper, store.put(past)),
                 places=torch.tensor(row.places, device=split.device) - first,
                 scored=scored - first,
                 final=store.put(reading.final[i, scored - start]) if final else None,
@@ -161,18 +161,20 @@ class _Reading:
     """
 
     def __init__(
-        self, split: SplitModel, stems: Sequence[_Stem], texts: Sequence[Sequence[int]]
+        self, split: SplitModel, prefixes: Sequence[_Prefix], texts: Sequence[Sequence[int]]
     ) -> None:
         self.split, device = split, split.device
         self._lower, self._upper = DynamicCache(), DynamicCache()
-        before = torch.tensor([len(stem.tokens) for stem in stems], device=device)[:, None]
+        before = torch.tensor([len(prefix.tokens) for prefix in prefixes], device=device)[:, None]
         self._start = padded(int(before.max()), LENGTH_STEP)
         self._mask = (torch.arange(self._start, device=device) >= self._start - before).long()
         if self._start:
-            for i, (keys, values) in enumerate(self._stacked([stem.lower for stem in stems])):
+            for i, (keys, values) in enumerate(
+                self._stacked([prefix.lower for prefix in prefixes])
+            ):
                 self._lower.update(keys, values, i)
             lend_length(self._upper, keys[:, 0])
-            above = self._stacked([stem.upper for stem in stems])
+            above = self._stacked([prefix.upper for prefix in prefixes])
             for i, (keys, values) in enumerate(above, start=split.layer + 1):
                 self._upper.update(keys, values, i)
         lengths = {len(text) for text in texts}
@@ -182,12 +184,12 @@ class _Reading:
         )
         self._positions = before + torch.arange(width, device=device)
 
-    def _stacked(self, stems: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    def _stacked(self, prefixes: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Keys and values of all rows, [layers, 2, b, heads, k, w]."""
-        n, _, heads, _, w = next(part for parts in stems for part in parts).shape
-        shape = (n, 2, len(stems), heads, self._start, w)
+        n, _, heads, _, w = next(part for parts in prefixes for part in parts).shape
+        shape = (n, 2, len(prefixes), heads, self._start, w)
         stacked = torch.zeros(shape, dtype=self.split.dtype, device=self.split.device)
-        for row, parts in enumerate(stems):
+        for row, parts in enumerate(prefixes):
             end = self._start
             for part in reversed(parts):
                 stacked[:, :, row, :, end - part.shape[3] : end] = part

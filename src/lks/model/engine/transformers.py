@@ -19,8 +19,8 @@ from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered
 from lks.model.encoding import Encoding
-from lks.model.engine.prefix_cache import Stem, read_stem
-from lks.model.engine.protocol import Options, Result, Score, Within, Written
+from lks.model.engine.prefix_cache import PrefixCache, read_prefix
+from lks.model.engine.protocol import Intervention, Options, Result, Score, Written
 from lks.model.offsets import tokens_from
 
 
@@ -41,7 +41,7 @@ def _alone(
 def score(
     backbone: Backbone,
     pairs: Sequence[tuple[Prompt, str]],
-    within: Within,
+    intervention: Intervention,
     *,
     chat: bool = False,
     batch_size: int = 16,
@@ -58,12 +58,12 @@ def score(
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
     readings = _readings(backbone, joined, chat)
     scores: list[Score | None] = [None] * len(pairs)
-    stem = _stem(backbone, [joined[i] for i in readings], chat) if side == "right" else None
-    before = stem.length if stem else 0
-    batch_size = min(batch_size, stem.batch_size) if stem else batch_size
+    prefix = _prefix(backbone, [joined[i] for i in readings], chat) if side == "right" else None
+    before = prefix.length if prefix else 0
+    batch_size = min(batch_size, prefix.batch_size) if prefix else batch_size
     for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
         encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
-        states = _states(backbone, encoding, within, chat, stem)
+        states = _states(backbone, encoding, intervention, chat, prefix)
         firsts = [
             tokens_from(offsets, joined[i][1])
             for offsets, i in zip(encoding.offsets, chunk, strict=True)
@@ -91,30 +91,36 @@ def score(
     return scores  # type: ignore[return-value]
 
 
-def _stem(backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool) -> Stem | None:
+def _prefix(
+    backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool
+) -> PrefixCache | None:
     """What all texts begin with; it ends before the first place that is scored."""
     found = [backbone.tokenize(text.text, chat=chat) for text, _ in joined]
     scored = [tokens_from(own, end) for (_, own), (_, end) in zip(found, joined, strict=True)]
     most = max(0, min(scored, default=0) - 1)
-    return read_stem(backbone, [tuple(ids) for ids, _ in found], most)
+    return read_prefix(backbone, [tuple(ids) for ids, _ in found], most)
 
 
 def _states(
-    backbone: Backbone, encoding: Encoding, within: Within, chat: bool, stem: Stem | None
+    backbone: Backbone,
+    encoding: Encoding,
+    intervention: Intervention,
+    chat: bool,
+    prefix: PrefixCache | None,
 ) -> Tensor:
     """The decoder's outputs from the stem on, [b, t - k, d]."""
-    past = stem.cache(len(encoding.texts)) if stem else None
-    with within(encoding) as places:
+    past = prefix.cache(len(encoding.texts)) if prefix else None
+    with intervention(encoding) as places:
         states = backbone.final_states(encoding, past)
-    if stem is None or places is None:
+    if prefix is None or places is None:
         return states
     # Rows that are edited in the stem are read whole. The others keep the batch that they have in
     # the unedited model: in another one their last bits might differ.
-    rows = places.rows[places.columns < stem.length].unique()
+    rows = places.rows[places.columns < prefix.length].unique()
     if len(rows):
         edited = backbone.encode([encoding.texts[i] for i in rows.tolist()], chat=chat)
-        with within(edited):
-            whole = backbone.final_states(edited)[:, stem.length :]
+        with intervention(edited):
+            whole = backbone.final_states(edited)[:, prefix.length :]
         states[rows, : whole.shape[1]] = whole
     return states
 
@@ -122,7 +128,7 @@ def _states(
 def generate(
     backbone: Backbone,
     prompts: Sequence[Prompt],
-    within: Within,
+    intervention: Intervention,
     *,
     chat: bool = False,
     max_new_tokens: int = 64,
@@ -136,7 +142,7 @@ def generate(
     `settings` go to the model's `generate` (num_beams, do_sample, ...).
     """
     ids = generate_ids(
-        backbone, rendered(backbone, prompts, chat=chat), within,
+        backbone, rendered(backbone, prompts, chat=chat), intervention,
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
     stops = set(backbone.stop_ids)
@@ -160,7 +166,7 @@ def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> li
 def generate_ids(
     backbone: Backbone,
     texts: Sequence[Rendered],
-    within: Within,
+    intervention: Intervention,
     *,
     chat: bool,
     max_new_tokens: int,
@@ -175,7 +181,7 @@ def generate_ids(
     written: list[list[int]] = [[] for _ in texts]
     for chunk in _by_length(dict(enumerate(texts)), batch_size):
         encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
-        with within(encoding):
+        with intervention(encoding):
             out = backbone.model.generate(
                 **encoding.inputs, max_new_tokens=max_new_tokens, pad_token_id=backbone.pad_id,
                 eos_token_id=list(stops) or None, **settings,

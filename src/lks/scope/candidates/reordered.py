@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lks.scope.languages.en import CommonWords, linking, telling
+from lks.scope.languages.en import CommonWords, content_words, is_function_word
 from lks.scope.normalizer import PARTED, Words, normalise, spaceless
 
 SCORE = 0.9  # of a mention, where a name as it is known has 1
@@ -28,7 +28,7 @@ class ReorderedIndex:
         kept, keys, sizes = [], [], set()
         self._by_rarest: dict[str, list[int]] = {}
         for index, pattern in enumerate(patterns):
-            words = telling(pattern.split(" "))
+            words = content_words(pattern.split(" "))
             if _files(words):
                 kept.append(index)
                 keys.append(sum(map(hash, words)) % 2**64)
@@ -43,7 +43,7 @@ class ReorderedIndex:
         """(first, last, name): words[first:last] of `text` are that pattern's, reordered."""
         if not self._may_hold(set(words.words)):
             return
-        at = [index for index, word in enumerate(words.words) if not linking(word)]
+        at = [index for index, word in enumerate(words.words) if not is_function_word(word)]
         if len(at) < self._sizes[0]:
             return
         hashes = np.asarray([hash(words.words[index]) % 2**64 for index in at], dtype=np.uint64)
@@ -68,7 +68,7 @@ class ReorderedIndex:
             names = self._by_rarest[word]
             if len(names) > _FEW:
                 return True
-            if any(present.issuperset(telling(self._patterns[n].split(" "))) for n in names):
+            if any(present.issuperset(content_words(self._patterns[n].split(" "))) for n in names):
                 return True
         return False
 
@@ -78,7 +78,7 @@ class ReorderedIndex:
         Without a linking word or a number only the end may have moved to the front, as in lists
         (Riebeeck, Jan van): first names in another order are another person's.
         """
-        found, meant = [words.words[index] for index in own], telling(pattern.split(" "))
+        found, meant = [words.words[index] for index in own], content_words(pattern.split(" "))
         if sorted(found) != sorted(meant) or any(b - a > _GAP for a, b in pairwise(own)):
             return False
         low, high = words.span(own[0], own[-1] + 1)
@@ -92,7 +92,9 @@ class ReorderedIndex:
 
         All in lower case will do if one of the words is unusual.
         """
-        found = [w for w in telling(normalise(surface, fold_case=False).words) if w[0].isalpha()]
+        found = [
+            w for w in content_words(normalise(surface, fold_case=False).words) if w[0].isalpha()
+        ]
         small = [word for word in found if word[0].islower()]
         if len(small) == len(found):
             return any(word not in self._common for word in found)

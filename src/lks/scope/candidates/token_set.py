@@ -13,7 +13,7 @@ from math import prod
 
 from Stemmer import Stemmer
 
-from lks.scope.languages.en import CommonWords, linking, telling
+from lks.scope.languages.en import CommonWords, content_words, is_function_word
 from lks.scope.normalizer import PARTED, Words
 
 MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
@@ -81,7 +81,7 @@ class RewordedIndex:
         """Proposals in a text."""
         stems = self._stems(words.words)
         for sentence in sentences(words) if self._possible(set(stems)) else ():
-            at = {stems[i]: i for i in reversed(sentence) if not linking(words.words[i])}
+            at = {stems[i]: i for i in reversed(sentence) if not is_function_word(words.words[i])}
             for name in self._possible(at.keys()):
                 found = self._place(words, stems, at, name, sentence)
                 if found and not self._anothers(words, stems, found):
@@ -122,7 +122,7 @@ class RewordedIndex:
         first, told = min(found.values()), max(found.values()) + 1
         goes_on = told < end and (words[told] in own or self._is_kind(words[told], own, missing))
         last = told + goes_on
-        inside = [i for i in range(first, last) if not linking(words[i])]
+        inside = [i for i in range(first, last) if not is_function_word(words[i])]
         others = sum(stems[i] not in own.values() for i in inside)
         long = self._patterns[name].count(" ") + 1 + _SPREAD
         if not bool(missing) <= others <= len(missing) or last - first > long:
@@ -158,7 +158,7 @@ class RewordedIndex:
         begins, own = found.sentence.start, self._own[found.name]
         for index in range(max(found.first - 1, begins), min(found.last + 1, found.sentence.stop)):
             word = words.words[index]
-            if stems[index] in own or linking(word):
+            if stems[index] in own or is_function_word(word):
                 continue
             capital = index > begins and words.original[words.places[index][0]].isupper()
             number = any(map(str.isdigit, word)) or _ROMAN.fullmatch(word)
@@ -181,7 +181,7 @@ def _most_missing(words: Sequence[str]) -> int:
 
 def _distinct(pattern: str) -> list[str]:
     """The telling words of a pattern, each once."""
-    return list(dict.fromkeys(telling(pattern.split(" "))))
+    return list(dict.fromkeys(content_words(pattern.split(" "))))
 
 
 def sentences(words: Words) -> Iterator[range]:

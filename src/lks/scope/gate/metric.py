@@ -35,7 +35,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class References:
+class Exemplars:
     """The references of n edits, k in all over u different vectors.
 
     Reference i belongs to edit `edit[i]` (its index) and has vector `vectors[vector[i]]`; where
@@ -50,7 +50,7 @@ class References:
     @classmethod
     def of(
         cls, embed: Embed, wordings: Sequence[Sequence[str]], negatives: Sequence[Sequence[str]]
-    ) -> References:
+    ) -> Exemplars:
         """References from each edit's masked sentences."""
         entries = [(i, t, False) for i, own in enumerate(wordings) for t in own]
         entries += [(i, t, True) for i, own in enumerate(negatives) for t in own]
@@ -62,12 +62,12 @@ class References:
         )
 
     @classmethod
-    def none(cls, width: int) -> References:
+    def none(cls, width: int) -> Exemplars:
         nothing = np.zeros(0, np.int64)
         return cls(np.zeros((0, width), np.float16), nothing, nothing, nothing > 0)
 
     @classmethod
-    def joined(cls, parts: Sequence[References], edits: Sequence[int]) -> References:
+    def joined(cls, parts: Sequence[Exemplars], edits: Sequence[int]) -> Exemplars:
         """Those of several sets of edits; `edits` says how many there are in each."""
         if len(parts) == 1:
             return parts[0]
@@ -80,20 +80,20 @@ class References:
             np.concatenate([part.negative for part in parts]),
         )
 
-    def only(self, edits: Sequence[int]) -> References:
+    def only(self, edits: Sequence[int]) -> Exemplars:
         """Those of some of the edits, which are then numbered in that order."""
         number = {edit: i for i, edit in enumerate(edits)}
         kept = np.isin(self.edit, edits)
         renumbered = np.array([number[edit] for edit in self.edit[kept].tolist()], np.int64)
         used, vector = np.unique(self.vector[kept], return_inverse=True)
-        return References(self.vectors[used], renumbered, vector, self.negative[kept])
+        return Exemplars(self.vectors[used], renumbered, vector, self.negative[kept])
 
 
 @dataclass(frozen=True)
-class Learnt:
+class GateState:
     """The state of a relation gate: its metric, the edits' references, and who made the vectors."""
 
     metric: Metric
-    references: References
+    exemplars: Exemplars
     embedder: str = ""
     fingerprint: str = ""

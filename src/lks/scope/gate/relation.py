@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lks.edits.edit import Edit
-from lks.scope.gate.metric import Learnt, Metric, References
+from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.prototypes import SAME, Array, CommonRelations, Embed
-from lks.scope.gate.vetoes import RULINGS
-from lks.scope.types import Verdict
+from lks.scope.gate.vetoes import VETOES
+from lks.scope.types import Decision
 
 OPENED = "open-ended request"
 NOT_OPENED = "no open-ended request"
@@ -46,7 +46,7 @@ class RelationGate:
         edit_ids: of the edits that `references` number.
         thresholds: of edits that have one of their own.
         profiles: ids of the edits that are profiles.
-        exempt: for each of `RULINGS` the ids of the edits that it does not rule out.
+        exempt: for each of `VETOES` the ids of the edits that it does not rule out.
         english: the embedder knows no other script than Latin.
     """
 
@@ -55,39 +55,39 @@ class RelationGate:
         embed: Embed,
         metric: Metric,
         edit_ids: Sequence[str],
-        references: References,
+        exemplars: Exemplars,
         thresholds: Mapping[str, float] | None = None,
         profiles: Collection[str] = (),
-        exempt: Sequence[Collection[str]] = ((),) * len(RULINGS),
+        exempt: Sequence[Collection[str]] = ((),) * len(VETOES),
         english: bool = False,
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
         self._profiles = frozenset(profiles)
         self._exempt, self._english = [frozenset(ids) for ids in exempt], english
-        self._read, self._vectors = references.vectors, metric(references.vectors)
+        self._read, self._vectors = exemplars.vectors, metric(exemplars.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
         for edit, vector, negative in zip(
-            references.edit.tolist(), references.vector.tolist(), references.negative.tolist(),
+            exemplars.edit.tolist(), exemplars.vector.tolist(), exemplars.negative.tolist(),
             strict=True,
         ):  # fmt: skip
             self._rows[edit_ids[edit]][negative].append(vector)
 
     @classmethod
-    def of(cls, learnt: Learnt, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
+    def of(cls, learnt: GateState, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
         """The gate of these edits, which the references number in their order."""
         edits = list(edits)
         thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
         profiles = [edit.id for edit in edits if edit.profile_of]
-        exempt = [[edit.id for edit in edits if own.exempts(edit)] for own in RULINGS]
+        exempt = [[edit.id for edit in edits if own.exempts(edit)] for own in VETOES]
         ids, english = [edit.id for edit in edits], learnt.embedder == ENGLISH
         return cls(
-            embed, learnt.metric, ids, learnt.references, thresholds, profiles, exempt, english
+            embed, learnt.metric, ids, learnt.exemplars, thresholds, profiles, exempt, english
         )
 
-    def judge(
+    def decide(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
-    ) -> list[list[Verdict]]:
+    ) -> list[list[Decision]]:
         """Verdicts on each question's edits, from (masked sentences, ids of an entity's edits)."""
         texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
         if not texts:
@@ -95,7 +95,7 @@ class RelationGate:
         number = {text: i for i, text in enumerate(texts)}
         read = self._embed(texts)
         asked = self._metric(read)
-        verdicts: list[list[Verdict]] = []
+        verdicts: list[list[Decision]] = []
         for sentences, edit_ids in questions:
             own = [number[sentence] for sentence in sentences]
             verdicts.append(
@@ -115,7 +115,7 @@ class RelationGate:
 
     def _verdicts(
         self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
-    ) -> list[Verdict]:
+    ) -> list[Decision]:
         """From vectors of the sentences, as read and under the metric, both [m, w]."""
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
         against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
@@ -125,7 +125,7 @@ class RelationGate:
         vetoed = (against >= scores) | elsewhere
         ruled = np.stack([
             _ruled_out(sentences, edit_ids, ruling.says, exempt)
-            for ruling, exempt in zip(RULINGS, self._exempt, strict=True)
+            for ruling, exempt in zip(VETOES, self._exempt, strict=True)
         ])  # fmt: skip
         reached = (scores >= limits) & ~vetoed & ~ruled.any(0)  # all [edits, sentences]
         least = self._metric.open_threshold
@@ -152,7 +152,7 @@ class RelationGate:
                 elif wide[at]:
                     why = UNPROFILED
                 elif ruled[:, i, at].any() and scores[i, at] >= limits[i, at]:
-                    why = RULINGS[int(ruled[:, i, at].argmax())].why
+                    why = VETOES[int(ruled[:, i, at].argmax())].why
                 elif elsewhere[i, at]:
                     why = ELSEWHERE
                 elif vetoed[i, at]:
@@ -162,7 +162,7 @@ class RelationGate:
                 found = (scores[i, at], False, why)
             score, fired, why = found
             limit = float(limits[i, at])
-            verdicts.append(Verdict(edit_id, float(score), limit, fired, why, sentences[at]))
+            verdicts.append(Decision(edit_id, float(score), limit, fired, why, sentences[at]))
         return verdicts
 
     def _limits(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> Array:

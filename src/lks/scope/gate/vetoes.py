@@ -102,7 +102,7 @@ def about_holder(sentence: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Ruling:
+class Veto:
     """What a sentence may say, and which edits speak so themselves: these are not ruled out."""
 
     why: str
@@ -120,15 +120,15 @@ def _own(says: Callable[[str], bool]) -> Callable[[Edit], bool]:
     return exempts
 
 
-DENIED = Ruling(
+DENIED = Veto(
     "the sentence says what is not so", denies,
     lambda edit: denies(edit.prompt.replace(edit.subject, MASK)),
 )  # fmt: skip
-RELATIVE = Ruling("the sentence asks about a relative", about_kin, _own(of_kin))
-ANOTHER = Ruling(
+RELATIVE = Veto("the sentence asks about a relative", about_kin, _own(of_kin))
+ANOTHER = Veto(
     "the sentence asks for another holder of the office", another_holder, _own(another_holder)
 )
-HOLDER = Ruling(
+HOLDER = Veto(
     "the sentence asks something about who holds the office", about_holder, _own(about_holder)
 )
-RULINGS = (DENIED, RELATIVE, ANOTHER, HOLDER)
+VETOES = (DENIED, RELATIVE, ANOTHER, HOLDER)

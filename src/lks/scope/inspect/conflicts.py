@@ -11,13 +11,13 @@ from rapidfuzz.process import cpdist
 from lks.edits.aliases import AliasDictionary
 from lks.edits.edit import Edit
 from lks.edits.text import same_text
-from lks.scope.candidates.fuzzy.deletion_index import LARGEST, PieceIndex
+from lks.scope.candidates.fuzzy.deletion_index import LARGEST, DeletionIndex
 from lks.scope.candidates.fuzzy.generator import letters, search_key
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
 from lks.scope.gate.relation import NEARER
 from lks.scope.languages.en import CommonWords
 from lks.scope.names.derived import more_names
-from lks.scope.names.index import NameTable
+from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import normalise
 from lks.scope.scope import Scope
 from lks.scope.types import ids
@@ -35,7 +35,7 @@ def clashes(edits: Iterable[Edit], aliases: AliasDictionary | None = None) -> li
     10,000 names take about a second.
     """
     edits, common = list(edits), CommonWords()
-    table = NameTable(edits, common, more_names(edits, common, aliases, derived=False))
+    table = EntityIndex(edits, common, more_names(edits, common, aliases, derived=False))
     subjects = {edit.id: edit.subject for edit in edits}
     lines = {*_shared(table, subjects), *_misspelt(table, common)}
     return sorted(lines)
@@ -81,11 +81,11 @@ def contradictions(
     return list(pairs.values())
 
 
-def _shared(table: NameTable, subjects: dict[str, str]) -> Iterator[str]:
+def _shared(table: EntityIndex, subjects: dict[str, str]) -> Iterator[str]:
     for pattern, bearers in zip(table.patterns, table.bearers, strict=True):
-        for bearer in bearers:
+        for entity in bearers:
             own: dict[tuple[str, ...], str] = {}
-            for edit_id in bearer.edit_ids:
+            for edit_id in entity.edit_ids:
                 subject = subjects[edit_id]
                 words = tuple(normalise(subject).words)
                 own[words] = min(subject, own.get(words, subject))
@@ -94,9 +94,9 @@ def _shared(table: NameTable, subjects: dict[str, str]) -> Iterator[str]:
                 yield f'"{pattern}" is a name of {names}: it triggers the edits of both'
 
 
-def _misspelt(table: NameTable, common: CommonWords) -> Iterator[str]:
+def _misspelt(table: EntityIndex, common: CommonWords) -> Iterator[str]:
     patterns, bearers = table.patterns, table.bearers
-    pairs = PieceIndex([search_key(pattern) for pattern in patterns]).neighbours(
+    pairs = DeletionIndex([search_key(pattern) for pattern in patterns]).neighbours(
         2 * allowed(LARGEST)
     )
     left = [patterns[index] for index in pairs[:, 0].tolist()]

@@ -46,7 +46,7 @@ class CommonWords:
 
         That is a name that is short, or one common word; little words and numbers do not count.
         """
-        words = [word for word in name if not little(word)] or name
+        words = [word for word in name if not is_stopword(word)] or name
         short = sum(map(len, words)) <= _SHORT
         return short or (len(words) == 1 and self.english(words[0]))
 
@@ -55,19 +55,19 @@ def written(words: Sequence[str]) -> str:
     """How a name is written: little words in any case, for they begin sentences."""
     if len(words) == 1:
         return words[0]
-    return " ".join(word.lower() if little(word) else word for word in words)
+    return " ".join(word.lower() if is_stopword(word) else word for word in words)
 
 
-def little(word: str) -> bool:
+def is_stopword(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
     return word.lower() in _LITTLE or word.isdigit()
 
 
-def telling(words: Iterable[str]) -> list[str]:
+def content_words(words: Iterable[str]) -> list[str]:
     """The folded words that do not only link others."""
-    return [word for word in words if not linking(word)]
+    return [word for word in words if not is_function_word(word)]
 
 
-def linking(word: str) -> bool:
+def is_function_word(word: str) -> bool:
     """Whether a folded word only links others, so that another may stand for it."""
     return word in _LINKING

@@ -9,7 +9,7 @@ from lks.edits.edit import Edit
 from lks.scope.languages.en import CommonWords, written
 from lks.scope.names.variants import Variants
 from lks.scope.normalizer import joined_spelling, normalise
-from lks.scope.types import Bearer
+from lks.scope.types import Entity
 
 _CLEAR = 8  # letters of a name that is recognised, misspelt, in any case
 _AHEAD = 4  # characters before a mention that tell whether it begins a sentence
@@ -17,7 +17,7 @@ _BEGINS = re.compile(r"(?:\A|[.!?:\n])[\s\"'“‘«(*]*\Z")
 MoreNames = Callable[[Edit], Iterable[str]]  # aliases that the record itself does not hold
 
 
-class NameTable:
+class EntityIndex:
     """`patterns[i]` is a folded name, its words parted by one space; `bearers[i]` who bears it.
 
     Args:
@@ -28,7 +28,7 @@ class NameTable:
         self, edits: Iterable[Edit], common: CommonWords, more: MoreNames, *, varied: bool = False
     ) -> None:
         self._common = common
-        table: dict[str, tuple[Bearer, ...]] = {}
+        table: dict[str, tuple[Entity, ...]] = {}
         variants = Variants()
         others: dict[str, list[tuple[Edit, str, bool]]] = {}
         for edit in edits:
@@ -44,7 +44,7 @@ class NameTable:
         self.patterns = list(table)
         self.bearers = list(table.values())
 
-    def _add(self, table: dict[str, tuple[Bearer, ...]], edit: Edit, spelling: str) -> None:
+    def _add(self, table: dict[str, tuple[Entity, ...]], edit: Edit, spelling: str) -> None:
         kind = "exact" if spelling == edit.subject else "alias"
         self._enter(table, edit, kind, spelling)
         joined = joined_spelling(spelling)
@@ -66,7 +66,7 @@ class NameTable:
 
     def _enter(
         self,
-        table: dict[str, tuple[Bearer, ...]],
+        table: dict[str, tuple[Entity, ...]],
         edit: Edit,
         kind: str,
         spelling: str,
@@ -80,13 +80,13 @@ class NameTable:
         if as_written or self._common.as_written(words):
             cased = _written(spelling)
         bearers = table.get(pattern, ())
-        for bearer in bearers:
-            if bearer.cased == cased:
-                bearer.join(edit, kind)
+        for entity in bearers:
+            if entity.cased == cased:
+                entity.join(edit, kind)
                 return
-        table[pattern] = (*bearers, Bearer(edit.subject, kind, cased, (edit.id,)))
+        table[pattern] = (*bearers, Entity(edit.subject, kind, cased, (edit.id,)))
 
-    def bearer(self, index: int, text: str, start: int, end: int) -> Bearer | None:
+    def entity(self, index: int, text: str, start: int, end: int) -> Entity | None:
         """Who is named where pattern `index` stands in `text`, from `start` to `end`.
 
         A name in lower case may have a capital where a sentence begins.
@@ -110,12 +110,12 @@ class NameTable:
         """Whether `name` matches only in its own case."""
         return self._common.as_written(normalise(name).words)
 
-    def misspelt_bearer(self, index: int, surface: str) -> tuple[Bearer, str | None]:
+    def misspelt_bearer(self, index: int, surface: str) -> tuple[Entity, str | None]:
         """(who is meant, reason against it) where `surface` is pattern `index`, misspelt."""
         bearers, capital = self.bearers[index], _capital(_written(surface))
         alike = [b for b in bearers if b.cased is None or _capital(b.cased) == capital]
         if alike:
-            return min(alike, key=lambda bearer: bearer.cased or ""), None
+            return min(alike, key=lambda entity: entity.cased or ""), None
         if len(self.patterns[index]) >= _CLEAR:
             return bearers[0], None
         return bearers[0], "in another case"

@@ -117,7 +117,7 @@ class Letters:
         return piece, value
 
 
-class PieceIndex:
+class DeletionIndex:
     """Strings (numbered as given, without spaces) by the shortened forms of their pieces.
 
     Args:

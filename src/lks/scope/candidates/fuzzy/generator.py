@@ -24,9 +24,9 @@ from lks.scope.candidates.fuzzy.deletion_index import (
     TAIL,
     U64,
     WHOLE,
+    DeletionIndex,
     Ints,
     Letters,
-    PieceIndex,
     spread,
 )
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
@@ -60,13 +60,13 @@ class FuzzyIndex:
         self._patterns = patterns
         self._common = common
         self._known = frozenset(word for pattern in patterns for word in pattern.split(" "))
-        self._index = PieceIndex([search_key(pattern) for pattern in patterns])
+        self._index = DeletionIndex([search_key(pattern) for pattern in patterns])
         self._longest = int(min(self._index.lengths.max(initial=0), LARGEST))
 
     @cached_property
-    def _wide_index(self) -> PieceIndex:
+    def _wide_index(self) -> DeletionIndex:
         """Finds names with other numbers too, which can be explained but never accepted."""
-        return PieceIndex([search_key(pattern) for pattern in self._patterns], digits=False)
+        return DeletionIndex([search_key(pattern) for pattern in self._patterns], digits=False)
 
     def search(
         self, words: Sequence[str], settled: Sequence[int], *, wide: bool = False
@@ -166,7 +166,7 @@ class _Pairs:
     """Which stretches of a block may be which names: by its beginning, its end, or the whole."""
 
     def __init__(
-        self, index: PieceIndex, letters: Letters, edges: Ints, anchors: Sequence[int]
+        self, index: DeletionIndex, letters: Letters, edges: Ints, anchors: Sequence[int]
     ) -> None:
         self._index, self._letters, self._edges = index, letters, edges
         self._names = len(index.lengths)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import OSA
 
 from lks.scope.candidates.fuzzy.deletion_index import SMALLEST
-from lks.scope.languages.en import CommonWords, little
+from lks.scope.languages.en import CommonWords, is_stopword
 from lks.scope.normalizer import ALIKE
 
 TOO_FAR = "too far"
@@ -104,14 +104,14 @@ class Misspelling:
         """
         if self.edits > allowed(self._letters, foreign=self._foreign):
             return TOO_FAR
-        if sum(len(word) for word in self._name if not little(word)) < SMALLEST:  # The Who
+        if sum(len(word) for word in self._name if not is_stopword(word)) < SMALLEST:  # The Who
             return _SHORT
         kept = list(self._text)
         for ours, _ in self._changed:
             for word in ours:
                 kept.remove(word)
         told = any(len(word) >= 4 and word not in common for word in kept)
-        rest = _Kept(sum(map(len, kept)), told, all(map(little, kept)))
+        rest = _Kept(sum(map(len, kept)), told, all(map(is_stopword, kept)))
         for ours, meant in self._changed:
             reason = self._other_word(ours, meant, rest, common)
             if reason is None and not self._foreign:
@@ -149,7 +149,7 @@ class Misspelling:
 
         That is at the end of a name of several words of which one tells who is meant.
         """
-        several = sum(not little(word) for word in self._name) > 1
+        several = sum(not is_stopword(word) for word in self._name) > 1
         told = rest.told or (len(own) >= 4 and own not in common)
         return several and own == self._name[-1] and told
 
@@ -164,13 +164,15 @@ class Misspelling:
         """Whether the text's words mean what they say."""
         if len(ours) == len(meant) == 1:
             (word,), (own,) = ours, meant
-            code = all(len(w) <= _CODE and w not in common and not little(w) for w in (word, own))
+            code = all(
+                len(w) <= _CODE and w not in common and not is_stopword(w) for w in (word, own)
+            )
             if code and own == self._name[-1] and len(word) == len(own):
                 return _SHORT  # Golf GTE is no Golf GTI
             if own == self._name[0] and len(self._name) > 1 and _two_forms(word, own):
                 return _FORM  # Christiane Lindner
         short = min(len("".join(ours)), len("".join(meant))) <= 2
-        needed = _SUPPORT if rest.told or all(map(little, meant)) else _MUCH_SUPPORT
+        needed = _SUPPORT if rest.told or all(map(is_stopword, meant)) else _MUCH_SUPPORT
         if short and rest.letters < needed:
             return _SHORT
         if rest.nothing and all(map(common.english, ours)):
