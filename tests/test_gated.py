@@ -158,7 +158,7 @@ def test_the_command_line(
     assert asked["fired"] == []
     assert asked["before"] == asked["after"]
     (found,) = json.loads(run("scope", "p", BORN, "--json")[1])["mentions"]
-    assert [(v["edit_id"], v["fired"]) for v in found["verdicts"]] == [
+    assert [(v["edit_id"], v["fired"]) for v in found["decisions"]] == [
         ("ada-born", True), ("ada-tongue", False),
     ]  # fmt: skip
     assert "ada-born did not fire: below the threshold" in run("scope", "p", ELSE)[1]

@@ -21,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lks.evaluation.report import number, table_rows
+from lks.scope.inspect.reasons import SENTENCES
+from lks.scope.types import Reason
 
 LONG = 2000  # texts: reading so many takes a minute
 
@@ -100,18 +102,22 @@ def print_mentions(
         console.print("no edited entity is named")
     for m in mentions:
         where = f'"{m["surface"]}" ({m["start"]}-{m["end"]}) is {m["subject"]} ({m["kind"]})'
-        if not m["verdicts"]:
+        if not m["decisions"]:
             verb = "fired" if m["fired"] else "did not fire"
             console.print(Text(f"{where}: {', '.join(m['edit_ids'])} {verb}"))
             continue
         console.print(Text(where))
-        for v in m["verdicts"]:
-            verb = "fired" if v["fired"] else "did not fire"
-            scores = f"score {v['score']:.2f}, threshold {v['threshold']:.2f}"
-            console.print(Text(f"  {v['edit_id']} {verb}: {v['why']} ({scores})"))
-            console.print(Text(f"    {v['sentence']}", style="dim"))
+        for d in m["decisions"]:
+            verb = "fired" if d["fired"] else "did not fire"
+            scores = f"score {d['score']:.2f}, threshold {d['threshold']:.2f}"
+            console.print(Text(f"  {d['edit_id']} {verb}: {_reason(d)} ({scores})"))
+            console.print(Text(f"    {d['sentence']}", style="dim"))
     for m in near or []:
-        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {m["why"]}'))
+        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {_reason(m)}'))
+
+
+def _reason(row: dict[str, Any]) -> str:
+    return SENTENCES[Reason(row["reason"])]
 
 
 def print_scope_report(summary: dict[str, Any]) -> None:
@@ -128,12 +134,12 @@ def print_scope_report(summary: dict[str, Any]) -> None:
     if summary["near_misses"]:
         console.print("near misses:")
     for row in summary["near_misses"]:
-        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {row['why']}"
+        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {_reason(row)}"
         console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
     if summary["names_refused"]:
         console.print("names that were not taken:")
     for row in summary["names_refused"]:
-        told = f'"{row["surface"]}" for {row["subject"]} ({row["why"]})'
+        told = f'"{row["surface"]}" for {row["subject"]} ({_reason(row)})'
         console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
 
 

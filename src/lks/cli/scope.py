@@ -63,7 +63,7 @@ def scope(
         print_json(summary) if as_json else print_scope_report(summary)
         return
     for one, findings, misses in zip(texts, examined, refused, strict=True):
-        near = [mention.to_json() | {"why": why} for mention, why in misses]
+        near = [mention.to_json() | {"reason": str(reason)} for mention, reason in misses]
         mentions = [finding.to_json() for finding in findings]
         if as_json or file is not None:
             print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)

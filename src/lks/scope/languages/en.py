@@ -1,17 +1,29 @@
-"""Words that a text may well mean as they stand, and so are no misspelling of a name."""
+"""English: word lists (en.json), and which words may well mean what they say."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
+from typing import Any
 
 _COMMON = 30_000  # rarer words, beside a known one, are as often a misspelling
 _SHORT = 4  # letters of a name that is matched only as it is written
-_LITTLE = frozenset(
-    ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
-)
-_LINKING = _LITTLE | {"between", "s"}  # the "s" of a possessive
+
+
+@cache
+def word_list(name: str) -> Any:
+    """A list of en.json: read on first use, never changed."""
+    return json.loads(files(__package__).joinpath("en.json").read_text(encoding="utf-8"))[name]
+
+
+def open_ended_requests(*, plain: bool = False) -> list[str]:
+    """Requests for everything about an entity, which is masked; `plain`: the usual ones only.
+
+    The gate's map is fitted on the plain ones: fitted on all, more questions fired.
+    """
+    return word_list("plain_requests") + ([] if plain else word_list("further_requests"))
 
 
 class CommonWords:
@@ -44,7 +56,7 @@ class CommonWords:
     def as_written(self, name: Sequence[str]) -> bool:
         """Whether a name matches only in its own case: Ali, pink, F/X, The Bakery, 60 Minutes.
 
-        That is a name that is short, or one common word; little words and numbers do not count.
+        That is a name that is short, or one common word; stopwords and numbers do not count.
         """
         words = [word for word in name if not is_stopword(word)] or name
         short = sum(map(len, words)) <= _SHORT
@@ -52,7 +64,7 @@ class CommonWords:
 
 
 def written(words: Sequence[str]) -> str:
-    """How a name is written: little words in any case, for they begin sentences."""
+    """How a name is written: stopwords in any case, for they begin sentences."""
     if len(words) == 1:
         return words[0]
     return " ".join(word.lower() if is_stopword(word) else word for word in words)
@@ -60,7 +72,7 @@ def written(words: Sequence[str]) -> str:
 
 def is_stopword(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
-    return word.lower() in _LITTLE or word.isdigit()
+    return word.lower() in word_list("stopwords") or word.isdigit()
 
 
 def content_words(words: Iterable[str]) -> list[str]:
@@ -70,4 +82,4 @@ def content_words(words: Iterable[str]) -> list[str]:
 
 def is_function_word(word: str) -> bool:
     """Whether a folded word only links others, so that another may stand for it."""
-    return word in _LINKING
+    return word in word_list("stopwords") or word in ("between", "s")  # the "s" of a possessive
