@@ -56,9 +56,11 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
+for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
     app.command()(command)
 app.command("eval")(evaluate_pack)
+for command in (ask, chat):
+    app.command()(command)
 
 
 def main() -> None:
