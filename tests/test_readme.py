@@ -43,7 +43,10 @@ def test_commands_on_facts_of_ones_own(
 
 
 def test_twelve_lines_of_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    embedder_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (facts,) = (text for kind, text in BLOCKS if kind == "json")
     (tmp_path / "facts.jsonl").write_text(facts, encoding="utf-8")
@@ -51,7 +54,7 @@ def test_twelve_lines_of_python(
     assert len(code.splitlines()) <= 12
     monkeypatch.chdir(tmp_path)
     tiny = make_backbone("llama", chat=True)
-    small = lks.TrainingConfig(layer=1, epochs=1)
+    small = lks.TrainingConfig(layer=1, epochs=1, embedder=str(embedder_folder))
     monkeypatch.setattr(lks.Backbone, "load", lambda name: tiny)
     monkeypatch.setattr(
         lks, "train_pack", lambda backbone, edits: train_pack(backbone, edits, small), raising=False

@@ -59,8 +59,8 @@ def demo(
 for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
     app.command()(command)
 app.command("eval")(evaluate_pack)
-for command in (ask, chat):
-    app.command()(command)
+app.command()(ask)
+app.command()(chat)
 
 
 def main() -> None:
