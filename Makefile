@@ -19,12 +19,13 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The site, in build/site; a broken link or a table that is not of the results ends it.
+# The site, in build/site; a broken link or a table that is not of the results ends it. (With --quiet,
+# --strict would see no warning.)
 docs: $(VENV)/.docs
 	$(BIN)/typer lks.cli.app utils docs --name lks --output docs/cli.md
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python benchmarks/plots.py --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Tables and plots of the documents, from benchmarks/results.
 tables: $(VENV)/.installed

@@ -75,6 +75,8 @@ def test_make_targets_exist() -> None:
     assert "make check" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make docs" in (ROOT / ".ci" / "run").read_text()
+    (build,) = re.findall(r"mkdocs build.*", makefile)
+    assert build == "mkdocs build --strict"  # with --quiet a broken link would not be seen
 
 
 def test_links_lead_somewhere() -> None:
