@@ -31,11 +31,18 @@ def quality_rows() -> Iterable[Row]:
                 yield {"name": "", "asked": f"{style}, {alone['n']} not contradicted", **alone}
 
 
+def _entropy(row: Row) -> str:
+    """N-gram entropy of texts about the entities, before and after, where they were written."""
+    told = row.get("fluency") or {}
+    return " → ".join(dec(told[when], 1) for when in ("before", "after")) if told else "–"
+
+
 QUALITY = (
     ("data, edits", of("name", show=str)),
     ("prompts, rows", of("asked", show=str)),
     *((kind, of("teacher_forced", kind)) for kind in (*KINDS, "ep")),
     ("written r / g / l", lambda r: three(r["free_running"], *KINDS, places=3)),
+    ("text entropy", _entropy),
 )
 
 
@@ -114,6 +121,7 @@ TABLES: dict[str, Callable[[], str]] = {
             NAME,
             *((kind, of("teacher_forced", kind)) for kind in (*KINDS, "ep")),
             ("written r / g / l", lambda r: three(r["free_running"], *KINDS)),
+            ("text entropy", _entropy),
         ),
     ),
     "single-edit": Table(

@@ -56,11 +56,9 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
+for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
     app.command()(command)
 app.command("eval")(evaluate_pack)
-app.command()(ask)
-app.command()(chat)
 
 
 def main() -> None:
