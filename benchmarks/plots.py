@@ -47,9 +47,9 @@ def draw_trade_off(figure: Any, points: list[Row]) -> None:
             fontweight="bold" if lks else "normal", color=COLOURS[method],
         )  # fmt: skip
     axes.set(
-        xlim=(-8, 110), ylim=(-8, 114), xticks=range(0, 101, 20), yticks=range(0, 101, 20),
+        xlim=(-16, 112), ylim=(-12, 118), xticks=range(0, 101, 20), yticks=range(0, 101, 20),
         xlabel="new fact stated when asked in other words, %",
-        ylabel="other questions about the entity unchanged, %",
+        ylabel="other questions unchanged, %",
     )  # fmt: skip
     axes.grid(alpha=0.25)
 
@@ -75,8 +75,8 @@ def draw_by_size(figure: Any, points: list[Row]) -> None:
         axes.set(title=title, xlabel="edits in force together", ylim=(0, 1.03))
         axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         axes.grid(alpha=0.25)
-    panels[0].set_ylabel("mean of the three scores (EP)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", frameon=False)
+    panels[0].set_ylabel("mean score (EP)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
 
 
 def hard() -> list[Row]:
@@ -107,9 +107,9 @@ def draw_hard(figure: Any, rows: list[Row]) -> None:
 
 
 PLOTS = {
-    "trade-off": (trade_off, draw_trade_off, (6.6, 4.6)),
-    "by-size": (by_size, draw_by_size, (10, 3.9)),
-    "hard-questions": (hard, draw_hard, (9, 3.9)),
+    "trade-off": (trade_off, draw_trade_off, (6.4, 3.7)),
+    "by-size": (by_size, draw_by_size, (8.6, 2.9)),
+    "hard-questions": (hard, draw_hard, (8.6, 2.9)),
 }
 
 
