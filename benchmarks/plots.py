@@ -76,7 +76,8 @@ def draw_by_size(figure: Any, points: list[Row]) -> None:
         axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         axes.grid(alpha=0.25)
     panels[0].set_ylabel("mean score (EP)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=8)
 
 
 def hard() -> list[Row]:
