@@ -18,7 +18,6 @@ import statistics
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -242,9 +241,7 @@ def run_cell(cell: Cell, out: Path) -> None:
 
 def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     """Sets of edits to be in force together, and the rows that lend templates."""
-    with warnings.catch_warnings():  # of conflicts the user was told when the table began
-        warnings.simplefilter("ignore")
-        pool = EditSet.load(cell.data)
+    pool = EditSet.load(cell.data)
     order = list(pool)
     if cell.size > len(order):
         raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +20,9 @@ from lks.cli_common import (
     Quiet,
     Threads,
     each,
+    load_rows,
     numbers,
     print_json,
-    scored_rows,
 )
 from lks.errors import EditFileError, InputError, TrainingInterrupted
 
@@ -64,9 +63,10 @@ def bench(
     from lks import table
     from lks.baselines._locate import never_located
     from lks.bench import run
-    from lks.console import print_bench, say
+    from lks.console import print_bench, say, warn
     from lks.editor import EDITORS, check_editors
     from lks.evaluation import ability, comparison
+    from lks.evaluation.metrics import not_asked
     from lks.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
@@ -75,12 +75,14 @@ def bench(
     check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
     if report:
         comparison.check_plots()
-    files = each(scored_rows, data)
+    files = each(load_rows, data)
     wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
     if LOCATING & set(chosen):
         each(lambda file: _located(file, never_located(files[file])), data)
     drawn = numbers("--seeds", seeds)
     for file, own in wanted.items():
+        for gap in not_asked(files[file]):
+            warn(f"{file}: {gap}")
         _tell_shared(file, len(files[file]), own[-1], drawn)
     each(ability.load, abilities or [])
     resolve(model, lambda text: say(text, quiet or as_json))
@@ -124,12 +126,12 @@ def _located(file: Path, lost: list[str]) -> None:
 
 def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None:
     """Say that seeds share rows, which intervals over seeds do not know."""
+    from lks.console import warn
+
     if len(seeds) > 1 and size * len(seeds) > rows:
-        warnings.warn(
+        warn(
             f"{file}: {rows} rows, so that {len(seeds)} seeds draw the same ones at {size} edits, "
-            "and intervals over seeds are too narrow",
-            UserWarning,
-            stacklevel=2,
+            "and intervals over seeds are too narrow"
         )
 
 

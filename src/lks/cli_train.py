@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,16 +27,17 @@ from lks.cli_common import (
     load_backbone,
     load_edited,
     load_edits,
+    load_rows,
     numbers,
     print_json,
     print_version,
 )
-from lks.edits import NAMED
+from lks.edits import NAMED, EditSet
 from lks.errors import InputError
 
 
 def edit(
-    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    edits: Annotated[Path, typer.Argument(help="File of edits: JSONL, JSON or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder for the pack.")],
     model: Model = DEFAULT_MODEL,
     preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
@@ -84,7 +84,7 @@ def edit(
     if memory is not None and not isfinite(memory):
         raise InputError(f"--memory {memory}: give a number of GB")
     chosen = load_edits(edits, limit, aliases, derived)
-    pool = _lenders(edits) if limit else chosen
+    pool = EditSet.load(edits) if limit else chosen  # they only lend templates
     check_target(out, overwrite=overwrite)
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
@@ -115,7 +115,7 @@ def edit(
 
 
 def layers(
-    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    edits: Annotated[Path, typer.Argument(help="File of edits: JSONL, JSON or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")],
     model: Model = DEFAULT_MODEL,
     sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
@@ -134,10 +134,9 @@ def layers(
     quiet: Quiet = False,
 ) -> None:
     """Train a small sample at several layers, and name the best. Run again, it goes on."""
-    from lks.edits import EditSet
     from lks.training.config import TrainingConfig
 
-    chosen, pool = EditSet.load(edits, limit=sample), _lenders(edits)
+    chosen, pool = load_rows(edits, sample), EditSet.load(edits)
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = numbers("--at", at) if at is not None else None
@@ -168,7 +167,7 @@ def layers(
 
 def add(
     pack: PackPath,
-    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
+    edits: Annotated[Path, typer.Argument(help="File of the edits to add.")],
     refine: Annotated[
         bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
     ] = True,
@@ -258,12 +257,3 @@ def remove(
 
     manifest = versions.remove(pack, ids)
     print_version(pack, manifest, as_json)
-
-
-def _lenders(edits: Path) -> Any:
-    """All rows of a file, to lend templates; conflicts among them do not matter then."""
-    from lks.edits import EditSet
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return EditSet.load(edits)

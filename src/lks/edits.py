@@ -12,12 +12,19 @@ import string
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lks.errors import EditFileError
+from lks.jsonl import counted
+from lks.records import KEYS, Reader, kind_of, records
 
 SLOT = "{}"  # stands for the subject in a prompt
+# Words whose case says nothing: they begin sentences and titles.
+LITTLE = frozenset(
+    ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
+)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
 NAMED = 5  # pairs that a warning names; the others are counted
@@ -97,7 +104,7 @@ class Edit:
     @property
     def question(self) -> tuple[str, ...]:
         """What two edits in force together cannot share: they would give one prompt two targets."""
-        return (same_text(self.subject), same_text(self.prompt), *self.profile_of)
+        return (entity_key(self.subject), same_text(self.prompt), *self.profile_of)
 
     def to_record(self) -> dict[str, Any]:
         """The JSON record of this edit: what `from_record` reads, empty fields left out."""
@@ -119,18 +126,30 @@ class Edit:
         return record | self.extra
 
     @classmethod
-    def from_record(cls, record: Any) -> Edit:
+    def from_record(cls, record: Any, *, any_keys: bool = False) -> Edit:
         """Make an edit from a JSON record.
+
+        Args:
+            any_keys: keep keys that seem to be misspelt, too.
 
         Raises:
             EditFileError: with every problem of the record, not only the first.
         """
-        return _read_record(record)
+        return _read_record(record, any_keys)
 
 
 def same_text(text: str) -> str:
     """Key under which two texts count as the same: case and white space folded."""
     return " ".join(text.casefold().split())
+
+
+def entity_key(subject: str) -> str:
+    """Key under which two subjects are one entity: as written, for Apple is not apple; only white
+    space and the case of little words count as the same."""
+    words = subject.split()
+    if len(words) > 1:
+        words = [word.lower() if word.lower() in LITTLE else word for word in words]
+    return " ".join(words)
 
 
 def same_wording(text: str) -> str:
@@ -147,87 +166,11 @@ def _probe_record(probe: Probe) -> dict[str, Any]:
     return record
 
 
-_KNOWN = {
-    "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
-    "portability", "negative", "threshold", "statement", "profile_of", "ground_truth", "source",
-    "note",
-}  # fmt: skip
-
-
-class _Reader:
-    """Takes typed fields out of a record and collects what is wrong with them."""
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-        self.problems: list[str] = []
-
-    def text(self, name: str, *, required: bool = False) -> str | None:
-        value = self.record.get(name)
-        if value is None:
-            if required:
-                self.problems.append(f'"{name}" is missing')
-        elif not isinstance(value, str):
-            self.problems.append(f'"{name}" must be a string, not {_kind(value)}')
-        elif not value.strip():
-            self.problems.append(f'"{name}" is empty')
-        else:
-            return value
-        return None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.record.get(name)
-        value = [] if value is None else [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
-            self.problems.append(f'"{name}" must be a list of non-empty strings')
-            return ()
-        return tuple(value)
-
-    def share(self, name: str) -> float | None:
-        value = self.record.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= 1):
-            self.problems.append(f'"{name}" must be a number between 0 and 1')
-            return None
-        return value
-
-    def probes(self, name: str, *, target_required: bool = False) -> tuple[Probe, ...]:
-        value = self.record.get(name)
-        # A single object is the form of benchmark rows: for scoring only.
-        single = isinstance(value, dict)
-        rows = [] if value is None else [value] if single else value
-        if not isinstance(rows, list):
-            self.problems.append(f'"{name}" must be a list of objects, not {_kind(value)}')
-            return ()
-        probes = []
-        for row in rows:
-            if isinstance(row, str) and not target_required:
-                row = {"prompt": row}
-            if not isinstance(row, dict):
-                self.problems.append(f'"{name}" must hold objects, not {_kind(row)}')
-                continue
-            inner = _Reader(row)
-            prompt = inner.text("prompt", required=True)
-            target = inner.text("target", required=target_required)
-            held_out = row.get("held_out", single)
-            if not isinstance(held_out, bool):
-                inner.problems.append('"held_out" must be true or false')
-            self.problems += [f"{name}: {problem}" for problem in inner.problems]
-            if prompt is not None and not inner.problems:
-                probes.append(Probe(prompt, target, held_out))
-        return tuple(probes)
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
-        type(value), "a string" if isinstance(value, str) else "a number"
-    )
-
-
-def _read_record(record: Any) -> Edit:
+def _read_record(record: Any, any_keys: bool) -> Edit:
     if not isinstance(record, dict):
-        problem = f"must be a JSON object, not {_kind(record)}"
+        problem = f"must be a JSON object, not {kind_of(record)}"
         raise EditFileError(problem, [problem])
-    read = _Reader(record)
+    read = Reader(record, KEYS, any_keys)
     subject = read.text("subject", required=True)
     prompt = read.text("prompt", required=True)
     target = read.text("target", required=True)
@@ -251,10 +194,10 @@ def _read_record(record: Any) -> Edit:
     for name in ("paraphrases", "generality", "negative"):
         fields[name] = tuple(fill(text) for text in fields[name])
     for name in ("locality", "portability"):
-        fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])
+        fields[name] = tuple(Probe(fill(text), *more) for text, *more in fields[name])
     fields["statement"] = fields["statement"] and fill(fields["statement"])
     fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
-    extra = {key: value for key, value in record.items() if key not in _KNOWN}
+    extra = {key: value for key, value in record.items() if key not in KEYS}
     return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
 
 
@@ -265,44 +208,100 @@ def _content_id(*parts: str) -> str:
 def warn_of_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> None:
     """One `EditWarning` to the caller's caller that names the first pairs; none without pairs."""
     if pairs:
-        more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
-        named = "; ".join(map(str, pairs[:NAMED]))
-        warnings.warn(f"{problem}: {named}{more}{outcome}", EditWarning, stacklevel=3)
+        warnings.warn(named_pairs(problem, pairs, outcome), EditWarning, stacklevel=3)
+
+
+def named_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> str:
+    """One line that names the first pairs and counts the others."""
+    more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
+    return f"{problem}: {'; '.join(map(str, pairs[:NAMED]))}{more}{outcome}"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two edits of one question: `kept` is in force in place of `dropped`."""
+
+    dropped: Edit
+    kept: Edit
+
+    @property
+    def repeated(self) -> bool:
+        """Whether both say the same."""
+        return self.dropped.target == self.kept.target
+
+    def __str__(self) -> str:
+        """The prompt, and the targets or, of two that say the same, the ids that somebody gave."""
+        both = (self.dropped, self.kept)
+        if not self.repeated:
+            said = [_labelled(edit, edit.target) for edit in both]
+            return f'"{self.kept.prompt}" ({", then ".join(said)})'
+        ids = [f'"{edit.id}"' for edit in both if edit.id != edit.key]
+        return f'"{self.kept.prompt}"' + (f" ({', '.join(ids)})" if ids else "")
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """The edits that an `EditSet` left out, each with the one that took its place.
+
+    Empty, and false, where nothing was left out. As a text it is one line that names the first.
+    """
+
+    pairs: tuple[Conflict, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __str__(self) -> str:
+        different = [pair for pair in self.pairs if not pair.repeated]
+        repeated = [pair for pair in self.pairs if pair.repeated]
+        told = [
+            named_pairs(problem, pairs, outcome)
+            for problem, pairs, outcome in (
+                ("edits that give one prompt two targets", different, "; the last one wins"),
+                ("edits that say the same", repeated, "; the last one stays"),
+            )
+            if pairs
+        ]
+        return ". ".join(told)
+
+
+def _labelled(edit: Edit, text: str) -> str:
+    """A text of an edit, with its id if somebody gave it one."""
+    return f'"{text}"' if edit.id == edit.key else f'"{text}" of "{edit.id}"'
 
 
 class EditSet(Sequence[Edit]):
     """An ordered set of edits with unique ids.
 
     Two edits of one subject and prompt with different targets cannot both hold: the last one
-    wins, the earlier one is left out, and one `EditWarning` names the pairs; so it is with two of
-    one target. Several facts of one subject are normal.
+    wins and the earlier one is left out; so it is with two of one target. `conflicts` tells which.
+    Several facts of one subject are normal.
 
     Raises:
-        EditFileError: when two edits have one id.
+        EditFileError: when two edits that do not say the same have one id.
     """
 
+    conflicts: Conflicts
+
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
-        by_question: dict[tuple[str, ...], Edit] = {}
-        ids: set[str] = set()
-        doubles, conflicts, repeats = [], [], []
-        for edit in edits:
-            if edit.id in ids:
-                doubles.append(f'duplicate id "{edit.id}"')
-            ids.add(edit.id)
-            earlier = by_question.pop(edit.question, None)
-            if earlier and earlier.target == edit.target:
-                repeats.append(f'"{earlier.id}" and "{edit.id}"')
-            elif earlier:
-                conflicts.append(
-                    f'"{earlier.id}" and "{edit.id}" ("{earlier.target}", "{edit.target}")'
-                )
-            by_question[edit.question] = edit
+        edits = list(edits)
+        first: dict[str, Edit] = {}
+        doubles = [
+            edit.id for edit in edits if not _same_fact(first.setdefault(edit.id, edit), edit)
+        ]
         if doubles:
-            raise EditFileError("; ".join(doubles), doubles)
-        warn_of_pairs("edits that give one prompt two targets", conflicts, "; the last one wins")
-        warn_of_pairs("edits that say the same", repeats, "; the last one stays")
-        self._edits = list(by_question.values())
+            problems = [f'duplicate id "{edit_id}"' for edit_id in doubles]
+            raise EditFileError("; ".join(problems), problems)
+        last = {edit.question: place for place, edit in enumerate(edits)}
+        self._edits = [edit for i, edit in enumerate(edits) if last[edit.question] == i]
         self._by_id = {edit.id: edit for edit in self._edits}
+        self.conflicts = Conflicts(
+            tuple(
+                Conflict(edit, edits[last[edit.question]])
+                for i, edit in enumerate(edits)
+                if last[edit.question] != i
+            )
+        )
 
     def __getitem__(self, index: Any) -> Any:
         """An edit by index, or an `EditSet` by slice."""
@@ -326,30 +325,31 @@ class EditSet(Sequence[Edit]):
         Path(path).write_text("".join(lines), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path, *, limit: int | None = None) -> EditSet:
-        """Read a JSONL file of edits, its first `limit` rows if given.
+    def load(cls, path: str | Path, *, limit: int | None = None, any_keys: bool = False) -> EditSet:
+        """Read a file of edits, its first `limit` rows if given.
+
+        It holds JSON records, one a line (JSONL) or in one list, or it is a table (CSV).
+
+        Args:
+            any_keys: keep keys that seem to be misspelt, too.
 
         Raises:
             EditFileError: the file is missing, empty or not text, or has bad lines; then
                 `problems` has one entry for each, `line N: reason`.
         """
-        edits, problems = [], []
-        first_line: dict[str, int] = {}
-        for row, (number, line) in enumerate(_numbered_lines(Path(path))):
-            if limit is not None and row >= limit:
-                break
+        edits: list[Edit] = []
+        problems: list[str] = []
+        first: dict[str, tuple[int, Edit]] = {}
+        for number, value in islice(records(Path(path), problems), limit):
             try:
-                edit = Edit.from_record(parsed(line))
+                edit = Edit.from_record(value, any_keys=any_keys)
             except EditFileError as error:
                 problems += [f"line {number}: {problem}" for problem in error.problems]
                 continue
-            if edit.id in first_line:
-                earlier = first_line[edit.id]
-                problems.append(
-                    f'line {number}: duplicate id "{edit.id}" (first on line {earlier})'
-                )
+            line, earlier = first.setdefault(edit.id, (number, edit))
+            if not _same_fact(earlier, edit):
+                problems.append(f'line {number}: duplicate id "{edit.id}" (first on line {line})')
                 continue
-            first_line[edit.id] = number
             edits.append(edit)
         if problems:
             raise EditFileError(
@@ -360,48 +360,5 @@ class EditSet(Sequence[Edit]):
         return cls(edits)
 
 
-def parsed(line: str) -> Any:
-    """A line of JSON; EditFileError for what is none, or cannot be written as text again."""
-    try:
-        value = json.loads(line)
-        if "\\u" in line:  # only an escape can bring half a character into UTF-8
-            json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        problem = f"not JSON ({error.msg} at column {error.colno})"
-    except UnicodeEncodeError as error:
-        half = error.object[error.start].encode("ascii", "backslashreplace").decode()
-        problem = f"half a character ({half}), as of an emoji that was cut; take it out"
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
-        problem = f"not JSON ({error})"
-    else:
-        return value
-    raise EditFileError(problem, [problem])
-
-
-def counted(problems: Sequence[str]) -> str:
-    """How many there are: "1 bad line", of those that say a line twice or more only once."""
-    lines = len({problem.partition(":")[0] for problem in problems})
-    return f"{lines} bad line{'s' if lines > 1 else ''}"
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, line) of the lines that are not blank."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise EditFileError(f"{path}: no such file; give a JSONL file of edits") from None
-    except OSError as error:
-        raise EditFileError(
-            f"{path}: cannot be read ({error.strerror}); give a JSONL file"
-        ) from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EditFileError(
-            f"{path}: not UTF-8 text (byte {error.start}); give a JSONL file of edits"
-        ) from None
-    if "\x00" in text:
-        raise EditFileError(f"{path}: a binary file; give a JSONL file of edits")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line
+def _same_fact(one: Edit, other: Edit) -> bool:
+    return one is other or (one.question, one.target) == (other.question, other.target)

@@ -121,7 +121,7 @@ def history(path: str | Path) -> list[Manifest]:
 def part_edits(path: Path, part: Manifest) -> list[Edit | None]:
     """The edits of one part in the order of their blocks, None for those that were removed."""
     removed = set(part["removed"])
-    edits = EditSet.load(path / part["edits"])
+    edits = EditSet.load(path / part["edits"], any_keys=True)
     return [None if edit.id in removed else edit for edit in edits]
 
 

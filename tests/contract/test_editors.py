@@ -210,7 +210,6 @@ def test_add_then_remove_is_never_added(case: Case) -> None:
         assert model.score(asked) == before
 
 
-@pytest.mark.filterwarnings("ignore:edits that give one prompt two targets")
 def test_a_corrected_fact_takes_the_place_of_the_old_one(case: Case) -> None:
     old = case.edits[0]
     new = Edit("new", old.subject, old.prompt, "Lima")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lks.editor import EditedModel
-from lks.edits import counted
 from lks.errors import EditFileError, InputError
+from lks.jsonl import counted
 
 LETTERS = "ABCD"
 WRITTEN_TOKENS = 160

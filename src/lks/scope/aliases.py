@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lks.edits import Edit, counted, parsed, same_text
+from lks import tables
+from lks.edits import Edit, same_text
 from lks.errors import EditFileError
+from lks.jsonl import counted, parsed
 from lks.scope.normalise import normalise
 from lks.scope.vocabulary import CommonWords
 
@@ -104,7 +105,7 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise EditFileError(f"{path}: cannot be read ({why}); give JSONL or CSV") from None
     if path.suffix.lower() == ".csv":
-        yield from _csv_rows(csv.DictReader(io.StringIO(text), strict=True), path, problems)
+        yield from _csv_rows(tables.reader(text), path, problems)
         return
     for number, line in enumerate(text.split("\n"), start=1):
         # A dump of Wikidata is one large array, an entity a line.
