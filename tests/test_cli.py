@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -39,7 +40,6 @@ def pack(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*args: object) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of a command, run in this process."""
     import contextlib
-    import io
 
     out, err = io.StringIO(), io.StringIO()
     old = sys.argv
@@ -102,8 +102,6 @@ def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
 
 
 def test_a_chat_of_two_turns(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
     monkeypatch.setattr(sys, "stdin", io.StringIO("Where is the Eiffel Tower?\n\nAre you sure?\n"))
     code, text, _ = run("chat", pack, "--max-new-tokens", 4)
     assert code == 0
@@ -289,7 +287,16 @@ def test_a_full_disk_keeps_the_checkpoint(
     assert code == 2
     assert "No space left on device" in one_line(err)
     monkeypatch.undo()
+    state = (tmp_path / "p.checkpoint" / "checkpoint.safetensors").read_bytes()
+    code, _, err = run(*args)
+    assert code == 2
+    assert one_line(err).endswith("go on with --resume, or start afresh with --no-resume")
+    assert (tmp_path / "p.checkpoint" / "checkpoint.safetensors").read_bytes() == state
     assert run(*args, "--resume")[0] == 0
+    (tmp_path / "p.checkpoint").mkdir()
+    (tmp_path / "p.checkpoint" / "checkpoint.safetensors").write_bytes(b"of another run")
+    assert run(*args, "--overwrite", "--no-resume")[0] == 0
+    assert not (tmp_path / "p.checkpoint").exists()
 
 
 def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
@@ -300,8 +307,10 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
         code, _, err = run(command, pack, "--data", facts, "--out", tmp_path / "no" / "x.json")
         assert code == 2
         assert "there is no folder" in one_line(err)
-    code, _, err = run("scope", facts)
-    assert code == 2
+    for texts in (["a", "--file", facts], ["a", "--report"]):
+        code, _, err = run("scope", facts, *texts)
+        assert code == 2
+        assert "--file" in one_line(err)
     lines = '\ufeff{"text": "a"}\n\n{"no": 1}\n3\n{"text": null}\n{"text": "\\ud83d"}\n'
     (tmp_path / "t.JSONL").write_text(lines)
     code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.JSONL")

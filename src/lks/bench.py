@@ -41,7 +41,7 @@ from lks.provenance import provenance
 from lks.scalpel import Scalpel, ScalpelModel
 from lks.session import peak_memory, train_to
 from lks.table import Cell, check_folder, hashed, made
-from lks.training.checkpoint import FILE as CHECKPOINT
+from lks.training import checkpoint
 from lks.training.config import TrainingConfig
 from lks.training.packs import scope_of
 from lks.training.prompts import with_lent_paraphrases
@@ -284,7 +284,7 @@ class _Trained:
         path = self.path.with_name(f"{self.path.name}-{told}.pack")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            reached = path.with_name(path.name + ".checkpoint") / CHECKPOINT
+            reached = checkpoint.beside(path) / checkpoint.FILE
             train_to(
                 path, backbone, edits, config, pool=self.pool, quiet=True, resume=reached.exists()
             )

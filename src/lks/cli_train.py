@@ -59,7 +59,10 @@ def edit(
     memory: Annotated[
         float | None, typer.Option(help="Most memory to use, in GB; half of the machine's.", min=0)
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume/--no-resume", help="Go on from an interrupted run, or not."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -86,6 +89,10 @@ def edit(
     chosen = load_edits(edits, limit, aliases, derived)
     pool = EditSet.load(edits) if limit else chosen  # they only lend templates
     check_target(out, overwrite=overwrite)
+    if resume is None:
+        from lks.training import checkpoint
+
+        checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
     from lks.session import train_to
