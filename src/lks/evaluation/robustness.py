@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lks.editor import EditedModel
-from lks.edits import Edit, same_text, same_wording
+from lks.edits import Edit, entity_key, same_wording
 from lks.evaluation.metrics import contains
 from lks.profiles import by_entity, statement
 from lks.rendering import Message
@@ -65,7 +65,7 @@ def cases(edits: Sequence[Edit], *, limit: int = 50, seed: int = 0) -> list[Case
     for number, edit in enumerate(edits):
         rng = random.Random(f"{seed} {edit.id}")
         other = edits[(number + 1) % len(edits)]
-        own = of_subject[same_text(edit.subject)]
+        own = of_subject[entity_key(edit.subject)]
         sibling = own[(own.index(edit) + 1) % len(own)]
         for case in _of(edit, other, sibling if len(own) > 1 else None, rng=rng):
             made.setdefault(case.kind, []).append(case)
@@ -96,7 +96,7 @@ def _of(edit: Edit, other: Edit, sibling: Edit | None, *, rng: random.Random) ->
     if sibling:
         yield asked("several facts", prompt)
         yield asked("second fact", sibling.prompt, prompt)
-    if same_text(other.subject) != same_text(edit.subject) and other.target != edit.target:
+    if entity_key(other.subject) != entity_key(edit.subject) and other.target != edit.target:
         yield asked("two entities", f"{statement(other)} {prompt}")
 
 

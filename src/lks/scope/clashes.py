@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
-from lks.edits import Edit, same_text
+from lks.edits import Edit, entity_key, same_text
 from lks.scope.aliases import AliasDictionary, more_names
 from lks.scope.fuzzy import letters, search_key
 from lks.scope.misspelling import Misspelling, allowed
@@ -72,7 +72,7 @@ def contradictions(
         for verdict in (verdict for finding in found for verdict in finding.verdicts):
             other = by_id[verdict.edit_id]
             reached = verdict.score >= CLEAR and (verdict.fired or verdict.why == NEARER)
-            same = same_text(edit.subject) == same_text(other.subject)
+            same = entity_key(edit.subject) == entity_key(other.subject)
             if reached and same and same_text(edit.target) != same_text(other.target):
                 pairs.setdefault(frozenset((edit.id, other.id)), Contradiction(edit, other))
     return list(pairs.values())
