@@ -15,6 +15,7 @@ from test_cli import QUICK, one_line, run
 
 from lks import cli
 from lks.edits import Edit, EditSet
+from lks.pack import Pack
 
 
 @pytest.fixture
@@ -87,6 +88,17 @@ def test_edits_that_are_left_out_are_told(pack: Path, facts: Path) -> None:
     assert json.loads(text)["mentions"]
     assert said in err
     assert said in run("eval", pack, "--data", facts, "--max-new-tokens", 2, "--json")[2]
+
+
+def test_a_pack_keeps_keys_that_seem_misspelt(pack: Path, tmp_path: Path) -> None:
+    """As an earlier version, which did not tell, has stored them."""
+    held = list(Pack.load(pack).edits)
+    odd = replace(
+        Pack.load(pack), edits=EditSet([replace(held[0], extra={"alias": "x"}), *held[1:]])
+    )
+    odd.save(tmp_path / "odd.pack")
+    assert Pack.load(tmp_path / "odd.pack").edits[0].extra == {"alias": "x"}
+    assert run("scope", tmp_path / "odd.pack", "Mount Fuji?")[0] == 0
 
 
 def test_many_texts_for_the_scope(facts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
