@@ -51,7 +51,7 @@ class EditedModel(Protocol):
         """Whether any edit applies to each prompt. Editors without a scope say True."""
         ...
 
-    def add(self, edits: Iterable[Edit]) -> None:
+    def add(self, edits: Iterable[Edit]) -> object:
         """Bring more edits into force."""
         ...
 
