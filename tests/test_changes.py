@@ -18,7 +18,9 @@ def pack(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packs")
     make_edits().save(folder / "facts.jsonl")
     out = folder / "facts.pack"
-    code, *_ = run("edit", folder / "facts.jsonl", "--model", model_folder, "--out", out, *QUICK)
+    code, *_ = run(
+        "edit", folder / "facts.jsonl", "--model", model_folder, "--out", out, *QUICK, "--no-chat"
+    )
     assert code == 0
     return out
 
@@ -54,12 +56,12 @@ def test_what_was_not_learnt_is_told_and_not_put_in_force(pack: Path, tmp_path: 
     words = "Rome Berlin Madrid Oslo Cairo Lima Tokyo Paris London Peru"
     EditSet(
         [
-            Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima"),
+            Edit("wall", "Berlin Wall", "This city has the Berlin Wall", "Tower"),
             Edit("hard", "Big Ben", "Big Ben is in", words),
             Edit("fuji", "Mount Fuji", "Mount Fuji is in", words),  # the old one stays
         ]
     ).save(more)
-    quick = ["--epochs", "30", "--threads", "1"]
+    quick = ["--epochs", "6", "--threads", "1"]
     before = run("ask", copy, "Mount Fuji is in", "--plain", "--json", "--max-new-tokens", 4)[1]
     code, text, err = run("add", copy, more, *quick, "--json")
     assert code == 1
