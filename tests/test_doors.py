@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from conftest import make_backbone, make_edits
 from test_threads import ADA, random_pack
 
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
-from lks.edits import Edit
+from lks.edits import Edit, EditSet
 from lks.errors import InputError
 from lks.scalpel import Scalpel, ScalpelModel
+from lks.scope import Scope
 
 ASKED = "Where is the Eiffel Tower?"
 TURN = {"role": "user", "content": ASKED}
@@ -83,3 +87,37 @@ def test_what_cannot_be_asked_is_told_with_what_to_pass(backbone: Backbone) -> N
     asked = [[TURN], ASKED, [{"role": "user", "content": "What is it?"}]]
     assert edited.triggered(asked, chat=True) == [True, True, False]
     assert edited.triggered(asked) == [True, True, False]
+
+
+def test_after_any_changes_texts_fire_as_with_an_index_made_anew(backbone: Backbone) -> None:
+    names = (
+        ("York", ()), ("New York", ("NYC",)), ("York University", ()), ("Apple", ("apple tree",)),
+        ("Ada Lovelace", ("Ada",)), ("Ada Lovelance", ()), ("Rocky II", ()), ("Rocky 2", ("Ada",)),
+        ("Bank of New York", ()), ("Augusta Ada", ("Ada Lovelace",)), ("Saint Ives", ("York",)),
+        ("St. Ives", ()), ("Lovelace Ada King", ()),
+    )  # fmt: skip
+    edits = [
+        Edit(f"{i}-{k}", name, f"{name} {verb}", target, aliases=aliases)
+        for i, (name, aliases) in enumerate(names)
+        for k, (verb, target) in enumerate((("is in", "Rome"), ("was made by", "Oslo")))
+    ]
+    texts = [
+        *(f"What of {name}, {alias}?" for name, own in names for alias in (name.lower(), *own)),
+        "Where are Ada Lovelase, the York Univercity, Saint Ives and the New York bank?",
+        "King Ada Lovelace went from St Ives to York. Is Rocky two in NYC?",
+    ]
+    pack = random_pack(backbone)
+    blocks = torch.randn(len(edits), 32, generator=torch.manual_seed(0))
+    model = ScalpelModel(backbone, replace(pack, edits=EditSet(edits), blocks=blocks))
+    rng, everything, seen = random.Random(0), model.in_force, set()
+    for _ in range(12):
+        model.restore(everything)
+        for _ in range(3):
+            held = list(model.in_force.edits)
+            model.remove(rng.sample(held, k=rng.randint(1, 6)))
+            left = [edit for edit in edits if edit.id in model.in_force.edits]
+            found = model.in_force.scope.examine(texts)
+            assert found == Scope(left).examine(texts)
+            assert model.blocks(left).equal(blocks[[edits.index(edit) for edit in left]])
+            seen.add(str(found))
+    assert len(seen) == 36

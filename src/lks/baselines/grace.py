@@ -90,7 +90,7 @@ class GraceModel(HoldingModel):
         return decoding.generate(self.backbone, prompts, self._deferring, **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
-        """Whether a prompt's key lies within a radius; without `chat` a string is a plain prompt."""
+        """Whether a prompt's key lies within a radius; a string is plain without `chat`."""
         spot, found = residual(self.backbone, self._layer), []
         for prompt in prompts:
             style = chat or not isinstance(prompt, str)
