@@ -209,9 +209,15 @@ def test_profiles_on_the_command_line(
     for kind in ("entity", "relation"):
         out = ["--out", pack, "--overwrite", "--scope", kind, "--embedder", embedder_folder]
         assert run("edit", tmp_path / "facts.jsonl", *out, *model, *quick)[0] == 0
-        code, out, err = run("profiles", pack, "--entity", "Ada Lovelace", "--epochs", 1, "--quiet")
+        few = ["--entity", "Ada Lovelace", "--epochs", 1, "--quiet"]
+        code, out, err = run("profiles", pack, *few)
         if kind == "entity":
             assert (code, "profiles need a relation gate" in one_line(err)) == (2, True)
+    assert (code, out) == (1, "")
+    assert "1 of 1 not learnt and not in force: profile-" in one_line(err)
+    assert "(Ada Lovelace); try more --epochs" in one_line(err)
+    assert "no profile in force" in run("scope", pack, OPEN)[1]
+    code, out, err = run("profiles", pack, *few, "--unchecked")
     assert code == 0, err
     assert "1 profiles made" in out
     (found,) = json.loads(run("scope", pack, OPEN, "--json")[1])["mentions"]
@@ -274,7 +280,7 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
     tokenizer, said = model.backbone.tokenizer, []
 
     def writes(backbone: Backbone, texts: list, within: object, **options: object) -> list:
-        said.append([(text.text, len(model._fired(text))) for text in texts])
+        said.append([(text.text, len(model.in_force.fired(text, model.roles))) for text in texts])
         new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
         return [tokenizer(new).input_ids for _ in texts]
 

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from lks.errors import InputError, LayerError, ModelError
 from lks.loading import load
 from lks.positions import Offsets
 from lks.rendering import Message, Prompt, Rendered, encodable, messages, render_chat
+from lks.turns import Turns
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
 LAYER_PATHS = (
@@ -77,7 +77,7 @@ class Backbone:
     tokenizer: Any
     name: str = "model"
     layers_path: str | None = None
-    in_use: AbstractContextManager[Any] = field(default_factory=RLock, init=False, repr=False)
+    in_use: AbstractContextManager[Any] = field(default_factory=Turns, init=False, repr=False)
     _layers: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

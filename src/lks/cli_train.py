@@ -33,7 +33,7 @@ from lks.cli_common import (
     print_version,
 )
 from lks.edits import NAMED, EditSet
-from lks.errors import InputError
+from lks.errors import InputError, NotLearnt
 
 
 def edit(
@@ -172,6 +172,11 @@ def layers(
     choice.draw(rows, out / choice.PLOT, title)
 
 
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Put in force too what the model does not state.")
+]
+
+
 def add(
     pack: PackPath,
     edits: Annotated[Path, typer.Argument(help="File of the edits to add.")],
@@ -185,6 +190,7 @@ def add(
             min=1,
         ),
     ] = None,
+    unchecked: Unchecked = False,
     aliases: Aliases = None,
     derived: Derived = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
@@ -196,29 +202,31 @@ def add(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    """Add edits to a pack. Those that it has stay as they are, bit for bit.
+
+    One with the id of an edit in force, or with its prompt and another target, takes its place.
+    What the model does not state afterwards is told and not put in force, with exit code 1.
+    """
     from lks import versions
 
     new = load_edits(edits, limit, aliases, derived)
-    held = versions.live_ids(pack, versions.read(pack))
-    if taken := [edit.id for edit in new if edit.id in held]:
-        named = ", ".join(f'"{edit_id}"' for edit_id in taken[:NAMED])
-        more = f" and {len(taken) - NAMED} more" if len(taken) > NAMED else ""
-        raise InputError(
-            f"{edits}: {pack} holds {named}{more} already; give other ids, or lks remove them first"
-        )
+    versions.read(pack)  # that it is none is told before the model is loaded
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
     from lks.session import add_to
 
-    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
+    result = add_to(
+        pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json, unchecked=unchecked
+    )
     if as_json:
         print_json(result)
-    else:
+    elif result["added"]:
+        instead = f", {len(result['replaced'])} taken out for them" if result["replaced"] else ""
         print(
-            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
-            f"all; version {result['version']}"
+            f"{pack}: {result['added']} edits added in {result['seconds']} s{instead}, "
+            f"{result['edits']} in all; version {result['version']}"
         )
+    _refuse_unlearnt(pack, result)
 
 
 def profiles(
@@ -229,6 +237,7 @@ def profiles(
     epochs: Annotated[
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
+    unchecked: Unchecked = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -237,12 +246,17 @@ def profiles(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts."""
+    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
+
+    One that the model does not state afterwards is told and not put in force, with exit code 1.
+    """
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
     from lks.session import add_profiles_to
 
-    result = add_profiles_to(pack, edited, entity, epochs=epochs, quiet=quiet or as_json)
+    result = add_profiles_to(
+        pack, edited, entity, epochs=epochs, quiet=quiet or as_json, unchecked=unchecked
+    )
     if as_json:
         print_json(result)
     elif result["added"]:
@@ -250,8 +264,20 @@ def profiles(
             f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
             f"version {result['version']}"
         )
-    else:
+    elif not result["not_learnt"]:
         print(f"{pack}: every profile is there already")
+    _refuse_unlearnt(pack, result)
+
+
+def _refuse_unlearnt(pack: Path, result: dict[str, Any]) -> None:
+    """NotLearnt if there are edits that the model does not state; the others are in the pack."""
+    if failed := result["not_learnt"]:
+        named = ", ".join(f"{one['id']} ({one['subject']})" for one in failed[:NAMED])
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        raise NotLearnt(
+            f"{pack}: {len(failed)} of {len(failed) + result['added']} not learnt and not in "
+            f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
+        )
 
 
 def remove(

@@ -20,7 +20,7 @@ from torch import Tensor
 from lks.backbone import Backbone, Encoding
 from lks.errors import InputError
 from lks.positions import tokens_from
-from lks.rendering import Prompt, Rendered
+from lks.rendering import Prompt, Rendered, each_prompt
 from lks.stem import Stem, read_stem
 
 
@@ -202,9 +202,7 @@ def generate(
 
 def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> list[Rendered]:
     """What the model reads for each prompt; InputError for a prompt instead of a list."""
-    if isinstance(prompts, str):
-        raise InputError("generate takes a list of prompts; put the one in brackets")
-    return [backbone.render(prompt, chat=chat) for prompt in prompts]
+    return [backbone.render(prompt, chat=chat) for prompt in each_prompt(prompts)]
 
 
 @_alone
@@ -221,6 +219,8 @@ def generate_ids(
     """Tokens written after each rendered text; an end token, if reached, is the last."""
     if settings.get("num_return_sequences", 1) != 1:
         raise InputError("generate writes one text a prompt; give a prompt several times instead")
+    if settings.get("streamer") is not None and min(len(texts), batch_size) > 1:
+        raise InputError("a streamer follows one text; give one prompt a call, or batch_size=1")
     stops = set(backbone.stop_ids)
     settings = {"do_sample": False, **settings}
     written: list[list[int]] = [[] for _ in texts]

@@ -47,11 +47,14 @@ class EditedModel(Protocol):
         """
         ...
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
-        """Whether any edit applies to each prompt. Editors without a scope say True."""
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
+        """Whether any edit applies to each prompt. Editors without a scope say True.
+
+        `chat` is as in `generate`; what is said counts alike in a chat and in a plain prompt.
+        """
         ...
 
-    def add(self, edits: Iterable[Edit]) -> None:
+    def add(self, edits: Iterable[Edit]) -> object:
         """Bring more edits into force."""
         ...
 
@@ -86,7 +89,7 @@ class UneditedModel:
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return decoding.generate(self.backbone, prompts, lambda batch: nullcontext(), **options)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [False] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:

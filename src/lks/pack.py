@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -117,29 +118,29 @@ def append(
 ) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
-    An edit that gives a prompt another target than one in force takes that one's place.
+    An edit takes the place of the one in force with its id, and of one that gives its prompt
+    another target; the log has the old target and the new one.
 
     Args:
         references: of the relation gate, where the pack has one.
 
     Raises:
-        InputError: an id is in force there already.
+        InputError: the references are missing.
         OutputError: the disk says no, or another process is at it; the pack is as it was then.
     """
     path = Path(path)
 
     def longer(manifest: dict[str, Any]) -> dict[str, Any]:
-        taken = versions.live_ids(path, manifest) & {edit.id for edit in edits}
-        if taken:
-            raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
         gated = manifest.get("scope", {}).get("kind") == "relation"
         if gated and references is None:
             raise InputError(f"{path}: has a relation gate; give the references of new edits too")
-        asked = {edit.question for edit in edits}
-        held = versions.live_edits(path, manifest)
-        replaced = [edit.id for edit in held if edit.question in asked]
-        if replaced:
-            manifest = versions.without(path, manifest, replaced)
+        now = {edit.id: edit for edit in edits} | {edit.question: edit for edit in edits}
+        pairs = [
+            (old, new) for old in versions.live_edits(path, manifest)
+            if (new := now.get(old.id) or now.get(old.question))
+        ]  # fmt: skip
+        if pairs:
+            manifest = versions.without(path, manifest, [old.id for old, _ in pairs])
         number = manifest["version"] + 1
         names = versions.part_names(number)
         _save_part(path, number, edits, blocks, references)
@@ -149,10 +150,16 @@ def append(
         parts = [*manifest["parts"], names | {"removed": []}]
         return manifest | {
             "parts": parts, "files": files, "edits": manifest["edits"] + len(edits),
-            "told": {"replaced": replaced[: versions.NAMED]} if replaced else {},
+            "told": {"replaced": list(starmap(_correction, pairs[: versions.NAMED]))}
+            if pairs else {},
         }  # fmt: skip
 
     return versions.change(path, "add", [edit.id for edit in edits], longer)
+
+
+def _correction(old: Edit, new: Edit) -> dict[str, str]:
+    """What the log says of an edit that another one takes the place of."""
+    return {"id": old.id, "target": old.target, "by": new.id, "new_target": new.target}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def read(
         rest = {i: len(rows[i].ids) - len(stem.tokens) for i, stem in stems.items()}
         for batch in _batches(rows, rest):
             chosen = [rows[i] for i in batch]
-            made = _read_batch(split, chosen, [stems[i] for i in batch], store)
+            with split.backbone.in_use:  # one turn for all passes of the batch
+                made = _read_batch(split, chosen, [stems[i] for i in batch], store)
             found.update(zip(batch, made, strict=True))
             on_read(len(found))
     return [found[i] for i in range(len(rows))]

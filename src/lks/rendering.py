@@ -76,6 +76,16 @@ def messages(prompt: Prompt) -> list[Message]:
     return [{**message, "content": message["content"].strip()} for message in prompt]
 
 
+def each_prompt(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts; InputError for one prompt, or one chat, where there should be a list of them."""
+    if isinstance(prompts, str):
+        raise InputError("prompts must be a list; put the one in brackets: [prompt]")
+    found = list(prompts)
+    if any(isinstance(prompt, Mapping) for prompt in found):
+        raise InputError("chats must be a list of chats; put the one in brackets: [messages]")
+    return found
+
+
 def render_chat(template: Callable[[Sequence[Message]], str], chat: Sequence[Message]) -> Rendered:
     """A chat as `template` writes it, and where each message's content stands there.
 

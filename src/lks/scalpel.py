@@ -7,30 +7,30 @@ with Scalpel(pack).apply(backbone) as model:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from threading import RLock
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from lks import decoding, profiles
 from lks import rescan as rescanning
-from lks.backbone import Backbone, Encoding
-from lks.decoding import Score
+from lks.backbone import Backbone
+from lks.bank import Bank
+from lks.decoding import Score, Within
 from lks.edits import Edit, EditSet, warn_of_pairs
 from lks.embedder import Embedder, Remembered
 from lks.errors import InputError
-from lks.hypernetwork import HyperNetwork, RefinedBlocks, apply_form
+from lks.hypernetwork import HyperNetwork, RefinedBlocks
+from lks.in_force import InForce
 from lks.pack import Pack
-from lks.rendering import BETWEEN, ROLES, Prompt, Rendered, messages
-from lks.replacer import Plan, replacing
-from lks.scope import Finding, RelationGate, Scope, locate
-from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES, Contradiction, contradictions
-from lks.scope.common import Embed, common_wordings
-from lks.scope.relation import Learnt, References
+from lks.rendering import BETWEEN, ROLES, Prompt, each_prompt, messages
+from lks.scope import Finding, Scope
+from lks.scope.clashes import CONTRADICTING, NEARER_DECIDES
+from lks.scope.common import common_wordings
+from lks.scope.relation import References
 from lks.suffix import SplitModel
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.examples import EditExamples, build_examples, features
@@ -61,16 +61,21 @@ class Scalpel:
     def __init__(self, pack: Pack | None = None, config: TrainingConfig | None = None) -> None:
         self.pack, self.config = pack, config
 
-    @contextmanager
-    def apply(self, backbone: Backbone, edits: Iterable[Edit] = ()) -> Iterator[ScalpelModel]:
-        """The backbone with a pack in force; `edits` are trained if the editor has no pack.
+    def apply(self, backbone: Backbone, edits: Iterable[Edit] = ()) -> ScalpelModel:
+        """The backbone with a pack and `edits` in force, to be used with `with` or without.
+
+        Without a pack all edits are trained together; with one, those that it does not hold as
+        they are are added to it (`ScalpelModel.add`).
 
         Raises:
             PackMismatch: the pack was made for another model.
         """
-        pack = self.pack or train_pack(backbone, EditSet(edits), self.config)
+        edits = EditSet(edits)
+        pack = self.pack or train_pack(backbone, edits, self.config)
         pack.check(backbone.fingerprint)
-        yield ScalpelModel(backbone, pack)  # nothing to undo: hooks live inside single calls
+        model = ScalpelModel(backbone, pack)
+        model.add(edit for edit in edits if model.in_force.edits.get(edit.id) != edit)
+        return model
 
 
 class PaperScalpel(Scalpel):
@@ -85,6 +90,12 @@ class PaperScalpel(Scalpel):
 class ScalpelModel:
     """A backbone that reads prompts with knowledge blocks put in. The pack is not changed.
 
+    Nothing is changed in the backbone either: blocks are put in while a call runs. So there is
+    nothing to undo, and `with` is not needed; it works, as for other editors.
+
+    Any thread may read while another one changes what is in force: each call works on what was in
+    force when it began. Changes wait for each other.
+
     Args:
         roles: whose messages in a chat are looked through for mentions.
     """
@@ -92,17 +103,33 @@ class ScalpelModel:
     def __init__(self, backbone: Backbone, pack: Pack, *, roles: Sequence[str] = ROLES) -> None:
         self.backbone, self.pack, self.roles = backbone, pack, roles
         self.layer = backbone.layer(pack.layer)
-        self._edits = {edit.id: edit for edit in pack.edits}
-        self._blocks = dict(zip(self._edits, pack.blocks.to(backbone.device), strict=True))
-        self._gate = pack.gate
         self._embed = (
             Embedder(pack.gate.embedder, expected=pack.gate.fingerprint) if pack.gate else None
         )
-        self._scope = self._gated(Scope(pack.edits))
+        ids, blocks = [edit.id for edit in pack.edits], pack.blocks.to(backbone.device)
+        bank = Bank.of(ids, blocks, form=pack.form, scale=pack.scale)
+        self._now = InForce.of(Scope(pack.edits), pack.edits, bank, pack.gate, self._embed)
+        self._changing = RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing to undo."""
+
+    @property
+    def in_force(self) -> InForce:
+        """What is in force now; it never changes itself."""
+        return self._now
+
+    def restore(self, earlier: InForce) -> None:
+        """Bring back what was in force at another time, at once: `model.in_force` of then."""
+        with self._changing:
+            self._now = earlier
 
     def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs, one each; see `editor.EditedModel`."""
-        return decoding.score(self.backbone, pairs, self._replacing, **options)
+        return decoding.score(self.backbone, pairs, self._within(self._now), **options)
 
     def generate(
         self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Any
@@ -113,43 +140,49 @@ class ScalpelModel:
             rescan: look through the model's own text too, as it grows; an edit that fires there
                 is in force from then on.
         """
+        now = self._now
         if rescan:
             return rescanning.generate(
-                self.backbone, prompts, self._replacing, self._fired, **options
-            )
-        return decoding.generate(self.backbone, prompts, self._replacing, **options)
+                self.backbone, prompts, self._within(now),
+                lambda text: now.fired(text, self.roles), **options,
+            )  # fmt: skip
+        return decoding.generate(self.backbone, prompts, self._within(now), **options)
 
-    def _fired(self, rendered: Rendered) -> Hashable:
-        """What fires in a text, and where."""
-        text, place = rendered.scanned(self.roles)
-        return tuple((m.edit_ids, place(m.start, m.end)) for m in self._scope.fired([text])[0])
+    def _within(self, now: InForce) -> Within:
+        return lambda encoding: now.replacing(self.layer, encoding, self.roles)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
-        """Whether any edit fires, for each prompt."""
-        return [bool(fired) for fired in self._scope.fired([self._text(p) for p in prompts])]
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
+        """Whether any edit fires, for each prompt.
+
+        Args:
+            chat: as of `generate`; a name in a chat counts like one in a plain prompt.
+        """
+        texts = [self._text(prompt) for prompt in each_prompt(prompts)]
+        return [bool(fired) for fired in self._now.scope.fired(texts)]
 
     def blocks(self, edits: Iterable[Edit]) -> Tensor:
         """The knowledge blocks of edits in force, [n, d]."""
-        return torch.stack([self._blocks[edit.id] for edit in edits])
+        return self._now.bank.of_edits(edit.id for edit in edits)
+
+    def references(self, edits: Iterable[Edit]) -> References | None:
+        """The relation gate's references of edits in force."""
+        return self._now.references(edits)
 
     def examine(self, prompt: Prompt) -> list[Finding]:
         """The mentions of edited entities in a prompt, whether they fire, and why."""
-        return self._scope.examine([self._text(prompt)])[0]
+        return self._now.scope.examine([self._text(prompt)])[0]
 
     def contradicted(self, edits: Iterable[Edit]) -> set[str]:
         """Ids of those edits that another one in force contradicts.
 
         The prompt of one asks for both, or it is the same and this edit was left out for the other.
         """
-        edits = list(edits)
-        inside = [edit for edit in edits if edit.id in self._edits]
-        pairs = self._contradictions(inside)
+        now, edits = self._now, list(edits)
+        inside = [edit for edit in edits if edit.id in now.edits]
+        pairs = now.contradictions(inside)
         found = {e.id for pair in pairs for e in (pair.asked, pair.too)} & {e.id for e in inside}
-        targets = {edit.question: edit.target for edit in self._edits.values()}
+        targets = {edit.question: edit.target for edit in now.edits.values()}
         return found | {e.id for e in edits if targets.get(e.question, e.target) != e.target}
-
-    def _contradictions(self, edits: Sequence[Edit]) -> list[Contradiction]:
-        return contradictions(edits, self._edits.values(), self._scope)
 
     def _text(self, prompt: Prompt) -> str:
         """What is looked through of a prompt."""
@@ -164,11 +197,13 @@ class ScalpelModel:
         refine: bool = True,
         pool: Iterable[Edit] = (),
         epochs: int | None = None,
+        only_learnt: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    ) -> None:
+    ) -> EditSet:
         """Bring edits into force beside those that are; no other block changes.
 
-        A new block starts as what the trained hypernetwork makes of the edit's feature.
+        A new block starts as what the trained hypernetwork makes of the edit's feature. An edit
+        takes the place of one with its id, and of one that gives its prompt another target.
 
         Args:
             refine: train each new block from there, with the pack's own settings; without it an
@@ -176,15 +211,43 @@ class ScalpelModel:
                 to edit facts that it never saw.
             pool: further edits whose templates may be lent as training prompts.
             epochs: at most so many; `ADD_EPOCHS` if not given.
+            only_learnt: leave out the edits of which the model, asked their own prompt, does not
+                write the target then; plain and, if new blocks are trained in chats, in a chat.
+
+        Returns:
+            The edits that were brought into force.
 
         Raises:
             EditFileError: an edit would never fire, or an id is twice.
         """
         new = EditSet(edits)
         if not len(new):
-            return
-        known = EditSet([*self._edits.values(), *new])[: -len(new)]
-        names = Scope([*known, *new])
+            return new
+        with self._changing:
+            now = self._now
+            after = self._with(now, new, refine, pool, epochs, on_epoch)
+            if only_learnt:
+                stated = self._stated(after, new, chat=refine and self._adding(1).chat)
+                new = EditSet(edit for edit, said in zip(new, stated, strict=True) if said)
+                if len(new) < len(stated):
+                    blocks = after.bank.of_edits(edit.id for edit in new)
+                    after = now.joined(new, blocks, after.references(new), self._embed)
+            self._now = after
+        warn_of_pairs(CONTRADICTING, after.contradictions(new), NEARER_DECIDES)
+        return new
+
+    def _with(
+        self,
+        now: InForce,
+        new: EditSet,
+        refine: bool,
+        pool: Iterable[Edit],
+        epochs: int | None,
+        on_epoch: Callable[[Epoch], None],
+    ) -> InForce:
+        """What `now` becomes with new edits, whose blocks are made here."""
+        known = now.beside(new)
+        names = now.scope.of_edits([*known, *new])
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
         config = self._adding(epochs or ADD_EPOCHS, **settings).for_edits(len(new))
@@ -192,56 +255,69 @@ class ScalpelModel:
         lent, _ = training_prompts(
             new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )
-        gate = self._gate_with(known, new, lent, embed)
+        found = None
+        if now.gate is not None and embed is not None:
+            _, found = learn(embed, new, lent, metric=now.gate.metric)
         prompts = [TrainingPrompts()] * len(new)
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
             self._split, new, prompts, names, chat=config.chat and refine,
-            kl_tokens=config.locality_places, alone=gate is not None, known=known,
+            kl_tokens=config.locality_places, alone=now.gate is not None, known=known,
         )  # fmt: skip
         blocks = self._amortised(examples)
         if refine:
-            given = torch.stack([*(self._blocks[edit.id] for edit in known), *blocks])
+            given = torch.cat([now.bank.of_edits(edit.id for edit in known), blocks])
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)
             train_refinements(self._split, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
-        made = dict(zip((edit.id for edit in new), blocks, strict=True))
-        self._blocks = {e.id: self._blocks[e.id] for e in known} | made
-        self._edits = {edit.id: edit for edit in (*known, *new)}
-        self._gate = gate
-        self._scope = self._gated(names)
-        warn_of_pairs(CONTRADICTING, self._contradictions(new), NEARER_DECIDES)
+        return now.joined(new, blocks, found, self._embed, names)
 
     def add_profiles(
         self,
         subjects: Iterable[str] | None = None,
         *,
         epochs: int | None = None,
+        only_learnt: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> EditSet:
         """Train profiles that state all facts of an entity when a request is open-ended.
 
         Args:
             subjects: of these entities; else of all that have no profile in force.
+            epochs, only_learnt: as of `add`; `PROFILE_EPOCHS` if not given.
 
         Returns:
-            The new profiles, which may be none.
+            The profiles that were brought into force, which may be none.
 
         Raises:
             InputError: no edit is about one of the subjects, or there is no relation gate.
         """
-        if self._gate is None:
+        if self._now.gate is None:
             raise InputError(
                 "profiles need a relation gate: without one every mention fires all edits; train "
                 "the pack with scope=relation"
             )
-        made = EditSet(profiles.missing(self._edits.values(), subjects))
-        self.add(made, epochs=epochs or PROFILE_EPOCHS, on_epoch=on_epoch)
-        return made
+        with self._changing:
+            made = profiles.missing(self._now.edits.values(), subjects)
+            return self.add(
+                made, epochs=epochs or PROFILE_EPOCHS, only_learnt=only_learnt, on_epoch=on_epoch
+            )
+
+    def _stated(self, now: InForce, edits: Sequence[Edit], *, chat: bool) -> list[bool]:
+        """Whether the model, asked the own prompt of each edit, writes just its target.
+
+        Its greedy choice is the target's at every token; in a chat too, if asked for.
+        """
+        pairs, within = [(edit.prompt, edit.target) for edit in edits], self._within(now)
+        styles = [
+            decoding.score(self.backbone, pairs, within, chat=style)
+            for style in ((False, True) if chat and self.backbone.has_chat else (False,))
+        ]
+        return [all(all(score.matches) for score in own) for own in zip(*styles, strict=True)]
 
     @cached_property
     def _split(self) -> SplitModel:
@@ -254,21 +330,6 @@ class ScalpelModel:
         own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
 
-    def _gate_with(
-        self,
-        known: EditSet,
-        new: EditSet,
-        prompts: Sequence[TrainingPrompts],
-        embed: Embed | None,
-    ) -> Learnt | None:
-        """The gate with the references of new edits behind known ones; its metric stays."""
-        held = self.references(known)
-        if self._gate is None or held is None or embed is None:
-            return None
-        _, found = learn(embed, new, prompts, metric=self._gate.metric)
-        references = References.joined([held, found], [len(known), len(new)])
-        return replace(self._gate, references=references)
-
     @torch.no_grad()
     def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
         """What the trained hypernetwork makes of new edits' features, [n, d]."""
@@ -280,55 +341,14 @@ class ScalpelModel:
 
     def remove(self, edit_ids: Iterable[str]) -> None:
         """Take edits out; KeyError for an unknown id, and nothing is removed then."""
-        gone = list(edit_ids)
-        for edit_id in gone:
-            self._edits[edit_id]  # raises before anything is changed
-        left = [edit for edit in self._edits.values() if edit.id not in gone]
-        references = self.references(left)
-        if self._gate is not None and references is not None:
-            self._gate = replace(self._gate, references=references)
-        self._edits = {edit.id: edit for edit in left}
-        self._blocks = {edit.id: self._blocks[edit.id] for edit in left}
-        self._scope = self._gated(Scope(left))
+        gone = set(edit_ids)
+        with self._changing:
+            now = self._now
+            if unknown := gone - now.edits.keys():
+                raise KeyError(min(unknown))
+            left = [edit for edit in now.edits.values() if edit.id not in gone]
+            self._now = now.only(left, self._embed)
 
     def stored_bytes(self) -> int:
         """Blocks and the gate's references; the hypernetwork is needed for adding only."""
-        references = self._gate.references.vectors.nbytes if self._gate else 0
-        return references + sum(block.nbytes for block in self._blocks.values())
-
-    def references(self, edits: Iterable[Edit]) -> References | None:
-        """The relation gate's references of edits in force."""
-        number = {edit_id: i for i, edit_id in enumerate(self._edits)}
-        wanted = [number[edit.id] for edit in edits]
-        return self._gate.references.only(wanted) if self._gate else None
-
-    def _gated(self, names: Scope) -> Scope:
-        """The scope of the edits in force, from their names."""
-        if self._gate is None or self._embed is None:
-            return names
-        gate = RelationGate.of(self._gate, self._embed, self._edits.values())
-        return names.with_gate(gate)
-
-    def _replacing(self, encoding: Encoding) -> AbstractContextManager[Plan]:
-        """The replacer for one batch: its plan has one place for each mention that fires."""
-        rows, columns, members = [], [], []
-        scanned = [rendered.scanned(self.roles) for rendered in encoding.texts]
-        asked = self._scope.fired([text for text, _ in scanned])
-        for row, (fired, (_, place), offsets, start) in enumerate(
-            zip(asked, scanned, encoding.offsets, encoding.starts, strict=True)
-        ):
-            for token, mention in locate(fired, place, offsets):
-                rows.append(row)
-                columns.append(start + token)
-                members.append(mention.edit_ids)
-        device = self.backbone.device
-        stacked = [torch.stack([self._blocks[e] for e in ids]) for ids in members]
-
-        def blocks(r: Tensor, places: Tensor) -> Tensor:
-            own = [stacked[place] for place in places.tolist()]
-            counts = torch.tensor([len(part) for part in own], device=device)
-            owner = torch.arange(len(own), device=device).repeat_interleave(counts)
-            return apply_form(self.pack.form, r.float(), torch.cat(own), owner, self.pack.scale)
-
-        places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        return replacing(self.layer, Plan(len(encoding.texts), *places, blocks))
+        return self._now.stored_bytes()

@@ -6,13 +6,13 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lks import versions
+from lks import profiles, versions
 from lks.backbone import Backbone
 from lks.console import say, training_progress
 from lks.edits import Edit, EditSet
@@ -64,6 +64,9 @@ def train_to(
     return pack
 
 
+Extended = Callable[[Callable[[Epoch], None]], tuple[EditSet, Sequence[Edit]]]
+
+
 def add_to(
     path: Path,
     model: ScalpelModel,
@@ -72,12 +75,19 @@ def add_to(
     refine: bool,
     epochs: int | None,
     quiet: bool,
+    unchecked: bool = False,
 ) -> dict[str, Any]:
-    """Add edits to a loaded pack and to its folder; what `lks add --json` prints."""
+    """Add edits to a loaded pack and to its folder; what `lks add --json` prints.
 
-    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
-        model.add(new, refine=refine, epochs=epochs, on_epoch=on_epoch)
-        return new
+    Edits that the model does not state afterwards are left out, unless `unchecked`.
+    """
+
+    def add(on_epoch: Callable[[Epoch], None]) -> tuple[EditSet, Sequence[Edit]]:
+        learnt = model.add(
+            new, refine=refine, epochs=epochs, only_learnt=not unchecked, on_epoch=on_epoch
+        )
+        ids = {edit.id for edit in learnt}
+        return learnt, [edit for edit in new if edit.id not in ids]
 
     return _extended(path, model, add, quiet or not refine)
 
@@ -89,26 +99,29 @@ def add_profiles_to(
     *,
     epochs: int | None,
     quiet: bool,
+    unchecked: bool = False,
 ) -> dict[str, Any]:
     """Make profiles in a loaded pack and in its folder; what `lks profiles --json` prints."""
 
-    def add(on_epoch: Callable[[Epoch], None]) -> EditSet:
-        return model.add_profiles(subjects, epochs=epochs, on_epoch=on_epoch)
+    def add(on_epoch: Callable[[Epoch], None]) -> tuple[EditSet, Sequence[Edit]]:
+        learnt = model.add_profiles(
+            subjects, epochs=epochs, only_learnt=not unchecked, on_epoch=on_epoch
+        )
+        return learnt, profiles.missing(model.in_force.edits.values(), subjects)
 
     return _extended(path, model, add, quiet)
 
 
-def _extended(
-    path: Path,
-    model: ScalpelModel,
-    add: Callable[[Callable[[Epoch], None]], EditSet],
-    quiet: bool,
-) -> dict[str, Any]:
-    """Let `add` bring edits into the model, and write them to the pack's folder."""
+def _extended(path: Path, model: ScalpelModel, add: Extended, quiet: bool) -> dict[str, Any]:
+    """Let `add` bring edits into the model, and write those that were learnt to the pack's folder.
+
+    Args:
+        add: gives the edits that were learnt, and those that were not.
+    """
     started, made_of = time.monotonic(), versions.read(path)["files"][versions.HYPERNETWORK]
     try:
         with training_progress(quiet) as (_, on_epoch):
-            new = add(on_epoch)
+            new, failed = add(on_epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
     if versions.read(path)["files"][versions.HYPERNETWORK] != made_of:
@@ -120,6 +133,8 @@ def _extended(
     return {
         "pack": str(path),
         "added": len(new),
+        "replaced": manifest["change"].get("replaced", []) if len(new) else [],
+        "not_learnt": [{"id": edit.id, "subject": edit.subject} for edit in failed],
         "edits": manifest["edits"],
         "version": manifest["version"],
         "seconds": round(time.monotonic() - started, 2),

@@ -64,6 +64,9 @@ class _Entrance(nn.Module):
 class SplitModel:
     """A backbone cut behind layer l, in a precision of its own.
 
+    It may share the backbone's layers, and a CPU's attention is set for the whole process: so each
+    pass holds the backbone's lock, and others may read between two passes.
+
     Args:
         dtype: of weights and activations, if not the backbone's; copies are made only then, and
             never of a quantised model.
@@ -76,7 +79,8 @@ class SplitModel:
         dtype = own if backbone.quantised else dtype or own
         self.backbone, self.layer, self.dtype = backbone, layer, dtype
         if not backbone.quantised and any(p.dtype != dtype for p in model.parameters()):
-            model = _cast(model, dtype)
+            with backbone.in_use:  # else a copy could hold what a reading has put in meanwhile
+                model = _cast(model, dtype)
         split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
         self.device = backbone.device
@@ -88,10 +92,11 @@ class SplitModel:
 
     def lower(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
         """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""
-        states: Tensor = self._lower(
-            input_ids=ids, attention_mask=mask, position_ids=positions,
-            past_key_values=cache, use_cache=True,
-        ).last_hidden_state  # fmt: skip
+        with self.backbone.in_use:
+            states: Tensor = self._lower(
+                input_ids=ids, attention_mask=mask, position_ids=positions,
+                past_key_values=cache, use_cache=True,
+            ).last_hidden_state  # fmt: skip
         return states
 
     def upper(
@@ -103,7 +108,7 @@ class SplitModel:
         """
         self._entrance.states = states
         try:
-            with short_attention(states.device):
+            with self.backbone.in_use, short_attention(states.device):
                 out = self._upper(
                     inputs_embeds=states.detach(), attention_mask=mask, position_ids=positions,
                     past_key_values=cache, use_cache=cache is not None,
@@ -114,7 +119,8 @@ class SplitModel:
 
     def head(self, states: Tensor) -> Tensor:
         """Logits, [n, d] -> [n, V]."""
-        return self._whole.head(states)
+        with self.backbone.in_use:
+            return self._whole.head(states)
 
     def final_states(self, batch: SuffixBatch, new: Tensor) -> Tensor:
         """The edited decoder's outputs at the scored places, [K, d], with R' = `new`, [M, d]."""

@@ -18,7 +18,7 @@ from lks.baselines.statistics import Sample
 from lks.baselines.values import ValueSettings
 from lks.editor import EDITORS, Editor, UneditedModel, editor
 from lks.edits import Edit, EditSet
-from lks.errors import EditFileError, InputError
+from lks.errors import InputError
 from lks.models import CACHE_VARIABLE
 from lks.pack import Pack
 from lks.scalpel import Scalpel
@@ -253,8 +253,6 @@ def test_lks_remove_of_an_unknown_id_changes_nothing() -> None:
         with pytest.raises(KeyError):
             model.remove(["fuji", "nobody"])
         assert model.score(QUESTIONS) == before
-        with pytest.raises(EditFileError, match='duplicate id "fuji"'):
-            model.add([edits.by_id("fuji")])
 
 
 def test_lks_adds_to_a_single_edit() -> None:

@@ -37,7 +37,7 @@ class HoldingModel(UneditedModel, ABC):
         """Settings that go by the model or the number of edits, as they came out."""
         return {}
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [bool(self.edits)] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:

@@ -89,12 +89,12 @@ class GraceModel(HoldingModel):
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return decoding.generate(self.backbone, prompts, self._deferring, **options)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
-        """Whether a prompt's key lies within a radius; a string is read as a plain prompt."""
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
+        """Whether a prompt's key lies within a radius; a string is plain without `chat`."""
         spot, found = residual(self.backbone, self._layer), []
         for prompt in prompts:
-            chat = not isinstance(prompt, str)
-            encoding = self.backbone.encode([self.backbone.render(prompt, chat=chat)], chat=chat)
+            style = chat or not isinstance(prompt, str)
+            encoding = self.backbone.encode([self.backbone.render(prompt, chat=style)], chat=style)
             (inputs,), _ = read(self.backbone, [spot], encoding)
             key = inputs[0, _prompt_end(encoding, 0)].float()
             found.append(self._nearest(key) is not None)

@@ -20,6 +20,7 @@ from lks.scope.normalise import normalise
 from lks.scope.relation import RelationGate, Verdict
 from lks.scope.reworded import MEANT
 from lks.scope.sentences import REACH, Sentences, Span, asks_on, without_hearsay
+from lks.scope.vocabulary import CommonWords
 
 KINDS = ("relation", "entity")
 REFUSED = "a negative phrase stands in the text"
@@ -47,11 +48,20 @@ class Scope:
     """Texts in, mentions out. Never changed: make a new one for other edits.
 
     Profiles that are not in force take no part.
+
+    Args:
+        common: the list of words to go by, if it is read already.
     """
 
-    def __init__(self, edits: Iterable[Edit], gate: RelationGate | None = None) -> None:
-        edits = in_force(edits)
-        self._matcher, self._gate = Matcher(edits), gate
+    def __init__(
+        self,
+        edits: Iterable[Edit],
+        gate: RelationGate | None = None,
+        *,
+        common: CommonWords | None = None,
+    ) -> None:
+        edits, self._common = in_force(edits), common or CommonWords()
+        self._matcher, self._gate = Matcher(edits, common=self._common), gate
         self._refused = {
             edit.id: [words for text in edit.negative if (words := normalise(text).text)]
             for edit in edits
@@ -64,6 +74,10 @@ class Scope:
         clone = copy(self)
         clone._gate = gate
         return clone
+
+    def of_edits(self, edits: Iterable[Edit]) -> Scope:
+        """A scope of other edits, without a gate; what does not go by edits is shared."""
+        return Scope(edits, common=self._common)
 
     def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""
