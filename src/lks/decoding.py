@@ -226,7 +226,7 @@ def generate_ids(
     """Tokens written after each rendered text; an end token, if reached, is the last."""
     check(max_new_tokens, settings)
     stops = Stops.of(backbone, settings)
-    if stops.strings or any(name in settings for name in ALONE):
+    if stops.strings or any(settings.get(name) is not None for name in ALONE):
         batch_size = 1
     written: list[list[int]] = [[] for _ in texts]
     for most, some in _by_room(backbone, texts, max_new_tokens, chat=chat).items():

@@ -7,6 +7,7 @@ is settled here, or by the caller's settings.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lks.backbone import Backbone, view
+from lks.backbone import Backbone
 from lks.errors import InputError
 
 # What counts of a model's own generation config.
@@ -101,7 +102,7 @@ def continued(
     config = type(own)()
     for name in KEPT:
         setattr(config, name, getattr(own, name, None))
-    model: Any = view(backbone.model)
+    model: Any = copy.copy(backbone.model)  # the config of the user's own stays as it is
     model.generation_config = config
     chosen = {"do_sample": False, **settings, "pad_token_id": backbone.pad_id}
     if stops is not None:
@@ -115,7 +116,8 @@ def continued(
     except (TypeError, ValueError) as error:
         if not settings:
             raise
-        raise InputError(f"generate: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"generate: {reason}") from error
     return out[:, inputs["input_ids"].shape[1] :]
 
 
