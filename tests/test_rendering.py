@@ -9,7 +9,6 @@ from conftest import CHAT, make_backbone, make_edits
 from lks.backbone import Backbone
 from lks.editor import UneditedModel
 from lks.errors import InputError
-from lks.positions import last_token
 from lks.rendering import BETWEEN, Message, Piece, Rendered, render_chat
 from lks.scope import Scope, locate
 from lks.training.config import TrainingConfig
@@ -43,13 +42,7 @@ def test_a_template_may_leave_out_a_part_of_what_is_said() -> None:
             {"role": "user", "content": "Is it Paris?"}]  # fmt: skip
     rendered = render_chat(dropping, chat)
     assert contents(rendered) == [("assistant", "Paris."), ("user", "Is it Paris?")]
-    said, place = rendered.scanned()
-    assert said.startswith("<think>x</think>Paris.")
-    start, end = place(*(said.index("Paris") + n for n in (0, 5)))
-    assert rendered.text[start:end] == "Paris"
-    start, end = place(7, 8)  # the model does not read this
-    assert start == end
-    assert last_token([(0, len(rendered.text))], start, end) is None
+    assert rendered.scanned()[0] == f"Paris.{BETWEEN}Is it Paris?"
 
 
 def test_a_template_may_write_messages_in_another_order() -> None:

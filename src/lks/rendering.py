@@ -6,7 +6,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import accumulate
 from typing import Any
 
@@ -16,6 +15,7 @@ ROLES = ("system", "user", "assistant")
 BETWEEN = "\n\n\ufffc\n\n"  # ends a sentence and belongs to no name
 
 MARK = "\ue000{}\ue001"  # stands for a message's content in a chat template's skeleton
+JOINT = "\ue002"  # put between the words of a content that a template changes
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
 Prompt = str | Sequence[Message]
@@ -27,13 +27,21 @@ class Piece:
     """text[start:end], which somebody in this role wrote.
 
     `said` is what they wrote if a chat template changed it: the model reads the changed text, and
-    mentions are looked for in theirs.
+    mentions are looked for in theirs. `words` are where a word begins there and in text[start:end].
     """
 
     start: int
     end: int
     role: str = "user"
     said: str | None = None
+    words: tuple[Span, ...] = ()
+
+    def placed(self, start: int, end: int) -> Span:
+        """Where a span of what was said stands in the text, whole words of it."""
+        if self.said is not None:
+            start = max(written for said, written in self.words if said <= start)
+            end = min(written for said, written in self.words if said >= end)
+        return start + self.start, end + self.start
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,6 @@ class Rendered:
     def scanned(self, roles: Sequence[str] = ROLES) -> tuple[str, Callable[[int, int], Span]]:
         """What was written in some roles as one text, and a map from its spans to those of `text`.
 
-        A span of which the text holds nothing is mapped to an empty one.
-
         Raises:
             InputError: a message cannot be found in what the chat template made of it.
         """
@@ -76,29 +82,9 @@ class Rendered:
 
         def place(start: int, end: int) -> Span:
             number = bisect_right(firsts, start) - 1
-            piece, first = pieces[number], firsts[number]
-            start, end = start - first, end - first
-            if piece.said is not None:
-                start, end = moved(piece.said, self.text[piece.start : piece.end], start, end)
-            return start + piece.start, end + piece.start
+            return pieces[number].placed(start - firsts[number], end - firsts[number])
 
         return BETWEEN.join(parts), place
-
-
-def moved(said: str, written: str, start: int, end: int) -> Span:
-    """Where said[start:end] stands in what a template made of it; an empty span if it left it out.
-
-    Characters that it put in the place of others ("&#39;" for an apostrophe) count whole.
-    """
-    found = []
-    steps = SequenceMatcher(None, said, written, autojunk=False).get_opcodes()
-    for step, first, last, into, to in steps:
-        own = range(max(first, start), min(last, end))
-        if own and step == "equal":
-            found.append((into + own.start - first, into + own.stop - first))
-        elif own and into < to:
-            found.append((into, to))
-    return (found[0][0], found[-1][1]) if found else (0, 0)
 
 
 def encodable(text: str) -> str:
@@ -133,18 +119,21 @@ def render_chat(template: Callable[[Sequence[Any]], str], chat: Sequence[Message
         InputError: the template refuses the chat, or leaves out all that is said in it.
     """
     problem = InputError("the chat template leaves out what the messages say")
+    contents = [message["content"] for message in chat]
     marks = [MARK.format(number) for number in range(len(chat))]
     for shape in (str, _parts):
+
+        def filled(contents: Sequence[str], shape: Callable[[str], Any] = shape) -> str:
+            pairs = zip(chat, contents, strict=True)
+            return template([{**message, "content": shape(text)} for message, text in pairs])
+
         try:
-            text, skeleton = (
-                template([{**m, "content": shape(c)} for m, c in zip(chat, own, strict=True)])
-                for own in ([m["content"] for m in chat], marks)
-            )
+            text, skeleton = filled(contents), filled(marks)
         except InputError as error:
             problem = error if shape is str else problem
             continue
         if any(mark in skeleton for mark in marks):
-            return _found(text, skeleton, chat)
+            return _found(text, skeleton, chat, filled)
     raise problem
 
 
@@ -152,19 +141,39 @@ def _parts(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": text}]
 
 
-def _found(text: str, skeleton: str, chat: Sequence[Message]) -> Rendered:
+def _found(
+    text: str, skeleton: str, chat: Sequence[Message], filled: Callable[[Sequence[str]], str]
+) -> Rendered:
     """A template may leave a message out, or write them in another order."""
     first, *rest = re.split(MARK.format(r"(\d+)"), skeleton)
-    numbers = list(map(int, rest[::2]))
-    spans = _between([m["content"] for m in (chat[n] for n in numbers)], [first, *rest[1::2]], text)
+    numbers, contents = list(map(int, rest[::2])), [message["content"] for message in chat]
+    spans = _between([contents[n] for n in numbers], [first, *rest[1::2]], text)
     if spans is None:  # the template says other things, as by what the messages say
         return _searched([chat[number] for number in sorted(set(numbers))], text)
-    found = []
-    for number, (start, end) in sorted(zip(numbers, spans, strict=True)):
-        said, written = chat[number]["content"], text[start:end]
-        changed = None if written in (said, said.strip()) else said
-        found.append(Piece(start, end, chat[number]["role"], changed))
-    return Rendered(text, tuple(found))
+    placed = sorted(zip(numbers, spans, strict=True))
+    changed = {n for n, (start, end) in placed if text[start:end] not in contents[n]}
+    pieces, lost, joints = [], [], list[int]()
+    if changed:
+        parted = [JOINT.join(_words(c)) if n in changed else c for n, c in enumerate(contents)]
+        between = filled(parted).split(JOINT)
+        if "".join(between) == text:
+            joints = list(accumulate(map(len, between)))[:-1]
+    for number, (start, end) in placed:
+        said, role = contents[number], chat[number]["role"]
+        if number not in changed:
+            pieces.append(Piece(start, end, role))
+            continue
+        lengths = [0, *accumulate(map(len, _words(said)))]
+        inside = [0, *(at - start for at in joints if start <= at <= end), end - start]
+        if len(inside) == len(lengths):
+            pieces.append(Piece(start, end, role, said, tuple(zip(lengths, inside, strict=True))))
+        else:
+            lost.append(role)
+    return Rendered(text, tuple(pieces), lost=tuple(lost))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|\W", text)
 
 
 def _between(contents: Sequence[str], own: Sequence[str], text: str) -> list[Span] | None:
