@@ -89,6 +89,9 @@ def test_bos_is_known_not_guessed(bos: bool) -> None:
 
 def test_prompt_and_target_are_tokenised_together() -> None:
     backbone = make_backbone("llama")
-    joined, end = backbone.join("Ada was born in ", " Oslo ", chat=False)
-    assert joined.text == "Ada was born in Oslo"
-    assert joined.text[end:] == " Oslo"
+    for prompt, own in (("Ada was born in", " Oslo"), ("Ada was born in ", "Oslo"), ("", "Oslo")):
+        for target in ("Oslo", "Oslo "):
+            joined, end = backbone.join(prompt, target, chat=False)
+            assert (joined.text[:end], joined.text[end:]) == (prompt, own)
+    joined, end = backbone.join("Ada was born in", "\nOslo", chat=False)
+    assert joined.text[end:] == "\nOslo"

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from lks import tokens
 from lks.errors import InputError, LayerError, ModelError
 from lks.loading import load
 from lks.positions import Offsets
-from lks.rendering import Message, Prompt, Rendered, encodable, messages, render_chat
+from lks.rendering import Prompt, Rendered, messages
 from lks.turns import Turns
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
@@ -148,12 +148,26 @@ class Backbone:
     @cached_property
     def adds_bos(self) -> bool:
         """Whether the tokenizer puts special tokens before a plain text."""
-        ids = self.tokenizer("a").input_ids
-        return len(ids) > 1 and ids[0] in self.special_ids
+        return self._special_around[0] > 0
+
+    @cached_property
+    def _special_around(self) -> tuple[int, int]:
+        return tokens.special_around(self.tokenizer)
 
     @property
     def has_chat(self) -> bool:
-        return bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether there is a chat template that takes a user's turn alone."""
+        return tokens.takes_turns(self.tokenizer)
+
+    @cached_property
+    def positions(self) -> int | None:
+        """How many positions were learnt, one a token; None where they are computed."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        words = self.model.get_input_embeddings()
+        tables = [m for m in self.decoder.children() if isinstance(m, nn.Embedding)]
+        rows = [table.num_embeddings for table in tables if table is not words]
+        # OPT's table has two rows more than it has positions.
+        return most if any(most is not None and most <= n <= most + 2 for n in rows) else None
 
     @property
     def pad_id(self) -> int:
@@ -200,85 +214,82 @@ class Backbone:
 
         A chat is a user's one turn, or a list of messages {"role", "content"}.
         """
-        if not chat:
-            if not isinstance(prompt, str):
-                raise InputError("a list of messages is a chat; ask with chat=True")
-            return Rendered.plain(prompt.rstrip())
-        if not self.has_chat:
+        if chat and not tokens.has_template(self.tokenizer):
             raise ModelError(f"{self.name} has no chat template; ask with a plain prompt (--plain)")
-
-        def template(turns: Sequence[Message]) -> str:
-            return self.tokenizer.apply_chat_template(
-                list(turns), tokenize=False, add_generation_prompt=True
-            )
-
-        try:
-            return render_chat(template, messages(prompt))
-        except TemplateError as error:  # many know no system message, or want turns to alternate
-            raise InputError(f"{self.name}: its template refuses this chat: {error}") from None
+        if chat:
+            asked = tokens.chat(self.tokenizer, messages(prompt))
+        elif isinstance(prompt, str):
+            asked = Rendered.plain(prompt)
+        else:
+            raise InputError("a list of messages is a chat; ask with chat=True")
+        return replace(asked, border=len(asked.text)) if asked.text[-1:].isspace() else asked
 
     def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
         """(prompt and target in one text, where the rendered prompt ends).
 
-        Between them is a space, none in a chat or behind nothing, or the white space that the
-        target begins with.
+        Between them is a space, or the white space that the target begins with; none in a chat, and
+        none behind nothing or behind white space.
         """
         asked = self.render(prompt, chat=chat)
         own = target[: len(target) - len(target.lstrip())]
-        space = "" if chat else own or " " * bool(asked.text)
+        space = "" if chat or asked.border is not None else own or " " * bool(asked.text)
         return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Tokens that are not text: the tokenizer's named ones and all marked as special."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        marked = (index for index, token in added if token.special)
-        return frozenset([*self.tokenizer.all_special_ids, *marked])
+        return tokens.special_ids(self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text: end-of-text, a chat turn's end, the generation config's."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         ids = configured if isinstance(configured, list) else [configured]
-        ids = [*ids, self.stop_id(chat=False), self.stop_id(chat=self.has_chat)]
+        ids = [*ids, self.stop_id(chat=False), self.stop_id(chat=True)]
         return tuple(dict.fromkeys(int(i) for i in ids if i is not None))
 
     def stop_id(self, *, chat: bool) -> int | None:
         """The token that ends an answer: the turn's end in a chat, end-of-text otherwise."""
-        if not chat:
-            return self.tokenizer.eos_token_id
-        answer = "zebra"
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        tail = self.tokenize(text[text.rindex(answer) + len(answer) :], chat=True)[0]
-        return next((i for i in tail if i in self.special_ids), self.tokenizer.eos_token_id)
+        return self._turn_end if chat else self.tokenizer.eos_token_id
 
-    def tokenize(self, text: str, *, chat: bool) -> tuple[list[int], Offsets]:
-        """Token ids and character spans. A chat's template brings its own special tokens."""
-        encoded = self.tokenizer(
-            encodable(text), add_special_tokens=not chat, return_offsets_mapping=True
-        )
-        return list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    @cached_property
+    def _turn_end(self) -> int | None:
+        return tokens.turn_end(self.tokenizer)
+
+    def tokenize(self, text: str | Rendered, *, chat: bool) -> tuple[list[int], Offsets]:
+        """Token ids and character spans. A chat's template brings its own special tokens.
+
+        Those that the tokenizer puts behind a plain text, such as an end-of-text, are left out: it
+        goes on.
+        """
+        whole, border = (text, None) if isinstance(text, str) else (text.text, text.border)
+        return tokens.tokenized(
+            self.tokenizer, whole, border,
+            special=not chat, ending=0 if chat else self._special_around[1],
+        )  # fmt: skip
 
     def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
         """A padded batch; `side` says where the padding goes."""
-        rows = [self.tokenize(rendered.text, chat=chat) for rendered in texts]
+        rows = [self.tokenize(rendered, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
-        learnt = getattr(self.decoder, "wpe", None)  # GPT-2 has no positions beyond those learnt
-        if learnt is not None and longest > learnt.num_embeddings:
-            raise InputError(
-                f"{self.name}: a text of {longest} tokens; the model reads {learnt.num_embeddings}"
-            )
+        self.check_length(longest)
         ids = torch.full((len(rows), longest), self.pad_id)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         starts = []
-        for row, (tokens, _) in enumerate(rows):
-            start = longest - len(tokens) if side == "left" else 0
-            ids[row, start : start + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-            mask[row, start : start + len(tokens)] = 1
+        for row, (own, _) in enumerate(rows):
+            start = longest - len(own) if side == "left" else 0
+            ids[row, start : start + len(own)] = torch.tensor(own, dtype=torch.long)
+            mask[row, start : start + len(own)] = 1
             starts.append(start)
         offsets = [spans for _, spans in rows]
         return Encoding(list(texts), offsets, starts, ids.to(self.device), mask.to(self.device))
+
+    def check_length(self, count: int) -> None:
+        """InputError for more tokens than the model has learnt positions."""
+        if self.positions is not None and count > self.positions:
+            raise InputError(
+                f"{self.name}: a text of {count} tokens; the model reads {self.positions}"
+            )
 
     # --- hidden states ----------------------------------------------------------------------
 

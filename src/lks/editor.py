@@ -25,7 +25,7 @@ class EditedModel(Protocol):
         self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False, full: bool = False
     ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space, but
-        white space that it begins with is kept.
+        white space that it begins with is kept, unless the prompt ends in some.
 
         An empty prompt is allowed: then the target's first token is scored only if something
         stands before it (a BOS token or a chat template). With `chat`, a prompt is a user's turn,

@@ -59,7 +59,13 @@ def read(
     store: TensorStore | None = None,
     on_read: Callable[[int], None] = lambda done: None,
 ) -> list[Suffix]:
-    """Suffixes of texts, in their order; `on_read` is told how many are done."""
+    """Suffixes of texts, in their order; `on_read` is told how many are done.
+
+    Raises:
+        InputError: a text has more tokens than the model has learnt positions.
+    """
+    for row in rows:
+        split.backbone.check_length(len(row.ids) + row.continued)
     store = store or TensorStore()
     found: dict[int, Suffix] = {}
     for stems in _by_stem(split, rows, store):

@@ -94,7 +94,7 @@ class SplitModel:
         """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""
         with self.backbone.in_use:
             states: Tensor = self._lower(
-                input_ids=ids, attention_mask=mask, position_ids=positions,
+                input_ids=ids, attention_mask=mask, position_ids=self._learnt(positions),
                 past_key_values=cache, use_cache=True,
             ).last_hidden_state  # fmt: skip
         return states
@@ -110,12 +110,18 @@ class SplitModel:
         try:
             with self.backbone.in_use, short_attention(states.device):
                 out = self._upper(
-                    inputs_embeds=states.detach(), attention_mask=mask, position_ids=positions,
+                    inputs_embeds=states.detach(), attention_mask=mask,
+                    position_ids=self._learnt(positions),
                     past_key_values=cache, use_cache=cache is not None,
                 )  # fmt: skip
         finally:
             self._entrance.states = None
         return out.last_hidden_state
+
+    def _learnt(self, positions: Tensor) -> Tensor:
+        """Those of padding may lie beyond the ones that the model has learnt."""
+        most = self.backbone.positions
+        return positions if most is None else positions.clamp(max=most - 1)
 
     def head(self, states: Tensor) -> Tensor:
         """Logits, [n, d] -> [n, V]."""

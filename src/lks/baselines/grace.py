@@ -140,7 +140,7 @@ class GraceModel(HoldingModel):
         """Key and value of each edit, [d] each: the value minimises the target's loss."""
         backbone, settings = self.backbone, self._settings
         spot = residual(backbone, self._layer)
-        prompts = [edit.prompt.rstrip() for edit in edits]  # as it is read before an answer
+        prompts = [edit.prompt for edit in edits]
         ends = [(len(prompt) - 1, len(prompt)) for prompt in prompts]
         (keys,), (begun,) = read_at(backbone, [spot], prompts, ends)
         stated = [stating(backbone, edit.prompt, edit.target, stop=True) for edit in edits]

@@ -21,6 +21,7 @@ from torch import Tensor
 from lks.backbone import Backbone, Encoding
 from lks.baselines._locate import projection, read
 from lks.errors import InputError
+from lks.generation import continued
 from lks.models import cache_dir
 
 AT_ONCE = 32
@@ -74,12 +75,10 @@ def written(backbone: Backbone, count: int, length: int, seed: int) -> Tensor:
     start = torch.full((count, 1), first, device=backbone.device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        out = backbone.model.generate(
-            input_ids=start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0,
-            min_new_tokens=length, max_new_tokens=length, pad_token_id=backbone.pad_id,
-        )  # fmt: skip
-    ids: Tensor = out[:, 1:]
-    return ids
+        inputs = {"input_ids": start, "attention_mask": torch.ones_like(start)}
+        return continued(
+            backbone, inputs, length, {"do_sample": True, "top_k": 0, "min_new_tokens": length}
+        )
 
 
 def _moments(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:

@@ -206,7 +206,7 @@ def evaluate(
 def answer_limit(backbone: Backbone, edits: Sequence[Edit], least: int) -> int:
     """So many tokens that every target can be written and ended, `least` at least."""
     targets = dict.fromkeys(edit.target for edit in edits)
-    joined = (backbone.join("", target, chat=False)[0].text for target in targets)
+    joined = (backbone.join("", target, chat=False)[0] for target in targets)
     return max([least, *(len(backbone.tokenize(text, chat=False)[0]) + 1 for text in joined)])
 
 
