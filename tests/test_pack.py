@@ -86,14 +86,14 @@ def test_no_pack(tmp_path: Path) -> None:
 
 def test_other_base_models_are_refused(made: Pack) -> None:
     made.check(make_backbone("llama").fingerprint)
-    with pytest.raises(PackMismatch, match="another weights"):
+    with pytest.raises(PackMismatch, match="other weights"):
         made.check(make_backbone("llama", seed=1).fingerprint)
     with pytest.raises(PackMismatch, match="another configuration"):
         made.check(make_backbone("mistral").fingerprint)
     with pytest.raises(PackMismatch, match="another tokenizer"):
         made.check(make_backbone("llama", bos=True).fingerprint)
     fewer = made.base_model | {"n_layers": 30}
-    with pytest.raises(PackMismatch, match=r"another layers \(4, here 30\)"):
+    with pytest.raises(PackMismatch, match=r"another number of layers \(4, here 30\)"):
         made.check(fewer)
 
 

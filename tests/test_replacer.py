@@ -12,7 +12,7 @@ import torch
 from conftest import ARCHITECTURES, DEVICE, make_backbone
 from torch import nn
 
-from lks.backbone import Backbone, Encoding, view
+from lks.backbone import Backbone, Encoding
 from lks.decoding import score
 from lks.rendering import Rendered
 from lks.replacer import Plan, replacing
@@ -70,10 +70,9 @@ def test_equals_a_forward_pass_by_hand(any_backbone: Backbone, side: str) -> Non
     plan = plan_for(encoding, lambda r, places: new[places])
     with replacing(any_backbone.layer(LAYER), plan):
         hooked = run(any_backbone, encoding)
-    decoder, name = any_backbone.decoder, any_backbone.layers_path.rpartition(".")[2]
-    layers = list(getattr(decoder, name))
+    layers = [any_backbone.layer(index) for index in range(any_backbone.n_layers)]
     layers[LAYER] = _ByHand(layers[LAYER], plan.rows.tolist(), plan.columns.tolist(), new)
-    by_hand = view(decoder, **{name: nn.ModuleList(layers)})
+    by_hand = any_backbone.with_layers(layers)
     with torch.no_grad():
         states = by_hand(
             **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
