@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks import pack as packs
+from lks.backbone import Backbone
 from lks.edits import Edit, EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.hypernetwork import HyperNetwork
@@ -97,10 +99,69 @@ def test_other_base_models_are_refused(made: Pack) -> None:
         made.check(fewer)
 
 
-def test_the_fingerprint_does_not_depend_on_the_precision() -> None:
-    whole, half = make_backbone("llama"), make_backbone("llama")
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("made_in", PRECISIONS)
+@pytest.mark.parametrize("used_in", PRECISIONS)
+def test_one_checkpoint_in_any_precision_is_one_model(
+    made: Pack, made_in: torch.dtype, used_in: torch.dtype, tmp_path: Path
+) -> None:
+    backbones = make_backbone("llama"), make_backbone("llama")
+    for backbone, dtype in zip(backbones, (made_in, used_in), strict=True):
+        with torch.no_grad():
+            for weight in backbone.model.parameters():
+                weight *= 0.001  # where float16 is coarse
+        backbone.model.to(dtype)
+    made.base_model = backbones[0].fingerprint
+    made.save(tmp_path / "pack")
+    Pack.load(tmp_path / "pack").check(backbones[1].fingerprint)
+
+
+@pytest.mark.parametrize("change", [1e-3, 0.02])
+def test_weights_tuned_a_little_are_other_weights(made: Pack, change: float) -> None:
+    """In another precision too, where no hash can tell."""
+    tuned = make_backbone("llama")
+    with torch.no_grad():
+        for name, weight in tuned.model.named_parameters():
+            if change < 0.01 or name == "model.layers.2.mlp.up_proj.weight":
+                weight += change * weight.std() * torch.randn_like(weight)
+    tuned.model.half()
+    with pytest.raises(PackMismatch, match="made for tiny-llama with other weights; load"):
+        made.check(tuned.fingerprint)
+
+
+def test_settings_that_change_no_state_are_not_compared(made: Pack) -> None:
+    backbone = make_backbone("llama")
+    config = backbone.model.config
+    config.pad_token_id, config.eos_token_id, config.use_cache = 5, [2, 0], False
+    config.output_hidden_states, config.id2label = True, {0: "no", 1: "yes", 2: "maybe"}
+    config.attention_dropout, config.of_a_later_version = 0.1, "x"
+    made.check(backbone.fingerprint)
+    config.rope_parameters["rope_theta"] = 5000.0
+    again = Backbone(backbone.model, backbone.tokenizer, "mine")
+    with pytest.raises(PackMismatch, match=re.escape(
+        "made for tiny-llama, and mine has another configuration (rope_theta 10000.0, here 5000.0)"
+    )):  # fmt: skip
+        made.check(again.fingerprint)
+
+
+def test_the_fingerprint_of_an_earlier_version(made: Pack) -> None:
+    """Its hashes are still those of its model, in float32 and in bfloat16."""
+    made.base_model = {
+        "name": "tiny-llama", "n_layers": 4, "width": 32,
+        "config": "bb015deaa797b268921ee89aa5bfe83a22156f9be18d59d390761e5973a42b52",
+        "tokenizer": "007bb5512c3dd26ae8938454edff6df9fca0178060c127c0d1c57e3f7dc5fed0",
+        "weights": "88fd492ec991037d967d3a60889fb0792ea6ebf6f3abb0dc3131ba2ae58588d8",
+    }  # fmt: skip
+    half = make_backbone("llama")
     half.model.bfloat16()
-    assert whole.fingerprint == half.fingerprint
+    for backbone in (make_backbone("llama"), half):
+        made.check(backbone.fingerprint)
+    with pytest.raises(PackMismatch, match="other weights"):
+        made.check(make_backbone("llama", seed=1).fingerprint)
+    with pytest.raises(PackMismatch, match="another configuration"):
+        made.check(make_backbone("mistral").fingerprint)
 
 
 def test_others_may_read_a_pack(saved: Path) -> None:

@@ -40,7 +40,8 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 FULLY = ("unedited", "lks")  # the others' own tests cover where they reach into a model
-CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else ("llama", "gpt2", HOOKED))]
+OTHERS = ("llama", "gpt2", HOOKED)
+CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else OTHERS)]
 UNTRIGGERED = QUESTIONS[3:]
 UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
