@@ -65,6 +65,8 @@ class Encoding:
 class Backbone:
     """A frozen causal language model with its tokenizer. d is its width, l a layer index.
 
+    What torch.compile and PEFT put around a model is taken off; compiled code stays in the model.
+
     Attributes:
         name: what the user called it.
         layers_path: dotted path of the decoder layers inside `model`.
@@ -106,7 +108,9 @@ class Backbone:
         layers_path: str | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> Backbone:
-        """Load a packaged model by name, a local folder, or a hub id.
+        """Load a packaged model by name, a local folder, a GGUF file, or a hub id.
+
+        A hub's model may have a revision, owner/name@revision, or be a file, owner/name/file.gguf.
 
         Args:
             device: auto (CUDA if there is one), or any torch device.
@@ -279,11 +283,7 @@ class Backbone:
     @property
     def decoder(self) -> nn.Module:
         """The decoder without the language-model head."""
-        return bare(_get(self.model, self._decoder_path))
-
-    @property
-    def _decoder_path(self) -> str:
-        return self.layers_path.rpartition(".")[0]  # type: ignore[union-attr]
+        return bare(_get(self.model, self.layers_path.rpartition(".")[0]))  # type: ignore[union-attr]
 
     def with_layers(self, layers: Sequence[nn.Module], **others: nn.Module) -> View:
         """The decoder with other layers, and with other children by name."""
@@ -333,22 +333,11 @@ class Backbone:
 
     def head(self, states: Tensor) -> Tensor:
         """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
-        parent, _, name = self._decoder_path.rpartition(".")
-        given = Swap(bare(_get(self.model, parent))._modules, name, _Given(states[None]))
+        known = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
+        given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
         stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         headed = View(self.model, [given], self.in_use)
         return headed(input_ids=stand_in, use_cache=False).logits[0]
-
-
-class _Given(nn.Module):
-    """Stands where the decoder was and gives back states that are known already."""
-
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
-
-    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
 def default_threads() -> int:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 
 from lks.errors import ModelError
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,17 @@ class Swap:
 @contextmanager
 def swapped(swaps: Sequence[Swap]) -> Iterator[None]:
     """A block in which other values are in place. However it ends, they go."""
-    own = [swap.owner[swap.key] for swap in swaps]
+    own = [swap.owner.get(swap.key, _ABSENT) for swap in swaps]
     try:
         for swap in swaps:
             swap.owner[swap.key] = swap.value
         yield
     finally:
         for swap, value in zip(swaps, own, strict=True):
-            swap.owner[swap.key] = value
+            if value is _ABSENT:
+                swap.owner.pop(swap.key, None)
+            else:
+                swap.owner[swap.key] = value
 
 
 class Turn(AbstractContextManager[None]):
@@ -121,9 +127,9 @@ def _uncompiled(model: nn.Module, layers_path: str) -> Iterator[Swap]:
         for name, child in module._modules.items():
             if isinstance(child, OptimizedModule):
                 yield Swap(module._modules, name, bare(child))
-        for key in ("forward", "_old_forward"):  # Accelerate keeps what it found as the second
+        for key in ("forward", "_old_forward"):  # the second is what Accelerate found and calls
             own: Any = vars(module).get(key)
-            if hasattr(own, "_torchdynamo_orig_callable"):
+            if hasattr(own, "_torchdynamo_orig_callable") and not isinstance(own, partial):
                 yield Swap(vars(module), key, own._torchdynamo_orig_callable)
     for module in [*around, *map(bare, around[-1].children())]:
         if vars(module).get("_compiled_call_impl") is not None:
