@@ -252,7 +252,7 @@ def test_a_pack_of_another_model(pack: Path, model_folder: Path, tmp_path: Path)
     other.tokenizer.save_pretrained(tmp_path)
     code, _, err = run("ask", pack, "Where?", "--model", tmp_path)
     assert code == 2
-    assert "another weights" in one_line(err)
+    assert "other weights" in one_line(err)
 
 
 def test_read_only_and_taken_outputs(

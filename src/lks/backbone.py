@@ -5,11 +5,8 @@ It and `loading` are the modules that import transformers at their top.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,10 +20,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from lks import tokens
 from lks.errors import InputError, LayerError, ModelError
+from lks.fingerprint import fingerprint
 from lks.loading import load
 from lks.positions import Offsets
 from lks.rendering import Prompt, Rendered, messages
-from lks.turns import Turns
+from lks.running import Swap, Turn, View, bare, unwrapped
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
 LAYER_PATHS = (
@@ -67,31 +65,38 @@ class Encoding:
 class Backbone:
     """A frozen causal language model with its tokenizer. d is its width, l a layer index.
 
+    What torch.compile and PEFT put around a model is taken off; compiled code stays in the model.
+
     Attributes:
         name: what the user called it.
         layers_path: dotted path of the decoder layers inside `model`.
         in_use: held while the model reads; what one thread puts in would meet another's texts.
+            Compiled code lies aside meanwhile (`running.Turn`).
     """
 
     model: Any
     tokenizer: Any
     name: str = "model"
     layers_path: str | None = None
-    in_use: AbstractContextManager[Any] = field(default_factory=Turns, init=False, repr=False)
+    in_use: AbstractContextManager[None] = field(init=False, repr=False)
     _layers: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.model = unwrapped(self.model, self.name)
         if not getattr(self.tokenizer, "is_fast", False):
             raise ModelError(f"{self.name}: its tokenizer gives no offsets; use a fast tokenizer")
-        self.model.eval().requires_grad_(False)
+        if lost := [*_lost(self.model)]:
+            raise ModelError(f"{self.name}: has no weights ('{lost[0]}' is on the meta device)")
         self.layers_path = self.layers_path or _find_layers(self.model, self.name)
-        found = _get(self.model, self.layers_path)
+        found = bare(_get(self.model, self.layers_path))
         if not isinstance(found, nn.ModuleList):
             raise LayerError(
                 f"{self.name}: no decoder layers at '{self.layers_path}'; give layers_path "
                 "(--layers-path), the dotted path of the list of layers"
             )
         self._layers = found
+        self.in_use = Turn(self.model, self.layers_path)
+        self.model.eval().requires_grad_(False)
 
     @classmethod
     def load(
@@ -103,7 +108,9 @@ class Backbone:
         layers_path: str | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> Backbone:
-        """Load a packaged model by name, a local folder, or a hub id.
+        """Load a packaged model by name, a local folder, a GGUF file, or a hub id.
+
+        A hub's model may have a revision, owner/name@revision, or be a file, owner/name/file.gguf.
 
         Args:
             device: auto (CUDA if there is one), or any torch device.
@@ -130,12 +137,27 @@ class Backbone:
         return any(type(p) is not nn.Parameter for p in self.model.parameters())
 
     @property
+    def copyable(self) -> bool:
+        """Whether a copy in another precision is the same model.
+
+        Not of quantised weights, nor where a module's `forward` is bound to the module, as
+        Accelerate's is.
+        """
+        with self.in_use:
+            bound = any("forward" in vars(module) for module in self.model.modules())
+        return not (self.quantised or bound)
+
+    @property
     def width(self) -> int:
         return self.model.get_input_embeddings().embedding_dim
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_input_embeddings().weight.device
+        """Where the model reads texts; Accelerate may keep the embeddings elsewhere meanwhile."""
+        embeddings = self.model.get_input_embeddings()
+        if not embeddings.weight.is_meta:
+            return embeddings.weight.device
+        return torch.device(embeddings._hf_hook.execution_device)
 
     def layer(self, index: int) -> nn.Module:
         """Decoder layer `index`, counted from 0; LayerError if there is none."""
@@ -143,7 +165,7 @@ class Backbone:
             raise LayerError(
                 f"layer {index} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        return self._layers[index]
+        return bare(self._layers[index])
 
     @cached_property
     def adds_bos(self) -> bool:
@@ -178,34 +200,10 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What a pack must find again: hashes of config, tokenizer and weights, layer count.
-
-        Weights are sampled (up to 1,024 values a tensor, as bfloat16), so that the hash is quick
-        and the same whether the model was loaded in float32 or bfloat16.
-        """
-        config = self.model.config.to_dict()
-        volatile = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
-        for key in volatile:
-            config.pop(key, None)
-        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for key in ("padding", "truncation"):
-            tokenizer.pop(key, None)
-        weights = hashlib.sha256()
-        for key, tensor in sorted(self.model.state_dict().items()):
-            flat = (tensor if type(tensor) is Tensor else tensor.dequantize()).reshape(-1)
-            sample = (
-                flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16).view(torch.int16)
-            )
-            weights.update(f"{key}{tuple(tensor.shape)}".encode())
-            weights.update(sample.numpy().tobytes())
-        return {
-            "name": self.name,
-            "config": _hash(config),
-            "tokenizer": _hash(tokenizer),
-            "weights": weights.hexdigest(),
-            "n_layers": self.n_layers,
-            "width": self.width,
-        }
+        """What a pack must find again; see `fingerprint.py`."""
+        own = {"name": self.name, "n_layers": self.n_layers, "width": self.width}
+        with self.in_use:
+            return own | fingerprint(self.model, self.tokenizer)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -296,14 +294,22 @@ class Backbone:
     @property
     def decoder(self) -> nn.Module:
         """The decoder without the language-model head."""
-        return _get(self.model, self.layers_path.rpartition(".")[0])  # type: ignore[union-attr]
+        return bare(_get(self.model, self.layers_path.rpartition(".")[0]))  # type: ignore[union-attr]
 
-    def lower(self, layer: int) -> nn.Module:
+    def with_layers(self, layers: Sequence[nn.Module], **others: nn.Module) -> View:
+        """The decoder with other layers, and with other children by name."""
+        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        children = {name: nn.ModuleList(layers), **others}
+        own = self.decoder
+        swaps = [Swap(own._modules, key, child) for key, child in children.items()]
+        return View(own, swaps, self.in_use)
+
+    def lower(self, layer: int) -> View:
         """The decoder up to and with layer l; its `last_hidden_state` is that layer's output."""
         self.layer(layer)
-        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
-        kept = {name: nn.ModuleList(list(self._layers[: layer + 1]))}
-        return view(self.decoder, **kept, **{self.norm_name: nn.Identity()})
+        return self.with_layers(
+            [self.layer(index) for index in range(layer + 1)], **{self.norm_name: nn.Identity()}
+        )
 
     @property
     def norm_name(self) -> str:
@@ -328,37 +334,21 @@ class Backbone:
         their keys and values put into it.
         """
         k = past.get_seq_length() if past is not None else 0
-        out = self.decoder(
-            input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
-            position_ids=encoding.position_ids[:, k:],
-            past_key_values=past, use_cache=past is not None,
-        )  # fmt: skip
+        with self.in_use:
+            out = self.decoder(
+                input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
+                position_ids=encoding.position_ids[:, k:],
+                past_key_values=past, use_cache=past is not None,
+            )  # fmt: skip
         return out.last_hidden_state
 
     def head(self, states: Tensor) -> Tensor:
         """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
-        root = self.layers_path.partition(".")[0]  # type: ignore[union-attr]
-        headed = view(self.model, **{root: _Given(states[None])})
+        known = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
+        given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
         stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+        headed = View(self.model, [given], self.in_use)
         return headed(input_ids=stand_in, use_cache=False).logits[0]
-
-
-def view(module: nn.Module, **children: nn.Module) -> nn.Module:
-    """A shallow copy of `module` with some children replaced; the original is not touched."""
-    clone = copy.copy(module)
-    clone._modules = {**module._modules, **children}
-    return clone
-
-
-class _Given(nn.Module):
-    """Stands where the decoder was and gives back states that are known already."""
-
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
-
-    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
 def default_threads() -> int:
@@ -391,5 +381,9 @@ def _find_layers(model: Any, name: str) -> str:
     )
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+def _lost(model: nn.Module) -> Iterator[str]:
+    """Parameters that are not in the model, nor kept for it by Accelerate."""
+    for name, module in model.named_modules():
+        if "_hf_hook" not in vars(module):
+            own = module.named_parameters(name, recurse=False)
+            yield from (key for key, parameter in own if parameter.is_meta)

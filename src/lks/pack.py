@@ -19,6 +19,7 @@ from torch import Tensor
 from lks import versions
 from lks.edits import Edit, EditSet
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
+from lks.fingerprint import difference
 from lks.scope.relation import Learnt, Metric, References
 from lks.versions import GATE, HYPERNETWORK
 
@@ -50,18 +51,13 @@ class Pack:
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
-        made_for = self.base_model
-        for key, what in (
-            ("n_layers", "layers"), ("width", "width"), ("config", "configuration"),
-            ("tokenizer", "tokenizer"), ("weights", "weights"),
-        ):  # fmt: skip
-            if made_for.get(key) != fingerprint[key]:
-                numbers = key in ("n_layers", "width")
-                detail = f" ({made_for.get(key)}, here {fingerprint[key]})" if numbers else ""
-                raise PackMismatch(
-                    f"the pack was made for {made_for.get('name')}, and {fingerprint['name']} has "
-                    f"another {what}{detail}; load the model it was made for, or train a new pack"
-                )
+        if other := difference(self.base_model, fingerprint):
+            made_for, here = self.base_model.get("name"), fingerprint["name"]
+            has = " with" if made_for == here else f", and {here} has"
+            raise PackMismatch(
+                f"the pack was made for {made_for}{has} {other}; "
+                "load the model it was made for, or train a new pack"
+            )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the pack to a folder as version 1, whole or not at all.

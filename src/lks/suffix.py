@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
-from lks.backbone import Backbone, view
+from lks.backbone import Backbone
 
 PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
 PASS_TOKENS = 512  # at most so many in one pass through the upper half
@@ -69,26 +69,24 @@ class SplitModel:
 
     Args:
         dtype: of weights and activations, if not the backbone's; copies are made only then, and
-            never of a quantised model.
+            only where they can be (`Backbone.copyable`).
     """
 
     def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
         backbone.layer(layer)
-        model = backbone.model
-        own = next(model.parameters()).dtype
-        dtype = own if backbone.quantised else dtype or own
-        self.backbone, self.layer, self.dtype = backbone, layer, dtype
-        if not backbone.quantised and any(p.dtype != dtype for p in model.parameters()):
-            with backbone.in_use:  # else a copy could hold what a reading has put in meanwhile
-                model = _cast(model, dtype)
-        split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
-        decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        own = next(backbone.model.parameters()).dtype
+        copyable, split = backbone.copyable, backbone
+        self.backbone, self.layer = backbone, layer
+        self.dtype = dtype = (dtype or own) if copyable else own
+        if copyable and any(p.dtype != dtype for p in backbone.model.parameters()):
+            with backbone.in_use:
+                model = _cast(backbone.model, dtype)
+            split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         self.device = backbone.device
         self._whole, self._lower, self._entrance = split, split.lower(layer), _Entrance()
         upper = [split.layer(index) for index in range(layer + 1, split.n_layers)]
         passing = [_Entrance() for _ in range(layer)]
-        stack = nn.ModuleList([*passing, self._entrance, *upper])
-        self._upper = view(decoder, **{layers: stack})
+        self._upper = split.with_layers([*passing, self._entrance, *upper])
 
     def lower(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
         """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""

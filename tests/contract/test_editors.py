@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from conftest import make_backbone, make_edits
 
 from lks.backbone import Backbone
@@ -25,7 +26,8 @@ from lks.scalpel import Scalpel
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.packs import train_pack
 
-ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
+HOOKED = "llama with Accelerate's hooks"
+ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3", HOOKED)
 CONFIG = TrainingConfig(
     layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity"
 )
@@ -38,7 +40,8 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 FULLY = ("unedited", "lks")  # the others' own tests cover where they reach into a model
-CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else ("llama", "gpt2"))]
+OTHERS = ("llama", "gpt2", HOOKED)
+CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else OTHERS)]
 UNTRIGGERED = QUESTIONS[3:]
 UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
@@ -76,7 +79,9 @@ def case(
 ) -> Case:
     monkeypatch.setenv(CACHE_VARIABLE, str(moments))
     name, architecture = request.param
-    backbone, edits = make_backbone(architecture, chat=True), make_edits()
+    backbone, edits = make_backbone(architecture.split()[0], chat=True), make_edits()
+    if architecture == HOOKED:
+        dispatch_model(backbone.model, {"": "cpu"}, main_device="cpu", force_hooks=True)
     if not name.startswith("lks"):
         embedding = {"embedder": str(embedder_folder)}
         made = editor(name, **SETTINGS.get(name, embedding if name in ("rag", "ike") else {}))
@@ -288,4 +293,4 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 def test_the_suite_covers_every_editor() -> None:
     expected = "alphaedit ft grace ike inject lks lks-paper lora memit rag rome unedited"
     assert " ".join(sorted(EDITORS)) == expected
-    assert len(CASES) == 2 * 4 + 10 * 2
+    assert len(CASES) == 2 * 5 + 10 * 3
