@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from lks.backbone import Backbone, Encoding
-from lks.errors import InputError
 from lks.generation import ALONE, Stops, check, continued
 from lks.positions import tokens_from
 from lks.rendering import Prompt, Rendered, each_prompt
@@ -222,8 +221,6 @@ def generate_ids(
     **settings: Any,
 ) -> list[list[int]]:
     """Tokens written after each rendered text; an end token, if reached, is the last."""
-    if settings.get("streamer") is not None and min(len(texts), batch_size) > 1:
-        raise InputError("a streamer follows one text; give one prompt a call, or batch_size=1")
     check(max_new_tokens, settings)
     stops = Stops.of(backbone, settings)
     if stops.strings or any(settings.get(name) is not None for name in ALONE):

@@ -7,7 +7,6 @@ is settled here, or by the caller's settings.
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lks.backbone import Backbone
 from lks.errors import InputError
+from lks.running import Swap, swapped
 
 # What counts of a model's own generation config.
 KEPT = (
@@ -102,8 +102,7 @@ def continued(
     config = type(own)()
     for name in KEPT:
         setattr(config, name, getattr(own, name, None))
-    model: Any = copy.copy(backbone.model)  # the config of the user's own stays as it is
-    model.generation_config = config
+    config.disable_compile = True  # compiled code sees no hook
     chosen = {"do_sample": False, **settings, "pad_token_id": backbone.pad_id}
     if stops is not None:
         chosen |= {"eos_token_id": list(stops.tokens) or None}
@@ -112,7 +111,8 @@ def continued(
         if stops.strings:
             chosen |= {"tokenizer": backbone.tokenizer, "stop_strings": list(stops.strings)}
     try:
-        out: Tensor = model.generate(**inputs, max_new_tokens=max_new_tokens, **chosen)
+        with swapped([Swap(vars(backbone.model), "generation_config", config)]):
+            out: Tensor = backbone.model.generate(**inputs, max_new_tokens=max_new_tokens, **chosen)
     except (TypeError, ValueError) as error:
         if not settings:
             raise

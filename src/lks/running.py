@@ -134,6 +134,3 @@ def _uncompiled(model: nn.Module, layers_path: str) -> Iterator[Swap]:
     for module in [*around, *map(bare, around[-1].children())]:
         if vars(module).get("_compiled_call_impl") is not None:
             yield Swap(vars(module), "_compiled_call_impl", None)
-    config = getattr(model, "generation_config", None)  # `generate` compiles by itself on a GPU
-    if config is not None:
-        yield Swap(vars(config), "disable_compile", True)
