@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_matcher import named, names, word
 
 from lks.edits.edit import Edit
-from lks.scope.gate.metric import Learnt, Metric
+from lks.scope.gate.metric import GateState, Metric
 from lks.scope.gate.prototypes import Array
 from lks.scope.gate.relation import RelationGate
 from lks.scope.languages.en_requests import OPEN_ENDED
@@ -37,7 +37,7 @@ def gated(*edits: Edit) -> Scope:
     plain = Metric(np.eye(WIDTH, dtype=np.float32), bag(OPEN_ENDED), 0.6, open_threshold=1)
     prompts = [TrainingPrompts(edit.paraphrases, ()) for edit in edits]
     metric, exemplars = learn(bag, edits, prompts, metric=plain)
-    learnt = Learnt(replace(metric, threshold=0.6, open_threshold=1), exemplars)
+    learnt = GateState(replace(metric, threshold=0.6, open_threshold=1), exemplars)
     return Scope(edits, RelationGate.of(learnt, bag, edits))
 
 

@@ -44,6 +44,7 @@ class Matcher:
         fuzzy: find names that are misspelt, transliterated, reordered or written otherwise too.
         aliases: further names of the entities.
         derived: also take a person's initials, and the surname where nobody else bears it.
+        common: the list of words to go by, if it is read already.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Matcher:
         fuzzy: bool = True,
         aliases: AliasDictionary | None = None,
         derived: bool = False,
+        common: CommonWords | None = None,
     ) -> None:
-        edits, common = list(edits), CommonWords()
+        edits, common = list(edits), common or CommonWords()
         self._common, more = common, more_names(edits, common, aliases, derived)
         self._table, self._told = EntityIndex(edits, common, more, varied=fuzzy), told_so(edits)
         patterns = self._table.patterns

@@ -16,6 +16,7 @@ from lks.edits.profiles import in_force
 from lks.scope.candidates.token_set import MEANT
 from lks.scope.gate.questions import REACH, Sentences, Span, asks_on, without_hearsay
 from lks.scope.gate.relation import RelationGate
+from lks.scope.languages.en import CommonWords
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
 from lks.scope.resolver import disjoint
@@ -33,11 +34,20 @@ class Scope:
     """Texts in, mentions out. Never changed: make a new one for other edits.
 
     Profiles that are not in force take no part.
+
+    Args:
+        common: the list of words to go by, if it is read already.
     """
 
-    def __init__(self, edits: Iterable[Edit], gate: RelationGate | None = None) -> None:
-        edits = in_force(edits)
-        self._matcher, self._gate = Matcher(edits), gate
+    def __init__(
+        self,
+        edits: Iterable[Edit],
+        gate: RelationGate | None = None,
+        *,
+        common: CommonWords | None = None,
+    ) -> None:
+        edits, self._common = in_force(edits), common or CommonWords()
+        self._matcher, self._gate = Matcher(edits, common=self._common), gate
         self._refused = {
             edit.id: [words for text in edit.negative if (words := normalise(text).text)]
             for edit in edits
@@ -50,6 +60,10 @@ class Scope:
         clone = copy(self)
         clone._gate = gate
         return clone
+
+    def of_edits(self, edits: Iterable[Edit]) -> Scope:
+        """A scope of other edits, without a gate; what does not go by edits is shared."""
+        return Scope(edits, common=self._common)
 
     def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.resources import files
 
+from lks.edits.text import LITTLE
+
 _COMMON = 30_000  # rarer words, beside a known one, are as often a misspelling
 _SHORT = 4  # letters of a name that is matched only as it is written
-_LITTLE = frozenset(
-    ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
-)
-_LINKING = _LITTLE | {"between", "s"}  # the "s" of a possessive
+_LINKING = LITTLE | {"between", "s"}  # the "s" of a possessive
 
 
 class CommonWords:
@@ -60,7 +59,7 @@ def written(words: Sequence[str]) -> str:
 
 def is_stopword(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
-    return word.lower() in _LITTLE or word.isdigit()
+    return word.lower() in LITTLE or word.isdigit()
 
 
 def content_words(words: Iterable[str]) -> list[str]:

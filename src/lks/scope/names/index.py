@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from lks.edits.edit import Edit
+from lks.edits.text import entity_key, same_text
 from lks.scope.languages.en import CommonWords, written
 from lks.scope.names.variants import Variants
 from lks.scope.normalizer import joined_spelling, normalise
@@ -27,6 +29,7 @@ class EntityIndex:
     def __init__(
         self, edits: Iterable[Edit], common: CommonWords, more: MoreNames, *, varied: bool = False
     ) -> None:
+        edits = list(edits)
         self._common = common
         table: dict[str, tuple[Entity, ...]] = {}
         variants = Variants()
@@ -43,13 +46,36 @@ class EntityIndex:
                     self._enter(table, edit, "variant", other, as_written=cased)
         self.patterns = list(table)
         self.bearers = list(table.values())
+        self._in_case = self._told_by_case(edits, more)
 
-    def _add(self, table: dict[str, tuple[Entity, ...]], edit: Edit, spelling: str) -> None:
+    def _add(
+        self,
+        table: dict[str, tuple[Entity, ...]],
+        edit: Edit,
+        spelling: str,
+        *,
+        as_written: bool = False,
+    ) -> None:
         kind = "exact" if spelling == edit.subject else "alias"
-        self._enter(table, edit, kind, spelling)
+        self._enter(table, edit, kind, spelling, as_written=as_written)
         joined = joined_spelling(spelling)
         if joined != spelling and joined.casefold() not in self._common:
-            self._enter(table, edit, kind, joined)
+            self._enter(table, edit, kind, joined, as_written=as_written)
+
+    def _told_by_case(
+        self, edits: Iterable[Edit], more: MoreNames
+    ) -> dict[str, tuple[Entity, ...]]:
+        """Pattern -> who bears it in which case, of entities whose names differ in case only."""
+        spellings = defaultdict(set)
+        for edit in edits:
+            spellings[same_text(edit.subject)].add(entity_key(edit.subject))
+        shared = {name for name, found in spellings.items() if len(found) > 1}
+        table: dict[str, tuple[Entity, ...]] = {}
+        for edit in edits if shared else ():
+            for spelling in (edit.subject, *edit.aliases, *more(edit)):
+                if same_text(spelling) in shared:
+                    self._add(table, edit, spelling, as_written=True)
+        return table
 
     def _varied(self, spelling: str, variants: Variants) -> Iterator[tuple[str, bool]]:
         """(another way to write it, whether that counts in its own case only)."""
@@ -89,16 +115,19 @@ class EntityIndex:
     def entity(self, index: int, text: str, start: int, end: int) -> Entity | None:
         """Who is named where pattern `index` stands in `text`, from `start` to `end`.
 
-        A name in lower case may have a capital where a sentence begins.
+        A name in lower case may have a capital where a sentence begins. Of entities whose names
+        differ in case only, a text that has the case of none may mean each.
         """
-        bearers = self.bearers[index]
+        bearers, anyone = self.bearers[index], None
         if bearers[0].cased is None:
-            return bearers[0]
+            anyone, bearers = bearers[0], self._in_case.get(self.patterns[index], ())
+            if not bearers:
+                return anyone
         spellings = [_written(text[start:end])]
         if _BEGINS.search(text, max(0, start - _AHEAD), start):
             spellings.append(spellings[0][:1].lower() + spellings[0][1:])
         found = (b for spelling in spellings for b in bearers if b.cased == spelling)
-        return next(found, None)
+        return next(found, anyone)
 
     def small(self, index: int) -> set[str]:
         """Words that a subject, pattern `index`, has in lower case; none of another name."""
