@@ -7,11 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.errors import EditFileError
 from lks.scope.config import EXACT
 from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
+from lks.scope.scope import Scope
 from lks.scope.types import Reason
+from lks.training.train_pack import check_edits_fire
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:
@@ -52,6 +56,41 @@ def test_word_boundaries(text: str, found: list[str]) -> None:
 )
 def test_names_of_two_words_match_in_any_writing(text: str) -> None:
     assert surfaces(Matcher([named("Eiffel Tower")]), f"the {text}?") == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Who founded Apple?", [["firm"]]),
+        ("Who founded apple?", [["fruit"]]),
+        ("Apple sells no apple.", [["firm"], ["fruit"]]),
+        ("Is the New Order here, or the new order?", [["band", "song"], ["decree"]]),
+        ("New order reigns.", [["decree"]]),  # where a sentence begins
+        ("the NEW ORDER", [["band", "decree", "song"]]),  # the case of neither: each may be meant
+        ("What NEW WAVE made", [["song"]]),
+    ],
+)
+def test_of_entities_that_differ_in_case_only_the_case_decides(
+    text: str, meant: list[list[str]]
+) -> None:
+    edits = EditSet([
+        Edit("firm", "Apple", "Who founded Apple?", "Ada"),
+        Edit("fruit", "apple", "Who founded apple?", "Eve"),
+        Edit("band", "New Order", "New Order comes from", "Lima"),
+        Edit("decree", "new order", "the new order comes from", "Oslo"),
+        Edit("song", "New Wave", "New Wave comes from", "Rome", aliases=("New Order",)),
+    ])  # fmt: skip
+    found = Scope(edits).fired([text])[0]
+    assert [sorted(mention.edit_ids) for mention in found] == meant
+    check_edits_fire(edits, Scope(edits))
+
+
+def test_an_edit_whose_prompt_names_another_entity_by_its_case_is_told() -> None:
+    edits = [named("New Order"), Edit("decree", "new order", "The New Order comes from", "Oslo")]
+    with pytest.raises(EditFileError) as caught:
+        check_edits_fire(edits, Scope(edits))
+    (problem,) = caught.value.problems
+    assert '"decree"' in problem and "in another entity's case" in problem
 
 
 def test_unicode_forms_match_each_other() -> None:

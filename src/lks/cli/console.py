@@ -33,6 +33,11 @@ def echo(text: str, quiet: bool) -> None:
         print(text, file=sys.stderr)
 
 
+def warn(text: str) -> None:
+    """A line about something that works, but perhaps not as intended; told in quiet too."""
+    print(f"lks: warning: {text}", file=sys.stderr)
+
+
 @contextmanager
 def training_progress(
     quiet: bool,
@@ -169,6 +174,8 @@ def print_scores(summary: dict[str, Any]) -> None:
     if summary["fluency"]:
         before, after = (number(summary["fluency"][name]) for name in ("before", "after"))
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
+    for warning in summary["warnings"]:
+        console.print(Text(f"warning: {warning}"))
 
 
 def print_abilities(rows: list[dict[str, Any]]) -> None:

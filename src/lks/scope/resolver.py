@@ -22,7 +22,7 @@ def resolve(
     Mentions are disjoint and in order of the text.
     """
     doubtful = [one for one in found if one.kind in _DOUBTFUL]
-    kept, refused = _unambiguous(doubtful, len(doc.words))
+    kept, refused = _unambiguous(doubtful, len(doc.words)) if doubtful else ([], [])
     kept += [one for one in found if one.kind not in _DOUBTFUL]
     return _disjoint([*known, *kept], doc) if kept else list(known), refused
 

@@ -29,6 +29,9 @@ class Scope:
     """Texts in, mentions out. Never changed: make a new one for other edits.
 
     Profiles that are not in force take no part.
+
+    Args:
+        config: the parts that it is made of.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Scope:
         gate: RelationGate | None = None,
         config: ScopeConfig = DEFAULT,
     ) -> None:
-        edits = in_force(edits)
+        edits, self._config = in_force(edits), config
         self._matcher, self._gate = Matcher(edits, config), gate
         self._vetoes: list[TextVeto] = [part.fit(edits) for part in config.made("text_vetoes")]
         self._edits = {edit.id: edit for edit in edits}
@@ -47,6 +50,10 @@ class Scope:
         clone = copy(self)
         clone._gate = gate
         return clone
+
+    def of_edits(self, edits: Iterable[Edit]) -> Scope:
+        """A scope of other edits, of the same parts but without a gate."""
+        return Scope(edits, config=self._config)
 
     def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""

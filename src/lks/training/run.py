@@ -14,6 +14,7 @@ from lks.errors import TrainingInterrupted
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import peak_memory
 from lks.packs.pack import Pack
+from lks.training import checkpoint
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
 from lks.training.prompts import PromptReport
@@ -28,20 +29,27 @@ def train_to(
     *,
     pool: Iterable[Edit] = (),
     memory: int | None = None,
-    resume: bool = False,
+    resume: bool | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Pack:
     """Train a pack and save it at `out`; of processes that train together, the first one saves.
 
+    Args:
+        resume: go on from the checkpoint of an interrupted run, or do not; None: refuse where
+            there is one.
+
     Raises:
+        InputError: there is a checkpoint and `resume` is None, or there is none to go on from.
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
     team, out = ProcessGroup.of_environment(backbone.device), out.resolve()
-    checkpoints = out.with_name(out.name + ".checkpoint")
+    checkpoints = checkpoint.beside(out)
+    if resume is None:
+        checkpoint.check_absent(checkpoints)
     pack = trained(
         backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
-        checkpoints=checkpoints, resume=resume,
+        checkpoints=checkpoints, resume=bool(resume),
         advice=f"go on with --resume (checkpoint: {checkpoints})",
     )  # fmt: skip
     if team.main:

@@ -149,5 +149,5 @@ def _why_silent(edit: Edit) -> str:
         return f'edit "{edit.id}": one of its negatives stands in its own prompt'
     return (
         f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
-        "or lies inside another edit's longer subject"
+        "lies inside another edit's longer subject, or stands there in another entity's case"
     )

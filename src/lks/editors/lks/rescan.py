@@ -8,6 +8,7 @@ from typing import Any
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
+from lks.model.engine.generation import Stops
 from lks.model.engine.protocol import Intervention, Written
 from lks.model.engine.transformers import generate_ids, rendered
 
@@ -33,6 +34,7 @@ def generate(
         fired: what fires in a text, and where; compared for equality.
     """
     texts = rendered(backbone, prompts, chat=chat)
+    stops = Stops.of(backbone, settings)
     written, ended = [""] * len(texts), [False] * len(texts)
     left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
     for turn in range(MOST):
@@ -52,7 +54,7 @@ def generate(
             kept = _until_change(before, more, fired) if turn + 1 < MOST else len(more)
             written[i] += more[:kept]
             left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
-            ended[i] = kept == len(more) and bool(own) and own[-1] in backbone.stop_ids
+            ended[i] = kept == len(more) and stops.ended(backbone, own)
             if kept < len(more) and left[i] > 0:
                 changed.append(i)
         again = changed
@@ -63,7 +65,7 @@ def generate(
 
 def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: bool) -> str:
     """Tokens as they read behind a text: alone, some tokenizers leave the first space out."""
-    tokens, _ = backbone.tokenize(before.text, chat=chat)
+    tokens, _ = backbone.tokenize(before, chat=chat)
     own = [token for token in ids if token not in backbone.special_ids]
     last = backbone.tokenizer.decode(tokens[-1:])
     return backbone.tokenizer.decode([*tokens[-1:], *own])[len(last) :]

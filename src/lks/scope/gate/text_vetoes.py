@@ -70,6 +70,8 @@ class Stated:
         lasts = sorted(((own[-1].start, i) for i, own in enumerate(fired) if own), reverse=True)
         found = set()
         for i, own in enumerate(named):
+            if not own.sentences:  # no gate: every mention fires
+                continue
             end = own.mentions[-1].end
             last = next((start for start, other in lasts[:2] if other != i), 0)
             between = doc.text[end : min(last, end + ANSWER)]

@@ -10,7 +10,7 @@ from rapidfuzz.process import cpdist
 
 from lks.edits.aliases import AliasDictionary
 from lks.edits.edit import Edit
-from lks.edits.text import same_text
+from lks.edits.text import entity_key, same_text
 from lks.scope.candidates.fuzzy.deletion_index import LARGEST, DeletionIndex
 from lks.scope.candidates.fuzzy.generator import letters, search_key
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
@@ -75,7 +75,7 @@ def contradictions(
             other = by_id[decision.edit_id]
             near = decision.fired or decision.reason == Reason.NEARER
             reached = decision.score >= CLEAR and near
-            same = same_text(edit.subject) == same_text(other.subject)
+            same = entity_key(edit.subject) == entity_key(other.subject)
             if reached and same and same_text(edit.target) != same_text(other.target):
                 pairs.setdefault(frozenset((edit.id, other.id)), Contradiction(edit, other))
     return list(pairs.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from lks.edits.text import LITTLE
 
 _COMMON = 30_000  # rarer words, beside a known one, are as often a misspelling
 _SHORT = 4  # letters of a name that is matched only as it is written
@@ -26,32 +28,39 @@ def open_ended_requests(*, plain: bool = False) -> list[str]:
     return word_list("plain_requests") + ([] if plain else word_list("further_requests"))
 
 
+@cache
+def _ranks() -> dict[str, int]:
+    """English words and how rare each is."""
+    source = files("symspellpy") / "frequency_dictionary_en_82_765.txt"
+    with source.open(encoding="utf-8-sig") as lines:
+        return {line.partition(" ")[0]: rank for rank, line in enumerate(lines)}
+
+
+@cache
+def _common() -> frozenset[str]:
+    return frozenset(word for word, rank in _ranks().items() if rank < _COMMON)
+
+
 class CommonWords:
     """English words, inflected forms and frequent names among them (package symspellpy).
 
     `word in common` says that a word is common; `english` also knows rare words.
-    Read on first use, for most texts and edits need no more than a few look-ups.
+    Read on first use, once a process.
     """
 
-    @cached_property
-    def _ranks(self) -> dict[str, int]:
-        source = files("symspellpy") / "frequency_dictionary_en_82_765.txt"
-        with source.open(encoding="utf-8-sig") as lines:
-            return {line.partition(" ")[0]: rank for rank, line in enumerate(lines)}
-
-    @cached_property
+    @property
     def words(self) -> frozenset[str]:
-        return frozenset(word for word, rank in self._ranks.items() if rank < _COMMON)
+        return _common()
 
     def __contains__(self, word: str) -> bool:
-        return word in self.words
+        return word in _common()
 
     def english(self, word: str) -> bool:
-        return word in self._ranks
+        return word in _ranks()
 
     def rank(self, word: str) -> int:
         """From -1, of numbers and letters, by how rare a word is; unknown ones come last."""
-        return -1 if word.isdigit() or len(word) == 1 else self._ranks.get(word, len(self._ranks))
+        return -1 if word.isdigit() or len(word) == 1 else _ranks().get(word, len(_ranks()))
 
     def as_written(self, name: Sequence[str]) -> bool:
         """Whether a name matches only in its own case: Ali, pink, F/X, The Bakery, 60 Minutes.
@@ -72,7 +81,7 @@ def written(words: Sequence[str]) -> str:
 
 def is_stopword(word: str) -> bool:
     """Whether `word` says nothing by itself: an article, a preposition, a number."""
-    return word.lower() in word_list("stopwords") or word.isdigit()
+    return word.lower() in LITTLE or word.isdigit()
 
 
 def content_words(words: Iterable[str]) -> list[str]:
@@ -82,4 +91,4 @@ def content_words(words: Iterable[str]) -> list[str]:
 
 def is_function_word(word: str) -> bool:
     """Whether a folded word only links others, so that another may stand for it."""
-    return word in word_list("stopwords") or word in ("between", "s")  # the "s" of a possessive
+    return word in LITTLE or word in ("between", "s")  # the "s" of a possessive

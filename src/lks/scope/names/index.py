@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -15,6 +16,7 @@ from itertools import accumulate
 from ahocorasick_rs import AhoCorasick, Implementation
 
 from lks.edits.edit import Edit
+from lks.edits.text import entity_key, same_text
 from lks.scope.languages.en import CommonWords, written
 from lks.scope.names.forms import forms_of
 from lks.scope.normalizer import Doc, joined_spelling, normalise
@@ -56,6 +58,7 @@ class EntityIndex:
                     self._enter(table, edit, Kind.VARIANT, other, as_written=cased)
         self.patterns = list(table)
         self.bearers = list(table.values())
+        self._in_case = self._told_by_case(more)
 
     @cached_property
     def _automaton(self) -> AhoCorasick | None:
@@ -78,12 +81,32 @@ class EntityIndex:
             for name, start, end in found
         ]
 
-    def _add(self, table: dict[str, tuple[Entity, ...]], edit: Edit, spelling: str) -> None:
+    def _add(
+        self,
+        table: dict[str, tuple[Entity, ...]],
+        edit: Edit,
+        spelling: str,
+        *,
+        as_written: bool = False,
+    ) -> None:
         kind = Kind.EXACT if spelling == edit.subject else Kind.ALIAS
-        self._enter(table, edit, kind, spelling)
+        self._enter(table, edit, kind, spelling, as_written=as_written)
         joined = joined_spelling(spelling)
         if joined != spelling and joined.casefold() not in self.common:
-            self._enter(table, edit, kind, joined)
+            self._enter(table, edit, kind, joined, as_written=as_written)
+
+    def _told_by_case(self, more: MoreNames) -> dict[str, tuple[Entity, ...]]:
+        """Pattern -> who bears it in which case, of entities whose names differ in case only."""
+        spellings = defaultdict(set)
+        for edit in self.edits:
+            spellings[same_text(edit.subject)].add(entity_key(edit.subject))
+        shared = {name for name, found in spellings.items() if len(found) > 1}
+        table: dict[str, tuple[Entity, ...]] = {}
+        for edit in self.edits if shared else ():
+            for spelling in (edit.subject, *edit.aliases, *more(edit)):
+                if same_text(spelling) in shared:
+                    self._add(table, edit, spelling, as_written=True)
+        return table
 
     def _varied(self, spelling: str, forms: Sequence[NameForm]) -> Iterator[tuple[str, bool]]:
         """(another way to write it, whether that counts in its own case only)."""
@@ -123,17 +146,20 @@ class EntityIndex:
     def entity(self, name: int, doc: Doc, first: int, last: int) -> Entity | None:
         """Who is named where pattern `name` is words[first:last] of a text; None in another case.
 
-        A name in lower case may have a capital where a sentence begins.
+        A name in lower case may have a capital where a sentence begins. Of entities whose names
+        differ in case only, a text that has the case of none may mean each.
         """
-        bearers = self.bearers[name]
+        bearers, anyone = self.bearers[name], None
         if bearers[0].cased is None:
-            return bearers[0]
+            anyone, bearers = bearers[0], self._in_case.get(self.patterns[name], ())
+            if not bearers:
+                return anyone
         start, end = doc.span(first, last)
         spellings = [spelled(doc.text[start:end])]
         if _BEGINS.search(doc.text, max(0, start - _AHEAD), start):
             spellings.append(spellings[0][:1].lower() + spellings[0][1:])
         found = (b for spelling in spellings for b in bearers if b.cased == spelling)
-        return next(found, None)
+        return next(found, anyone)
 
     def small(self, name: int) -> set[str]:
         """Words that a subject, pattern `name`, has in lower case; none of another name."""
