@@ -17,7 +17,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.engine.batching import collate
-from lks.model.engine.reader import Row, read
+from lks.model.engine.reader import TextRow, prefill
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.transformers import generate_ids
 from lks.model.tokens import tokenized
@@ -209,14 +209,18 @@ def test_training_reads_up_to_the_last_position() -> None:
     split = SplitModel(backbone, 1, torch.float32)
     ids = backbone.tokenize("b" * 31, chat=False)[0]
     assert len(ids) == 31
-    rows = [Row(ids, [28], [29], 28), Row(ids[:25], [2], [23], 2), Row(ids[:29], [27], [28], 27)]
-    rows += [Row(ids[:30], [27], [29], 27, final=True, continued=1)]
-    suffixes = read(split, rows)
+    rows = [
+        TextRow(ids, [28], [29], 28),
+        TextRow(ids[:25], [2], [23], 2),
+        TextRow(ids[:29], [27], [28], 27),
+    ]
+    rows += [TextRow(ids[:30], [27], [29], 27, final=True, continued=1)]
+    suffixes = prefill(split, rows)
     together = split.final_states(collate(suffixes), collate(suffixes).r)
     alone = [split.final_states(collate([s]), collate([s]).r) for s in suffixes]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
     with pytest.raises(InputError, match="a text of 32 tokens; the model reads 31"):
-        read(split, [Row([*ids, 1], [2], [5])])
+        prefill(split, [TextRow([*ids, 1], [2], [5])])
 
 
 def test_locality_is_trained_up_to_the_last_position() -> None:

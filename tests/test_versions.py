@@ -94,7 +94,7 @@ def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) ->
             return new
 
     with pytest.raises(OutputError, match="another pack has taken its place meanwhile"):
-        add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None, quiet=True)
+        add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None)
     assert "wall" not in held(path)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -24,6 +22,9 @@ from lks.evaluation.report import number, table_rows
 from lks.scope.inspect.reasons import SENTENCES
 from lks.scope.types import Reason
 
+if TYPE_CHECKING:
+    from lks.training.trainer import Epoch
+
 LONG = 2000  # texts: reading so many takes a minute
 
 
@@ -38,48 +39,52 @@ def warn(text: str) -> None:
     print(f"lks: warning: {text}", file=sys.stderr)
 
 
-@contextmanager
-def training_progress(
-    quiet: bool,
-) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Any], None]]]:
+class TrainingProgress:
     """Shows how far reading and training are, and the three losses: a bar or, elsewhere, lines.
 
-    Gives the functions to call as it goes on (stage, done, of) and after each epoch.
+    Args:
+        quiet: show nothing.
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    bar = not quiet and console.is_terminal
-    with Progress(*columns, console=console, disable=not bar) as progress:
-        task = progress.add_task("reading", total=None, losses="")
-        stage_now, told = "reading", 0
 
-        def on_progress(stage: str, done: int, of: int) -> None:
-            nonlocal stage_now, told
-            if stage != stage_now:
-                stage_now, told = stage, 0
-                progress.reset(task, description=stage)
-            progress.update(task, completed=done, total=of)
-            tenths = 10 * done // of
-            if tenths > told and of >= LONG and stage != "training":
-                told = tenths
-                echo(f"{stage}: {done} of {of} texts", quiet or bar)
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet, console = quiet, Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
+        bar = not quiet and console.is_terminal
+        self._lines = not quiet and not bar
+        self._bar = Progress(*columns, console=console, disable=not bar)
+        self._task = self._bar.add_task("reading", total=None, losses="")
+        self._stage, self._tenths = "reading", 0
 
-        def on_epoch(epoch: Any) -> None:
-            losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
-            if epoch.locality:  # 0 where no locality prompts are read
-                losses += f"  locality {epoch.locality:.3f}"
-            progress.update(task, losses=losses)
-            echo(f"epoch {epoch.number} of {epoch.of}: {losses}", quiet or bar)
+    def shown(self) -> Progress:
+        return self._bar
 
-        yield on_progress, on_epoch
+    def note(self, text: str) -> None:
+        echo(text, self._quiet)
+
+    def stage(self, name: str, done: int, of: int) -> None:
+        if name != self._stage:
+            self._stage, self._tenths = name, 0
+            self._bar.reset(self._task, description=name)
+        self._bar.update(self._task, completed=done, total=of)
+        tenths = 10 * done // of
+        if tenths > self._tenths and of >= LONG and name != "training":
+            self._tenths = tenths
+            echo(f"{name}: {done} of {of} texts", not self._lines)
+
+    def epoch(self, epoch: Epoch) -> None:
+        losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
+        if epoch.locality:  # 0 where no locality prompts are read
+            losses += f"  locality {epoch.locality:.3f}"
+        self._bar.update(self._task, losses=losses)
+        echo(f"epoch {epoch.number} of {epoch.of}: {losses}", not self._lines)
 
 
 def print_answer(answer: dict[str, Any]) -> None:

@@ -95,6 +95,7 @@ def edit(
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
+    from lks.cli.console import TrainingProgress
     from lks.model.engine.machine import machine_memory
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
@@ -102,7 +103,7 @@ def edit(
     pack = train_to(
         out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
-        quiet=quiet or as_json,
+        progress=TrainingProgress(quiet or as_json),
     )  # fmt: skip
     if not ProcessGroup.of_environment(backbone.device).main:
         return
@@ -213,11 +214,13 @@ def add(
     manifest_module.read(pack)  # that it is none is told before the model is loaded
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
+    from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_to
 
     result = add_to(
-        pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json, unchecked=unchecked
-    )
+        pack, edited, new, refine=refine, epochs=epochs, unchecked=unchecked,
+        progress=TrainingProgress(quiet or as_json),
+    )  # fmt: skip
     if as_json:
         print_json(result)
     elif result["added"]:
@@ -252,11 +255,13 @@ def profiles(
     """
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
+    from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_profiles_to
 
     result = add_profiles_to(
-        pack, edited, entity, epochs=epochs, quiet=quiet or as_json, unchecked=unchecked
-    )
+        pack, edited, entity, epochs=epochs, unchecked=unchecked,
+        progress=TrainingProgress(quiet or as_json),
+    )  # fmt: skip
     if as_json:
         print_json(result)
     elif result["added"]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lks.cli.console import training_progress
 from lks.editors.lks.model import ScalpelModel
 from lks.edits import profiles
 from lks.edits.edit import Edit
@@ -15,6 +14,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, TrainingInterrupted
 from lks.packs import manifest as manifest_module
 from lks.packs.pack import append
+from lks.training.progress import Progress, Silence
 from lks.training.trainer import Epoch
 
 Extended = Callable[[Callable[[Epoch], None]], tuple[EditSet, Sequence[Edit]]]
@@ -27,7 +27,7 @@ def add_to(
     *,
     refine: bool,
     epochs: int | None,
-    quiet: bool,
+    progress: Progress | None = None,
     unchecked: bool = False,
 ) -> dict[str, Any]:
     """Add edits to a loaded pack and to its folder; what `lks add --json` prints.
@@ -42,7 +42,7 @@ def add_to(
         ids = {edit.id for edit in learnt}
         return learnt, [edit for edit in new if edit.id not in ids]
 
-    return _extended(path, model, add, quiet or not refine)
+    return _extended(path, model, add, progress if refine else None)
 
 
 def add_profiles_to(
@@ -51,7 +51,7 @@ def add_profiles_to(
     subjects: Iterable[str] | None,
     *,
     epochs: int | None,
-    quiet: bool,
+    progress: Progress | None = None,
     unchecked: bool = False,
 ) -> dict[str, Any]:
     """Make profiles in a loaded pack and in its folder; what `lks profiles --json` prints."""
@@ -62,22 +62,22 @@ def add_profiles_to(
         )
         return learnt, profiles.missing(model.in_force.edits.values(), subjects)
 
-    return _extended(path, model, add, quiet)
+    return _extended(path, model, add, progress)
 
 
-def _extended(path: Path, model: ScalpelModel, add: Extended, quiet: bool) -> dict[str, Any]:
+def _extended(
+    path: Path, model: ScalpelModel, add: Extended, progress: Progress | None
+) -> dict[str, Any]:
     """Let `add` bring edits into the model, and write those that were learnt to the pack's folder.
 
     Args:
         add: gives the edits that were learnt, and those that were not.
     """
-    started, made_of = (
-        time.monotonic(),
-        manifest_module.read(path)["files"][manifest_module.HYPERNETWORK],
-    )
+    started, progress = time.monotonic(), progress or Silence()
+    made_of = manifest_module.read(path)["files"][manifest_module.HYPERNETWORK]
     try:
-        with training_progress(quiet) as (_, on_epoch):
-            new, failed = add(on_epoch)
+        with progress.shown():
+            new, failed = add(progress.epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
     if manifest_module.read(path)["files"][manifest_module.HYPERNETWORK] != made_of:

@@ -290,9 +290,7 @@ class _Trained:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             reached = checkpoint.beside(path) / checkpoint.FILE
-            train_to(
-                path, backbone, edits, config, pool=self.pool, quiet=True, resume=reached.exists()
-            )
+            train_to(path, backbone, edits, config, pool=self.pool, resume=reached.exists())
         with Scalpel(Pack.load(path)).apply(backbone) as model:
             yield model
 
