@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from lks.cli.ask import ask, chat
 from lks.cli.bench import bench
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.options import (
@@ -55,7 +56,7 @@ def demo(
         print_json(result)
 
 
-for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness):
+for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
     app.command()(command)
 app.command("eval")(evaluate_pack)
 

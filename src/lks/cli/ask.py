@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from lks.cli.app import app
 from lks.cli.options import (
     ALL_ROLES,
     AsJson,
@@ -22,7 +21,6 @@ from lks.cli.options import (
 )
 
 
-@app.command()
 def ask(
     pack: PackPath,
     prompt: Annotated[str, typer.Argument(help="What to ask.")],
@@ -61,7 +59,6 @@ def ask(
         print_answer(result)
 
 
-@app.command()
 def chat(
     pack: PackPath,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
