@@ -23,9 +23,8 @@ from lks.edits.text import encodable
 from lks.errors import InputError, LayerError, ModelError
 from lks.model.architectures.decoder import NORM_NAMES, _find_layers, _get, _Given, view
 from lks.model.chat import Message, Prompt, Rendered, messages, render_chat
-from lks.model.encoding import Encoding
+from lks.model.encoding import Encoding, Tokens
 from lks.model.loading import load
-from lks.model.offsets import Offsets
 
 
 @dataclass
@@ -218,16 +217,27 @@ class Backbone:
         tail = self.tokenize(text[text.rindex(answer) + len(answer) :], chat=True)[0]
         return next((i for i in tail if i in self.special_ids), self.tokenizer.eos_token_id)
 
-    def tokenize(self, text: str, *, chat: bool) -> tuple[list[int], Offsets]:
+    def tokenize(self, text: str, *, chat: bool) -> Tokens:
         """Token ids and character spans. A chat's template brings its own special tokens."""
         encoded = self.tokenizer(
             encodable(text), add_special_tokens=not chat, return_offsets_mapping=True
         )
         return list(encoded["input_ids"]), list(encoded["offset_mapping"])
 
-    def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
-        """A padded batch; `side` says where the padding goes."""
-        rows = [self.tokenize(rendered.text, chat=chat) for rendered in texts]
+    def encode(
+        self,
+        texts: Sequence[Rendered],
+        *,
+        chat: bool,
+        side: str = "right",
+        tokenised: Sequence[Tokens] | None = None,
+    ) -> Encoding:
+        """A padded batch; `side` says where the padding goes.
+
+        Args:
+            tokenised: what `tokenize` gave for each text, if it was asked already.
+        """
+        rows = tokenised or [self.tokenize(rendered.text, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
         learnt = getattr(self.decoder, "wpe", None)  # GPT-2 has no positions beyond those learnt
         if learnt is not None and longest > learnt.num_embeddings:
