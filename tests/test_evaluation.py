@@ -332,7 +332,7 @@ def test_a_text_is_tokenised_once_to_be_scored(monkeypatch: pytest.MonkeyPatch) 
         return tokenize(self, text, chat=chat)
 
     monkeypatch.setattr(Backbone, "tokenize", counted)
-    places = SimpleNamespace(rows=torch.tensor([0, 1]), columns=torch.tensor([2, 3]))
+    places = SimpleNamespace(rows=torch.tensor([0, 1]), columns=torch.tensor([2, 3]), findings=())
     again = transformers.score(backbone, pairs, lambda encoding: nullcontext(places))
     assert set(asked.values()) == {1}
     assert len(asked) == len(set(pairs))

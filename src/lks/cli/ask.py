@@ -43,11 +43,13 @@ def ask(
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
-    mentions = [finding.to_json() for finding in edited.examine(prompt)]
+    before = UneditedModel(backbone).generate([prompt], **options)[0]
+    after = edited.generate([prompt], rescan=rescan, **options)[0]
+    mentions = [finding.to_json() for finding in after.findings]
     result = {
         "prompt": prompt,
-        "before": UneditedModel(backbone).generate([prompt], **options)[0],
-        "after": edited.generate([prompt], rescan=rescan, **options)[0],
+        "before": before,
+        "after": after,
         "fired": [mention for mention in mentions if mention["fired"]],
         "mentions": mentions,
     }

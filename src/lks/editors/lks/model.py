@@ -7,7 +7,7 @@ with Scalpel(pack).apply(backbone) as model:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -89,14 +89,19 @@ class ScalpelModel:
         """
         if rescan:
             return rescanning.generate(
-                self.backbone, prompts, self._replacing, self._fired, **options
+                self.backbone, prompts, self._replacing, self._scan, **options
             )
         return transformers.generate(self.backbone, prompts, self._replacing, **options)
 
-    def _fired(self, rendered: Rendered) -> Hashable:
-        """What fires in a text, and where."""
+    def _scan(self, rendered: Rendered) -> rescanning.Scan:
+        """What fires in a text and where, and where edited entities are named."""
         text, place = rendered.scanned(self.roles)
-        return tuple((m.edit_ids, place(m.start, m.end)) for m in self._scope.fired([text])[0])
+        found = [
+            (f.mention, place(f.mention.start, f.mention.end))
+            for f in self._scope.examine([text])[0]
+        ]
+        fired = tuple((mention.edit_ids, span) for mention, span in found if mention.fired)
+        return rescanning.Scan(fired, [end for _, (_, end) in found])
 
     def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
         """Whether any edit fires, for each prompt."""
@@ -287,10 +292,11 @@ class ScalpelModel:
         """The replacer for one batch: its plan has one place for each mention that fires."""
         rows, columns, members = [], [], []
         scanned = [rendered.scanned(self.roles) for rendered in encoding.texts]
-        asked = self._scope.fired([text for text, _ in scanned])
-        for row, (fired, (_, place), offsets, start) in enumerate(
-            zip(asked, scanned, encoding.offsets, encoding.starts, strict=True)
+        findings = self._scope.examine([text for text, _ in scanned])
+        for row, (found, (_, place), offsets, start) in enumerate(
+            zip(findings, scanned, encoding.offsets, encoding.starts, strict=True)
         ):
+            fired = [finding.mention for finding in found if finding.mention.fired]
             for token, mention in locate(fired, place, offsets):
                 rows.append(row)
                 columns.append(start + token)
@@ -305,4 +311,4 @@ class ScalpelModel:
             return apply_form(self.pack.form, r.float(), torch.cat(own), owner, self.pack.scale)
 
         places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        return replacing(self.layer, Plan(len(encoding.texts), *places, blocks))
+        return replacing(self.layer, Plan(len(encoding.texts), *places, blocks, findings))

@@ -21,7 +21,15 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered
 from lks.model.encoding import Encoding, Tokens
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
-from lks.model.engine.protocol import Intervention, Options, Result, Score, Written
+from lks.model.engine.protocol import (
+    Findings,
+    Intervention,
+    Options,
+    Result,
+    Score,
+    Written,
+    noting,
+)
 from lks.model.offsets import tokens_from
 
 
@@ -138,12 +146,13 @@ def generate(
 ) -> list[str]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
-    The texts are `Written`, which tells the one from the other.
+    The texts are `Written`, which tells the one from the other, and what fired.
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...).
     """
+    texts, findings = rendered(backbone, prompts, chat=chat), Findings()
     ids = generate_ids(
-        backbone, rendered(backbone, prompts, chat=chat), intervention,
+        backbone, texts, noting(intervention, findings),
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
     stops = set(backbone.stop_ids)
@@ -151,8 +160,9 @@ def generate(
         Written.of(
             backbone.tokenizer.decode(row, skip_special_tokens=True),
             ended=bool(row) and row[-1] in stops,
+            findings=findings.get(text, ()),
         )
-        for row in ids
+        for text, row in zip(texts, ids, strict=True)
     ]
 
 
