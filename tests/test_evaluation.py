@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
 from lks.evaluation.runner import answer_limit, evaluate
 from lks.model.backbone import Backbone
+from lks.model.encoding import Tokens
 from lks.model.engine import transformers
 from lks.model.engine.hook import Plan, replacing
 from lks.model.engine.protocol import Written
@@ -313,3 +316,43 @@ def test_answers_are_long_enough_for_every_target() -> None:
     long = " ".join(["Oslo and Lima"] * 30)
     ids, _ = backbone.tokenize(backbone.join("", long, chat=False)[0].text, chat=False)
     assert answer_limit(backbone, [*edits, replace(edits[0], target=long)], 4) == len(ids) + 1
+
+
+def test_a_text_is_tokenised_once_to_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that begin alike, have several choices, and are edited in what they begin with."""
+    backbone = make_backbone("llama")
+    stem = "Question: what is the colour of a cat that sleeps all day on the roof? Answer:"
+    pairs = [(f"{stem} it is {i} ", target) for i in range(8) for target in ("a", "b")]
+    plain = transformers.score(backbone, pairs, lambda encoding: nullcontext())
+    asked: Counter[str] = Counter()
+    tokenize = Backbone.tokenize
+
+    def counted(self: Backbone, text: str, *, chat: bool) -> Tokens:
+        asked[text] += 1
+        return tokenize(self, text, chat=chat)
+
+    monkeypatch.setattr(Backbone, "tokenize", counted)
+    places = SimpleNamespace(rows=torch.tensor([0, 1]), columns=torch.tensor([2, 3]), findings=())
+    again = transformers.score(backbone, pairs, lambda encoding: nullcontext(places))
+    assert set(asked.values()) == {1}
+    assert len(asked) == len(set(pairs))
+    assert [score.tokens for score in again] == [score.tokens for score in plain]
+    for one, other in zip(plain, again, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_log_probabilities_of_all_tokens_are_kept_only_if_asked_for() -> None:
+    backbone = make_backbone("llama")
+    pairs = [("a b c", "d"), ("e f", "g h"), ("a b c", "e")]
+    without, whole = (
+        transformers.score(backbone, pairs, lambda encoding: nullcontext(), full=full)
+        for full in (False, True)
+    )
+    assert all(score.full is None for score in without)
+    assert without == whole
+    for score in whole:
+        assert score.full is not None
+        assert score.full.untyped_storage().nbytes() == score.full.nbytes  # not the batch's
+        own = score.full[torch.arange(len(score.tokens)), torch.tensor(score.tokens)]
+        assert tuple(own.tolist()) == score.logprobs
+        assert tuple(score.full.argmax(-1).tolist()) == score.predicted

@@ -80,7 +80,9 @@ def test_strings_that_end_a_text(gpt: Backbone, where: str, rescan: bool) -> Non
             return torch.no_grad()
 
         if rescan:
-            return rescanning.generate(gpt, PROMPTS, intervention, lambda text: 0, **settings)
+            return rescanning.generate(
+                gpt, PROMPTS, intervention, lambda text: rescanning.Scan(0, []), **settings
+            )
         return generate(gpt, PROMPTS, intervention, **settings)
 
     whole = write(max_new_tokens=20, eos_token_id=None)

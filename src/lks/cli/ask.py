@@ -58,7 +58,7 @@ def ask(
     before = UneditedModel(backbone).generate(asked, **options)
     after = edited.generate(asked, rescan=rescan, **options)
     for prompt, old, new in zip(asked, before, after, strict=True):
-        mentions = [finding.to_json() for finding in edited.examine(prompt)]
+        mentions = [finding.to_json() for finding in new.findings]
         fired = [mention for mention in mentions if mention["fired"]]
         result = {
             "prompt": prompt, "before": old, "after": new, "fired": fired, "mentions": mentions,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment
-
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -48,6 +46,8 @@ writes).</p>
 
 def to_html(evaluation: dict[str, Any]) -> str:
     """The page for what `Evaluation.to_json` returns."""
+    from jinja2 import Environment  # here, since every table of the command line uses this module
+
     page = Environment(autoescape=True).from_string(_PAGE)
     return page.render(
         **evaluation,

@@ -20,11 +20,10 @@ from lks.errors import InputError, LayerError, ModelError
 from lks.model import tokens
 from lks.model.architectures.decoder import NORM_NAMES, _find_layers, _get
 from lks.model.chat import Prompt, Rendered, messages
-from lks.model.encoding import Encoding
+from lks.model.encoding import Encoding, Tokens
 from lks.model.engine.running import Swap, Turn, View, bare, unwrapped
 from lks.model.fingerprint import fingerprint
 from lks.model.loading import load
-from lks.model.offsets import Offsets
 
 
 @dataclass
@@ -220,7 +219,7 @@ class Backbone:
     def _turn_end(self) -> int | None:
         return tokens.turn_end(self.tokenizer)
 
-    def tokenize(self, text: str | Rendered, *, chat: bool) -> tuple[list[int], Offsets]:
+    def tokenize(self, text: str | Rendered, *, chat: bool) -> Tokens:
         """Token ids and character spans. A chat's template brings its own special tokens.
 
         Those that the tokenizer puts behind a plain text, such as an end-of-text, are left out: it
@@ -232,9 +231,20 @@ class Backbone:
             special=not chat, ending=0 if chat else self._special_around[1],
         )  # fmt: skip
 
-    def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
-        """A padded batch; `side` says where the padding goes."""
-        rows = [self.tokenize(rendered, chat=chat) for rendered in texts]
+    def encode(
+        self,
+        texts: Sequence[Rendered],
+        *,
+        chat: bool,
+        side: str = "right",
+        tokenised: Sequence[Tokens] | None = None,
+    ) -> Encoding:
+        """A padded batch; `side` says where the padding goes.
+
+        Args:
+            tokenised: what `tokenize` gave for each text, if it was asked already.
+        """
+        rows = tokenised or [self.tokenize(rendered, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
         self.check_length(longest)
         ids = torch.full((len(rows), longest), self.pad_id)

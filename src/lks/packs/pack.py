@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,8 +21,9 @@ from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.model.fingerprint import difference
 from lks.packs import manifest as manifest_module
+from lks.packs.gate import REFERENCES, read_gate
 from lks.packs.manifest import GATE, HYPERNETWORK
-from lks.scope.gate.metric import Exemplars, GateState, Metric
+from lks.scope.gate.metric import Exemplars, GateState
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Pack:
                 edits, torch.cat([part.blocks for part in parts]),
                 load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
-                _load_gate(path, manifest, parts),
+                read_gate(path, manifest, [part.rows for part in parts]),
             )  # fmt: skip
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -164,27 +164,11 @@ def _correction(old: Edit, new: Edit) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Part:
-    """The edits of one part that are in force, their blocks and their references."""
+    """The edits of one part that are in force, where they stand in it, and their blocks."""
 
     edits: list[Edit]
+    rows: list[int]
     blocks: Tensor
-    exemplars: Exemplars | None
-
-
-def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> GateState | None:
-    """What the pack's relation gate learnt, if it has one."""
-    scope = manifest.get("scope", {"kind": "entity"})
-    if scope["kind"] == "entity":
-        return None
-    stored = load_arrays(path / GATE)
-    metric = Metric(
-        stored["matrix"], stored["open_ended"], scope["threshold"], scope["open_threshold"]
-    )
-    exemplars = Exemplars.joined(
-        [part.exemplars or Exemplars.none(metric.matrix.shape[0]) for part in parts],
-        [len(part.edits) for part in parts],
-    )
-    return GateState(metric, exemplars, scope["embedder"], scope["fingerprint"])
 
 
 def _scope(gate: GateState | None) -> dict[str, Any]:
@@ -207,19 +191,18 @@ def _save_part(
     tensors = {"blocks": blocks}
     if exemplars is not None:
         found = asdict(exemplars).items()
-        tensors |= {f"references.{key}": torch.from_numpy(value) for key, value in found}
+        tensors |= {f"{REFERENCES}{key}": torch.from_numpy(value) for key, value in found}
     save_file(_storable(tensors), folder / names["blocks"], {"ids": ids})
 
 
 def _load_part(path: Path, part: dict[str, Any]) -> _Part:
-    stored, edits = load_file(path / part["blocks"]), manifest_module.part_edits(path, part)
-    blocks = stored["blocks"]
+    edits = manifest_module.part_edits(path, part)
+    with safe_open(path / part["blocks"], "pt") as stored:
+        blocks = stored.get_tensor("blocks")
     if blocks.ndim != 2 or len(blocks) != len(edits):
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
     live = {row: edit for row, edit in enumerate(edits) if edit is not None}
-    found = {key[11:]: value.numpy() for key, value in stored.items() if key.startswith("referenc")}
-    exemplars = Exemplars(**found).only(list(live)) if found else None
-    return _Part(list(live.values()), blocks[list(live)], exemplars)
+    return _Part(list(live.values()), list(live), blocks[list(live)])
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

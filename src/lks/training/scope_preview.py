@@ -10,6 +10,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.model.embedder import DEFAULT, CachedEmbedder, Embedder
 from lks.packs import manifest as manifest_module
+from lks.packs.gate import read_gate
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
 from lks.scope.gate.relation import RelationGate
@@ -19,17 +20,15 @@ from lks.scope.scope import KINDS, Scope
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
     """A pack's scope for these texts; the embedder is loaded only if one may fire."""
     manifest = manifest_module.verify(path)
-    names = Scope(manifest_module.live_edits(path, manifest))
-    gated = manifest.get("scope", {}).get("kind") == "relation"
-    if not (gated and names.may_fire(texts)):
+    parts = [manifest_module.part_edits(path, part) for part in manifest["parts"]]
+    edits = EditSet(edit for part in parts for edit in part if edit is not None)
+    names = Scope(edits)
+    rows = [[i for i, edit in enumerate(part) if edit is not None] for part in parts]
+    gate = read_gate(path, manifest, rows) if names.may_fire(texts) else None
+    if gate is None:
         return names
-
-    from lks.packs.pack import Pack
-
-    pack = Pack.load(path)
-    assert pack.gate is not None
-    embed = Embedder(pack.gate.embedder, expected=pack.gate.fingerprint)
-    return Scope(pack.edits, RelationGate.of(pack.gate, embed, pack.edits))
+    embed = Embedder(gate.embedder, expected=gate.fingerprint)
+    return names.with_gate(RelationGate.of(gate, embed, edits))
 
 
 def scope_of_edits(

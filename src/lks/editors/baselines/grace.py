@@ -27,6 +27,7 @@ from lks.model.engine import transformers
 from lks.model.engine.protocol import Score
 from lks.model.engine.split_model import SplitModel
 from lks.model.offsets import last_token
+from lks.scope.types import Finding
 
 DEPTH = 0.83
 
@@ -62,6 +63,7 @@ class Keys(NamedTuple):
 
     rows: Tensor
     columns: Tensor
+    findings: Sequence[Sequence[Finding]] = ()  # it has no scope
 
 
 class GraceModel(EditListModel):

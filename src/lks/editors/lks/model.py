@@ -109,7 +109,7 @@ class ScalpelModel:
         if rescan:
             return rescanning.generate(
                 self.backbone, prompts, self._within(now),
-                lambda text: now.fired(text, self.roles), **options,
+                lambda text: now.scan(text, self.roles), **options,
             )  # fmt: skip
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 

@@ -8,13 +8,15 @@ Equation: h^l_p <- R' (LKS, arXiv 2508.03741, "Generate new KBs and replace").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lks.scope.types import Finding
 
 # From the layer's hidden states at the n places of a plan, [n, d], to what takes their place.
 # `places` are the indices into the plan's places, [n]: with a cache not all are in every call.
@@ -27,12 +29,14 @@ class Plan:
 
     `rows` and `columns`, [n] each, are places in the batch as it was encoded, padding counted.
     Columns past the prompt are never touched, so that generated tokens stay as they are.
+    `findings` are those of each prompt that led to these places, for who wants to know.
     """
 
     batch: int
     rows: Tensor
     columns: Tensor
     blocks: NewBlocks
+    findings: Sequence[Sequence[Finding]] = ()
 
 
 @contextmanager
