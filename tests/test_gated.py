@@ -338,9 +338,8 @@ def test_the_models_own_text_keeps_its_spaces(
 
 def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:
     prompts = ["What is it?", BORN]
-    twice = [model.generate(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
+    twice = [model.respond(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
     assert twice[0] == twice[1]
-    assert [text.ended for text in twice[0]] == [text.ended for text in twice[1]]
 
 
 def _told(findings: Sequence[Finding]) -> list[tuple]:
@@ -364,10 +363,10 @@ def test_a_text_tells_what_fired_without_a_second_look(
     monkeypatch.setattr(Scope, "examine", counted)
     for chat in (False, True):
         looks.clear()
-        written = model.generate(prompts, max_new_tokens=3, chat=chat)
+        written = model.respond(prompts, max_new_tokens=3, chat=chat)
         assert [_told(text.findings) for text in written] == expected
         assert sorted(looks) == sorted(prompts)
-    assert UneditedModel(model.backbone).generate([BORN], max_new_tokens=3)[0].findings == ()
+    assert UneditedModel(model.backbone).respond([BORN], max_new_tokens=3)[0].findings == ()
 
 
 def test_what_fired_in_the_models_own_text_is_told(
@@ -380,9 +379,8 @@ def test_what_fired_in_the_models_own_text_is_told(
             return [backbone.tokenizer(next(said)).input_ids]
 
     monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
-    (text,) = model.generate(["Where is it high?"], rescan=True, max_new_tokens=40)
-    fired = [f.mention.edit_ids for f in text.findings if f.mention.fired]
-    assert fired == [("ada-born",)]
+    (text,) = model.respond(["Where is it high?"], rescan=True, max_new_tokens=40)
+    assert text.fired == ("ada-born",)
 
 
 WORDS = ["the", "Fuji", "is", "high", "born", "in", "a,", "end.", "why?", "Fuji's", "well\n", "x。"]

@@ -69,7 +69,7 @@ def demo(
         limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
     )  # fmt: skip
     if as_json:
-        print_json(result)
+        print_json(result.to_json())
 
 
 for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):

@@ -56,12 +56,13 @@ def ask(
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
     before = UneditedModel(backbone).generate(asked, **options)
-    after = edited.generate(asked, rescan=rescan, **options)
+    after = edited.respond(asked, rescan=rescan, **options)
     for prompt, old, new in zip(asked, before, after, strict=True):
         mentions = [finding.to_json() for finding in new.findings]
         fired = [mention for mention in mentions if mention["fired"]]
         result = {
-            "prompt": prompt, "before": old, "after": new, "fired": fired, "mentions": mentions,
+            "prompt": prompt, "before": old, "after": new.text,
+            "fired": fired, "mentions": mentions,
         }  # fmt: skip
         if as_json:
             print_json(result, indent=2 if prompts == [prompt] else None)

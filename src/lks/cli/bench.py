@@ -27,7 +27,6 @@ from lks.cli.options import (
 from lks.errors import EditFileError, InputError, TrainingInterrupted
 
 SIZES = 1, 10, 100
-LOCATING = {"lks", "lks-paper", "inject", "rome", "memit", "alphaedit"}  # need the subject's place
 
 
 def bench(
@@ -61,13 +60,13 @@ def bench(
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
     from lks.cli.console import echo, print_bench, warn
-    from lks.editors.baselines.locate import never_located
-    from lks.editors.registry import EDITORS, check_editors
+    from lks.editors.registry import EDITORS, check_editors, unlocated
     from lks.evaluation import ability
     from lks.evaluation.bench import cells as cells_module
     from lks.evaluation.bench import report as report_module
     from lks.evaluation.bench.run import run
     from lks.evaluation.metrics import not_asked
+    from lks.evaluation.results import Cell, FailedCell
     from lks.model.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
@@ -78,8 +77,7 @@ def bench(
         report_module.check_plots()
     files = each(load_rows, data)
     wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
-    if LOCATING & set(chosen):
-        each(lambda file: _located(file, never_located(files[file])), data)
+    each(lambda file: _located(file, unlocated(chosen, files[file])), data)
     drawn = numbers("--seeds", seeds)
     for file, own in wanted.items():
         for gap in not_asked(files[file]):
@@ -88,7 +86,7 @@ def bench(
     each(ability.load, abilities or [])
     resolve(model, lambda text: echo(text, quiet or as_json))
     cells = [
-        cells_module.Cell(
+        Cell(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
             chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
             ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
@@ -105,17 +103,17 @@ def bench(
         echo(f"{name}: {done} of {of}; {time}", quiet or as_json)
 
     try:
-        summaries = run(cells, out, on_cell, lambda name: echo(f"{name} ...", quiet or as_json))
+        results = run(cells, out, on_cell, lambda name: echo(f"{name} ...", quiet or as_json))
     except KeyboardInterrupt:
         raise TrainingInterrupted("stopped; the same command goes on") from None
     if as_json:
-        print_json(summaries)
+        print_json([result.to_json() for result in results])
     else:
-        print_bench(summaries)
+        print_bench(results)
     if report:
-        for file in cells_module.report(summaries, out, data):
+        for file in cells_module.report(results, out, data):
             echo(f"wrote {file}", quiet or as_json)
-    if any("error" in summary for summary in summaries):
+    if any(isinstance(result, FailedCell) for result in results):
         raise SystemExit(1)
 
 

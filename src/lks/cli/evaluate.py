@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ from lks.errors import InputError
 
 if TYPE_CHECKING:
     from lks.edits.edit import Edit
+    from lks.evaluation.runner import Evaluation
 
 
 def evaluate_pack(
@@ -65,11 +66,9 @@ def evaluate_pack(
         on_stage=lambda stage: echo(f"{stage} ...", quiet),
     )  # fmt: skip
     if out is not None:
-        _write(out, _report(out, result.to_json()))
-    if as_json:
-        print_json(result.summary())
-    else:
-        print_scores(result.summary())
+        _write(out, _report(out, result))
+    summary = result.summary()
+    print_json(summary.to_json()) if as_json else print_scores(summary)
 
 
 def ability(
@@ -97,7 +96,7 @@ def ability(
     for task in tasks:
         echo(f"{task.name} ...", quiet)
         found.append(compare(UneditedModel(backbone), edited, task))
-    print_json(found) if as_json else print_abilities(found)
+    print_json([row.to_json() for row in found]) if as_json else print_abilities(found)
 
 
 def robustness(
@@ -134,16 +133,17 @@ def robustness(
     most = answer_limit(backbone, rows, max_new_tokens)
     found = hard.compare(UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=most)
     if out is not None:
-        _write(out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
-    shares = [{key: row[key] for key in row if key != "cases"} for row in found]
-    print_json(shares) if as_json else print_robustness(shares)
+        told = [row.to_json() for row in found]
+        _write(out, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+    print_json([row.shares() for row in found]) if as_json else print_robustness(found)
 
 
-def _report(out: Path, evaluation: dict[str, Any]) -> str:
+def _report(out: Path, result: Evaluation) -> str:
     from lks.evaluation.report import to_html
 
-    html = out.suffix == ".html"
-    return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+    if out.suffix == ".html":
+        return to_html(result.summary(), result.probes)
+    return json.dumps(result.to_json(), ensure_ascii=False, indent=2)
 
 
 def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:

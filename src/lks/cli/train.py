@@ -150,23 +150,25 @@ def layers(
     wanted = numbers("--at", at) if at is not None else None
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
 
-    from lks.cli.console import echo, print_layers
+    from lks.cli.console import echo, layer_line, print_layers
+    from lks.editors.lks.model import ScalpelModel
     from lks.evaluation import layer_search as choice
-    from lks.evaluation.report import number
-    from lks.evaluation.runner import KINDS
+    from lks.training.train_pack import train_pack
 
-    def on_layer(row: dict[str, Any]) -> None:
-        scores = ", ".join(f"{kind} {number(row[kind])}" for kind in KINDS)
-        echo(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
+    def train(config: TrainingConfig) -> choice.Trained:
+        pack = train_pack(backbone, chosen, config, pool=pool)
+        told = pack.training
+        return choice.Trained(ScalpelModel(backbone, pack), told["seconds"], told["epochs"])
 
     rows = choice.compare(
-        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,
-        pool=pool, on_layer=on_layer,
+        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out, train,
+        pool=pool, on_layer=lambda row: echo(layer_line(row), quiet or as_json),
     )  # fmt: skip
     best = choice.best(rows)
     title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
     if as_json:
-        print_json({"best": best, "layers": rows, "plot": str(out / choice.PLOT)})
+        told = [row.to_json() for row in rows]
+        print_json({"best": best, "layers": told, "plot": str(out / choice.PLOT)})
     else:
         print_layers(rows, best, title)
         print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")

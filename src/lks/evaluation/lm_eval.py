@@ -44,8 +44,8 @@ class EditedLM(LM):
         written = []
         for context, settings in (request.args for request in requests):
             most = int(settings.get("max_gen_toks", self.max_new_tokens))
-            (text,) = self.model.generate([context], max_new_tokens=most)
-            text = getattr(text, "whole", text)  # a stop may be white space
+            (answer,) = self.model.respond([context], max_new_tokens=most)
+            text = answer.whole  # a stop may be white space
             until = settings.get("until") or []
             for stop in [until] if isinstance(until, str) else until:
                 text = text.split(stop)[0]

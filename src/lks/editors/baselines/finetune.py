@@ -116,7 +116,7 @@ class TunedModel(WeightModel):
         super().__init__(backbone, edits, parameters)
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"settings": self.settings}
 
     def change(self, edits: EditSet) -> None:
@@ -199,7 +199,7 @@ class ProjectionModel(TunedModel):
         super().__init__(backbone, edits, [spot.module.weight], settings, kind)
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {**super().decided, "layer": self._layer}
 
     def change(self, edits: EditSet) -> None:

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from lks.edits.edit import Edit
-from lks.errors import EditFileError, LayerError
+from lks.errors import LayerError
 from lks.model.backbone import Backbone
 from lks.model.chat import Rendered
 from lks.model.encoding import Encoding
 from lks.model.offsets import last_token
-from lks.scope.scope import Scope
 
 AT_ONCE = 32  # texts in one reading
 SINK = 10  # times the median length of an edit's states: an attention sink
@@ -104,37 +103,6 @@ class Texts:
     @property
     def rows(self) -> Tensor:
         return torch.arange(len(self.columns), device=self.columns.device)
-
-
-def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
-    """Where in its prompt each edit's subject stands, by id: (start, end) in characters.
-
-    Raises:
-        EditFileError: edits whose subject is not found in their prompt, all at once.
-    """
-    spans = _spans(edits)
-    if missing := [edit for edit in edits if edit.id not in spans]:
-        raise EditFileError(f"{len(missing)} edits cannot be located", _unnamed(missing))
-    return spans
-
-
-def never_located(edits: Sequence[Edit]) -> list[str]:
-    """A line for each edit whose subject its prompt does not name, whatever others there are."""
-    spans = _spans(edits)
-    return _unnamed([edit for edit in edits if edit.id not in spans and not _spans([edit])])
-
-
-def _spans(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
-    scope, spans = Scope(edits), {}
-    for edit in edits:
-        own = (m for m in scope.mentions(edit.prompt) if edit.id in m.edit_ids)
-        if (mention := next(own, None)) is not None:
-            spans[edit.id] = mention.start, mention.end
-    return spans
-
-
-def _unnamed(edits: Sequence[Edit]) -> list[str]:
-    return [f'edit "{edit.id}": its prompt does not name "{edit.subject}"' for edit in edits]
 
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:

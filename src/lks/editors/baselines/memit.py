@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +22,11 @@ from lks.editors.baselines.locate import (
     projection,
     read_at,
     residual,
-    subject_ends,
     usual,
 )
 from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
+from lks.editors.places import never_located, subject_ends
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
@@ -83,7 +82,7 @@ class MemitModel(WeightModel):
         super().__init__(backbone, edits, [spot.module.weight for spot in self._spots])
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"layers": self._layers, "weight": self._editor.weight_of(len(self.edits))}
 
     def change(self, edits: EditSet) -> None:
@@ -164,6 +163,7 @@ class Memit:
     """
 
     name = "memit"
+    unlocated = staticmethod(never_located)
     depths = (0.2, 0.37)
 
     def __init__(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from threading import RLock
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.trainable import RefinedBlocks
 from lks.editors.lks import rescan as rescanning
 from lks.editors.lks.in_force import InForce
+from lks.editors.protocol import EditedModel, EditingCost
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
@@ -28,7 +29,7 @@ from lks.model.backbone import Backbone
 from lks.model.chat import BETWEEN, ROLES, Prompt, each_prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine import transformers
-from lks.model.engine.protocol import Intervention, Score
+from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
@@ -52,7 +53,7 @@ ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "t
 PROFILING = {"refine_lr": 0.3, "least_steps": 4, "finishing": 0}
 
 
-class ScalpelModel:
+class ScalpelModel(EditedModel):
     """A backbone that reads prompts with knowledge blocks put in. The pack is not changed.
 
     Nothing is changed in the backbone either: blocks are put in while a call runs. So there is
@@ -92,14 +93,16 @@ class ScalpelModel:
         with self._changing:
             self._now = earlier
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs, one each; see `editor.EditedModel`."""
         return transformers.score(self.backbone, pairs, self._within(self._now), **options)
 
-    def generate(
+    def respond(
         self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Any
-    ) -> list[str]:
-        """What the model writes after each prompt.
+    ) -> list[Generation]:
+        """What the model writes after each prompt, and what fired; `generate` gives texts alone.
 
         Args:
             rescan: look through the model's own text too, as it grows; an edit that fires there
@@ -313,6 +316,16 @@ class ScalpelModel:
                 raise KeyError(min(unknown))
             left = [edit for edit in now.edits.values() if edit.id not in gone]
             self._now = now.only(left, self._embed)
+
+    @property
+    def decided(self) -> dict[str, object]:
+        """The settings that the pack was trained with."""
+        return dict(self.pack.training["config"])
+
+    def editing_cost(self, seconds: float) -> EditingCost:
+        """What the pack's training took, whenever that was."""
+        training = self.pack.training
+        return EditingCost(training["seconds"], training.get("peak_memory_bytes", 0))
 
     def stored_bytes(self) -> int:
         """Blocks and the gate's references; the hypernetwork is needed for adding only."""

@@ -10,7 +10,7 @@ from typing import Any
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
 from lks.model.engine.generation import Stops
-from lks.model.engine.protocol import Findings, Intervention, Written, noting
+from lks.model.engine.protocol import Findings, Generation, Intervention, noting
 from lks.model.engine.transformers import generate_ids, rendered
 
 MOST = 8  # times that one text is taken up anew
@@ -40,7 +40,7 @@ def generate(
     chat: bool = False,
     max_new_tokens: int = 64,
     **settings: Any,
-) -> list[str]:
+) -> list[Generation]:
     """What the model writes after each prompt, edits that its own text fires included.
 
     Where a scan of prompt and text finds other edits than the prompt alone, the model goes on
@@ -78,7 +78,7 @@ def generate(
         if not again:
             break
     return [
-        Written.of(text, ended=end, findings=findings.get(own, ()))
+        Generation(text, "stop" if end else "length", findings.get(own, ()))
         for text, end, own in zip(written, ended, read.values(), strict=True)
     ]
 

@@ -23,11 +23,11 @@ from lks.model.engine.generation import ALONE, Stops, check, continued
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
 from lks.model.engine.protocol import (
     Findings,
+    Generation,
     Intervention,
     Options,
     Result,
     Score,
-    Written,
     noting,
 )
 from lks.model.offsets import tokens_from
@@ -143,11 +143,11 @@ def generate(
     max_new_tokens: int = 64,
     batch_size: int = 64,
     **settings: Any,
-) -> list[str]:
+) -> list[Generation]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
-    The texts are `Written`, which tells the one from the other, and what fired. A model that has
-    learnt so many positions and no more writes no further than these.
+    Each tells the one from the other, and what fired. A model that has learnt so many positions and
+    no more writes no further than these.
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...; `generation.SETTINGS`).
 
@@ -161,10 +161,10 @@ def generate(
     )  # fmt: skip
     stops = Stops.of(backbone, settings)
     return [
-        Written.of(
+        Generation(
             backbone.tokenizer.decode(row, skip_special_tokens=True),
-            ended=stops.ended(backbone, row),
-            findings=findings.get(text, ()),
+            "stop" if stops.ended(backbone, row) else "length",
+            findings.get(text, ()),
         )
         for text, row in zip(texts, ids, strict=True)
     ]
