@@ -93,8 +93,6 @@ def test_results_of_what_was_changed_since_are_not_shown(
     model, own, out = tmp_path / "model", tmp_path / "changing.py", tmp_path / "o"
     base = "from lks.editors.unedited import Unedited as Base\n"
     own.write_text(f"{base}class Own(Base):\n    name = 'own'\n")
-        "from lks.editors.unedited import Unedited as Base\nclass Own(Base):\n    name = 'own'\n"
-    )
     shutil.copytree(model_folder, model)
     cell = Cell("changing:Own", str(data), 1, model=str(model), rows=1, max_new_tokens=1, threads=1)
     told: list[str] = []
