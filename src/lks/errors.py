@@ -24,9 +24,14 @@ from pathlib import Path
 
 
 class LKSError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Attributes:
+        problems: a line for each of several things that are wrong, if there are several.
+    """
 
     exit_code = 1
+    problems: Sequence[str] = ()
 
 
 class TrainingInterrupted(LKSError):

@@ -13,17 +13,15 @@ from lks.cli.options import (
     Aliases,
     AsJson,
     Derived,
-    Device,
-    Dtype,
     EmbedderName,
     Epochs,
-    LayersPath,
     Limit,
+    Machine,
     Model,
+    Output,
+    PackModel,
     PackPath,
-    Quiet,
     ScopeKind,
-    Threads,
     load_backbone,
     load_edited,
     load_edits,
@@ -64,12 +62,8 @@ def edit(
         typer.Option("--resume/--no-resume", help="Go on from an interrupted run, or not."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train a pack from a file of edits."""
     from lks.packs.manifest import check_target
@@ -93,7 +87,7 @@ def edit(
         from lks.training import checkpoint
 
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
-    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
+    backbone = load_backbone(model, machine, quiet=output.quiet)
 
     from lks.cli.console import TrainingProgress
     from lks.model.engine.machine import machine_memory
@@ -103,7 +97,7 @@ def edit(
     pack = train_to(
         out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
     if not ProcessGroup.of_environment(backbone.device).main:
         return
@@ -116,7 +110,7 @@ def edit(
         "epochs": pack.training["epochs"],
         "losses": pack.training["losses"],
     }
-    if as_json:
+    if output.as_json:
         print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
@@ -134,12 +128,8 @@ def layers(
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
     seed: int = 0,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train a small sample at several layers, and name the best. Run again, it goes on."""
     from lks.training.config import TrainingConfig
@@ -148,7 +138,7 @@ def layers(
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = numbers("--at", at) if at is not None else None
-    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
+    backbone = load_backbone(model, machine, quiet=output.silent)
 
     from lks.cli.console import echo, layer_line, print_layers
     from lks.editors.lks.model import ScalpelModel
@@ -162,11 +152,11 @@ def layers(
 
     rows = choice.compare(
         backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out, train,
-        pool=pool, on_layer=lambda row: echo(layer_line(row), quiet or as_json),
+        pool=pool, on_layer=lambda row: echo(layer_line(row), output.silent),
     )  # fmt: skip
     best = choice.best(rows)
     title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
-    if as_json:
+    if output.as_json:
         told = [row.to_json() for row in rows]
         print_json({"best": best, "layers": told, "plot": str(out / choice.PLOT)})
     else:
@@ -196,14 +186,10 @@ def add(
     unchecked: Unchecked = False,
     aliases: Aliases = None,
     derived: Derived = False,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     limit: Limit = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Add edits to a pack. Those that it has stay as they are, bit for bit.
 
@@ -214,16 +200,16 @@ def add(
 
     new = load_edits(edits, limit, aliases, derived)
     manifest_module.read(pack)  # that it is none is told before the model is loaded
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+    _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
     from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_to
 
     result = add_to(
         pack, edited, new, refine=refine, epochs=epochs, unchecked=unchecked,
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if as_json:
+    if output.as_json:
         print_json(result)
     elif result["added"]:
         instead = f", {len(result['replaced'])} taken out for them" if result["replaced"] else ""
@@ -243,28 +229,24 @@ def profiles(
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
     unchecked: Unchecked = False,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    model: PackModel = None,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
 
     One that the model does not state afterwards is told and not put in force, with exit code 1.
     """
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+    _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
     from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_profiles_to
 
     result = add_profiles_to(
         pack, edited, entity, epochs=epochs, unchecked=unchecked,
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if as_json:
+    if output.as_json:
         print_json(result)
     elif result["added"]:
         print(

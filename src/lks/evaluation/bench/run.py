@@ -41,7 +41,7 @@ from lks.editors.protocol import (
 from lks.editors.registry import editor, source
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit_set import EditSet
-from lks.errors import EditFileError, InputError, LKSError, OutputError
+from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability
 from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.cells import check_folder, hashed, made
@@ -151,8 +151,7 @@ def _attempt(cell: Cell, out: Path) -> str | None:
     except Exception as error:  # the other cells shall be made
         told = f"{type(error).__name__}: {error}"
         if isinstance(error, LKSError):
-            problems = error.problems if isinstance(error, EditFileError) else []
-            return "; ".join([told, *problems[:PROBLEMS]])
+            return "; ".join([told, *error.problems[:PROBLEMS]])
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f'{told} (File "{last.filename}", line {last.lineno}, in {last.name})'
     return None
