@@ -53,16 +53,16 @@ def ask(
     before = UneditedModel(backbone).generate(asked, **options)
     after = edited.respond(asked, rescan=rescan, **options)
     for prompt, old, new in zip(asked, before, after, strict=True):
+        if not as_json:
+            print_answer(prompt, old, new)
+            continue
         mentions = [finding.to_json() for finding in new.findings]
         fired = [mention for mention in mentions if mention["fired"]]
         result = {
             "prompt": prompt, "before": old, "after": new.text,
             "fired": fired, "mentions": mentions,
         }  # fmt: skip
-        if as_json:
-            print_json(result, indent=2 if prompts == [prompt] else None)
-        else:
-            print_answer(result)
+        print_json(result, indent=2 if prompts == [prompt] else None)
 
 
 def chat(

@@ -30,9 +30,10 @@ from lks.evaluation.results import (
     TaskScores,
 )
 from lks.scope.inspect.reasons import SENTENCES
-from lks.scope.types import Reason
+from lks.scope.types import Finding, Mention, Reason
 
 if TYPE_CHECKING:
+    from lks.model.engine.protocol import Generation
     from lks.training.trainer import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
@@ -97,47 +98,44 @@ class TrainingProgress:
         echo(f"epoch {epoch.number} of {epoch.of}: {losses}", not self._lines)
 
 
-def print_answer(answer: dict[str, Any]) -> None:
+def print_answer(prompt: str, before: str, after: Generation) -> None:
     """Before and after, side by side, and what fired."""
     table = Table(show_lines=True)
     table.add_column("before", ratio=1)
     table.add_column("after", ratio=1)
-    table.add_row(Text(answer["before"]), Text(answer["after"]))
+    table.add_row(Text(before), Text(after.text))
     console = Console()
-    console.print(Text(answer["prompt"], style="bold"))
+    console.print(Text(prompt, style="bold"))
     console.print(table)
-    if not answer["fired"]:
+    if not after.fired:
         console.print("no edit fired: both answers are the unedited model's")
-    print_mentions(answer["mentions"], console=console)
+    print_mentions(after.findings, console=console)
 
 
 def print_mentions(
-    mentions: list[dict[str, Any]],
-    near: list[dict[str, Any]] | None = None,
+    findings: Sequence[Finding],
+    near: Sequence[tuple[Mention, Reason]] = (),
     console: Console | None = None,
 ) -> None:
     """One line a mention: where it stands, how it matched, what fires and why."""
     console = console or Console()
-    if not mentions:
+    if not findings:
         console.print("no edited entity is named")
-    for m in mentions:
-        where = f'"{m["surface"]}" ({m["start"]}-{m["end"]}) is {m["subject"]} ({m["kind"]})'
-        if not m["decisions"]:
-            verb = "fired" if m["fired"] else "did not fire"
-            console.print(Text(f"{where}: {', '.join(m['edit_ids'])} {verb}"))
+    for finding in findings:
+        m = finding.mention
+        where = f'"{m.surface}" ({m.start}-{m.end}) is {m.subject} ({m.kind})'
+        if not finding.decisions:
+            verb = "fired" if m.fired else "did not fire"
+            console.print(Text(f"{where}: {', '.join(m.edit_ids)} {verb}"))
             continue
         console.print(Text(where))
-        for d in m["decisions"]:
-            verb = "fired" if d["fired"] else "did not fire"
-            scores = f"score {d['score']:.2f}, threshold {d['threshold']:.2f}"
-            console.print(Text(f"  {d['edit_id']} {verb}: {_reason(d)} ({scores})"))
-            console.print(Text(f"    {d['sentence']}", style="dim"))
-    for m in near or []:
-        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {_reason(m)}'))
-
-
-def _reason(row: dict[str, Any]) -> str:
-    return SENTENCES[Reason(row["reason"])]
+        for d in finding.decisions:
+            verb = "fired" if d.fired else "did not fire"
+            scores = f"score {d.score:.2f}, threshold {d.threshold:.2f}"
+            console.print(Text(f"  {d.edit_id} {verb}: {SENTENCES[d.reason]} ({scores})"))
+            console.print(Text(f"    {d.sentence}", style="dim"))
+    for m, reason in near:
+        console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
 
 
 def print_scope_report(summary: dict[str, Any]) -> None:
@@ -154,12 +152,12 @@ def print_scope_report(summary: dict[str, Any]) -> None:
     if summary["near_misses"]:
         console.print("near misses:")
     for row in summary["near_misses"]:
-        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {_reason(row)}"
+        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {SENTENCES[Reason(row['reason'])]}"
         console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
     if summary["names_refused"]:
         console.print("names that were not taken:")
     for row in summary["names_refused"]:
-        told = f'"{row["surface"]}" for {row["subject"]} ({_reason(row)})'
+        told = f'"{row["surface"]}" for {row["subject"]} ({SENTENCES[Reason(row["reason"])]})'
         console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
 
 

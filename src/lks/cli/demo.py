@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -45,11 +44,11 @@ class DemoResult:
     scores: Summary
     unrelated_identical: bool
     undo_identical: bool
-    training: Mapping[str, Any]
+    training: Mapping[str, object]
     seconds: float
 
     def to_json(self) -> dict[str, object]:
-        rest = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        rest = {name: value for name, value in vars(self).items() if name != "scores"}
         return self.scores.to_json() | rest
 
 

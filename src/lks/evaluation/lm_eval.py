@@ -8,8 +8,8 @@ with editor("lks", pack=Pack.load("facts.pack")).apply(backbone) as model:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from lks.editors.protocol import EditedModel
@@ -28,18 +28,18 @@ class EditedLM(LM):
         super().__init__()
         self.model, self.max_new_tokens = model, max_new_tokens
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """(Log-probability of the continuation, whether greedy decoding writes it), each."""
         pairs = [_at_white_space(*request.args) for request in requests]
         scores = self.model.score(pairs)
         return [(sum(score.logprobs), all(score.matches)) for score in scores]
 
-    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
         """Log-probabilities of whole texts; they must fit into the model."""
         scores = self.model.score([("", request.args[0]) for request in requests])
         return [sum(score.logprobs) for score in scores]
 
-    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         """Texts written greedily, each cut before the first of its `until` strings."""
         written = []
         for context, settings in (request.args for request in requests):

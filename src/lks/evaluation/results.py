@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar, Self, get_args, get_type_hints
+from typing import Self, get_args, get_type_hints
 
 from lks.model.chat import Prompt
 
@@ -17,10 +17,9 @@ KINDS = ("reliability", "generality", "locality")
 Interval = tuple[float, float]
 
 
+@dataclass(frozen=True)
 class Record:
-    """A frozen dataclass that JSON holds key by key."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    """A frozen dataclass that JSON holds key by key, records in it too."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)

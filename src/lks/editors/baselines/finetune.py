@@ -196,7 +196,7 @@ class ProjectionModel(TunedModel):
         self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
         kind = backbone.fingerprint, "projection", spot.layer
-        super().__init__(backbone, edits, [spot.module.weight], settings, kind)
+        super().__init__(backbone, edits, [spot.parameter], settings, kind)
 
     @property
     def decided(self) -> dict[str, object]:

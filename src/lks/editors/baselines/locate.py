@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +35,8 @@ class Spot:
     name: str
 
     @property
-    def module(self) -> Any:
-        return self.parent._modules[self.name]
+    def module(self) -> nn.Module:
+        return self.parent.get_submodule(self.name)
 
     @contextmanager
     def changed(self, change: Change) -> Iterator[None]:
@@ -50,9 +49,14 @@ class Spot:
             self.parent._modules[self.name] = inner
 
     @property
+    def parameter(self) -> nn.Parameter:
+        """The module's weight, as it keeps it."""
+        return self.module.get_parameter("weight")
+
+    @property
     def weight(self) -> Tensor:
         """W, [d, k], a view whichever way round the module keeps it."""
-        weight = self.module.weight.data
+        weight = self.parameter.data
         return weight if isinstance(self.module, nn.Linear) else weight.T  # GPT-2's Conv1D
 
 
@@ -61,7 +65,7 @@ class _Changed(nn.Module):
         super().__init__()
         self.inner, self.change = inner, change
 
-    def forward(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, states: Tensor, *args: object, **kwargs: object) -> object:
         out = self.inner(states, *args, **kwargs)
         if isinstance(out, Tensor):
             return self.change(states, out)

@@ -79,7 +79,7 @@ class MemitModel(WeightModel):
         self._spots = [projection(backbone, layer) for layer in self._layers]
         self._preserved: list[Tensor] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
-        super().__init__(backbone, edits, [spot.module.weight for spot in self._spots])
+        super().__init__(backbone, edits, [spot.parameter for spot in self._spots])
 
     @property
     def decided(self) -> dict[str, object]:

@@ -62,7 +62,7 @@ class RomeModel(WeightModel):
         self._updates: list[_Update] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         self._moment: Tensor | None = None
-        super().__init__(backbone, edits, [self._spot.module.weight])
+        super().__init__(backbone, edits, [self._spot.parameter])
 
     @property
     def decided(self) -> dict[str, object]:

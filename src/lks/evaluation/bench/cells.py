@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from lks.errors import InputError, OutputError
 from lks.evaluation.bench import report as report_module
@@ -136,17 +135,21 @@ def _cases(file: Path) -> list[report_module.Case]:
 
 
 def _read(file: Path) -> CellResult:
+    told = _loaded(file)
+    if not isinstance(told, dict):
+        raise _damaged(file)
     try:
-        return CellResult.from_json(_loaded(file))
+        return CellResult.from_json(told)
     except TypeError as error:  # something is missing
         raise _damaged(file) from error
 
 
-def _loaded(file: Path) -> Any:
+def _loaded(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        told: object = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(file) from error
+    return told
 
 
 def _damaged(file: Path) -> InputError:

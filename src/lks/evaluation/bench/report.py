@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
@@ -33,7 +32,7 @@ COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#b8860b", "#3
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 MARKERS = "osv^D<>phX*P"
 
-Case = dict[str, Any]  # a `Probe`, and beside it the method, the data and the size
+Case = dict[str, object]  # a `Probe`, and beside it the method, the data and the size
 
 
 @dataclass(frozen=True)
