@@ -41,7 +41,7 @@ QUICK = TrainingConfig(
     refine_lr=5e-2,
     precision="float32",
     patience=0,
-    finishing=0,
+    tail_epochs=0,
     scope="entity",
 )
 
@@ -197,7 +197,7 @@ def test_locality_weight_keeps_other_questions(backbone: Backbone, edits: EditSe
     ended = {}
     for weight in (0.01, 5.0):
         pack = train_pack(backbone, edits, replace(QUICK, w_loc=weight, epochs=10))
-        ended[weight] = pack.training["losses"]["locality"]
+        ended[weight] = pack.training.losses["locality"]
     assert ended[5.0] < 0.5 * ended[0.01]
 
 
@@ -211,7 +211,7 @@ def test_a_seed_gives_the_same_pack_twice(backbone: Backbone, edits: EditSet) ->
 def test_an_interrupted_run_resumes_to_the_same_losses(
     backbone: Backbone, edits: EditSet, tmp_path: Path, at: int
 ) -> None:
-    config = replace(QUICK, epochs=6, finishing=4)
+    config = replace(QUICK, epochs=6, tail_epochs=4)
     prompts, _ = training_prompts(edits)
     whole = train(backbone, edits, prompts, config)
 
@@ -300,9 +300,9 @@ def test_progress_is_told(backbone: Backbone, edits: EditSet) -> None:
 
 def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
     pack = train_pack(backbone, edits, replace(QUICK, patience=2, target_loss=100.0))
-    assert pack.training["epochs"] == 2
+    assert pack.training.epochs == 2
     pack = train_pack(backbone, edits, replace(QUICK, epochs=3, patience=2, target_loss=0.0))
-    assert pack.training["epochs"] == 3
+    assert pack.training.epochs == 3
 
 
 def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> None:
@@ -312,9 +312,9 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
     every = torch.arange(len(edits), device=backbone.device)
     moved = []
     for learnt in (0.0, 10.0, 20.0, 1000.0):
-        after = train(backbone, edits, prompts, replace(config, finishing=8, learnt=learnt))
+        after = train(backbone, edits, prompts, replace(config, tail_epochs=8, learnt_loss=learnt))
         assert after.epochs[:4] == before.epochs
-        assert all(epoch.finishing for epoch in after.epochs[4:])
+        assert all(epoch.tail for epoch in after.epochs[4:])
         ours, theirs = (t.blocks.hypernetwork.state_dict() for t in (after, before))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
         differ = (after.blocks.blocks(every) != before.blocks.blocks(every)).any(1)

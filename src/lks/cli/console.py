@@ -23,7 +23,7 @@ from lks.scope.inspect.reasons import SENTENCES
 from lks.scope.types import Reason
 
 if TYPE_CHECKING:
-    from lks.training.trainer import Epoch
+    from lks.training.progress import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
 

@@ -60,7 +60,7 @@ def run(
     result["unrelated_identical"] = base.score(_unrelated()) == edited.score(_unrelated())
     edited.remove([edit.id for edit in edits])
     result["undo_identical"] = edited.score(_pairs(edits)) == untouched
-    result["training"] = pack.training
+    result["training"] = pack.training.to_json()
     result["seconds"] = round(time.monotonic() - started, 1)
     if not quiet:
         _show(shown, result)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,9 @@ from lks.edits.edit_set import EditSet, named_pairs
 from lks.edits.jsonl import counted, parsed
 from lks.edits.text import encodable
 from lks.errors import EditFileError, InputError
+
+if TYPE_CHECKING:
+    from lks.packs.manifest import Manifest
 
 Loaded = TypeVar("Loaded")
 
@@ -193,7 +196,7 @@ def load_edited(
     from lks.packs.pack import Pack
 
     loaded = Pack.load(pack)
-    name = model or loaded.base_model["name"]
+    name = model or loaded.base_model.name
     backbone = load_backbone(name, device, dtype, layers_path, threads, quiet)
 
     from lks.editors.lks.model import ScalpelModel
@@ -213,12 +216,12 @@ def numbers(option: str, text: str, least: int = 0) -> list[int]:
     return found
 
 
-def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
+def print_version(pack: Path, manifest: Manifest, as_json: bool) -> None:
     """Where a pack stands after a change."""
     if as_json:
-        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
+        print_json({"pack": str(pack), "edits": manifest.edits, "version": manifest.version})
     else:
-        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
+        print(f"{pack}: {manifest.edits} edits, version {manifest.version}")
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:

@@ -57,7 +57,7 @@ def compare(
         backbone.layer(layer)
     pool = list(pool)
     run = {
-        "model": backbone.fingerprint["weights"],
+        "model": backbone.fingerprint.weights,
         "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
@@ -70,7 +70,7 @@ def compare(
         scores = evaluate(base, edited, edits, free_running=False).summary()["teacher_forced"]
         done[layer] = {
             "layer": layer, **{name: scores[name] for name in SCORES},
-            "seconds": pack.training["seconds"], "epochs": pack.training["epochs"],
+            "seconds": pack.training.seconds, "epochs": pack.training.epochs,
         }  # fmt: skip
         with (folder / TABLE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(done[layer]) + "\n")

@@ -20,8 +20,7 @@ def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
     """A pack's scope for these texts; the embedder is loaded only if one may fire."""
     manifest = manifest_module.verify(path)
     names = Scope(manifest_module.live_edits(path, manifest))
-    gated = manifest.get("scope", {}).get("kind") == "relation"
-    if not (gated and names.may_fire(texts)):
+    if not (manifest.scope.gated and names.may_fire(texts)):
         return names
 
     from lks.packs.pack import Pack

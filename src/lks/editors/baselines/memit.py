@@ -123,7 +123,13 @@ class MemitModel(WeightModel):
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
             for start in range(0, len(new), PORTION):
                 own = list(new[start : start + PORTION])
-                decided_by = self.backbone.fingerprint, last, self._prefixes, editor.values, own
+                decided_by = (
+                    self.backbone.fingerprint.to_json(),
+                    last,
+                    self._prefixes,
+                    editor.values,
+                    own,
+                )
                 deltas, seconds = kept(decided_by, partial(portion, own))
                 self.earlier_seconds += seconds
                 yield from deltas.to(self.backbone.device)

@@ -130,7 +130,7 @@ def _written_once(backbone: Backbone, pieces: int, sample: Sample) -> Tensor:
 
 
 def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
-    own = {"model": backbone.fingerprint, "layer": layer, **asdict(sample)}
+    own = {"model": backbone.fingerprint.to_json(), "layer": layer, **asdict(sample)}
     if sample.file is not None and Path(sample.file).is_file():
         own["file"] = hashlib.sha256(Path(sample.file).read_bytes()).hexdigest()
     name = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:24]

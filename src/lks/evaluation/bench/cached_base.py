@@ -58,5 +58,7 @@ def _state(backbone: Backbone) -> str:
     template = getattr(backbone.tokenizer, "chat_template", None)
     kind = str(backbone.device), str(backbone.model.dtype)
     where = {name: told for name, told in provenance().items() if name != "commit"}
-    whole = json.dumps([backbone.fingerprint, template, kind, where])  # threads change last bits
+    whole = json.dumps(
+        [backbone.fingerprint.to_json(), template, kind, where]
+    )  # threads change last bits
     return hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -284,7 +284,12 @@ class _Trained:
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
         edits = EditSet(edits)
         config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
-        known = config.for_edits(len(edits)), backbone.fingerprint, list(edits), list(self.pool)
+        known = (
+            config.for_edits(len(edits)),
+            backbone.fingerprint.to_json(),
+            list(edits),
+            list(self.pool),
+        )
         told = hashlib.sha256(repr(known).encode()).hexdigest()[:8]
         path = self.path.with_name(f"{self.path.name}-{told}.pack")
         if not path.exists():
@@ -298,7 +303,7 @@ class _Trained:
 def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
     """What was settable: an editor's public attributes, of LKS the training's config."""
     if isinstance(model, ScalpelModel):
-        return dict(model.pack.training["config"])
+        return dict(model.pack.training.config)
     public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
     public |= getattr(model, "decided", {})
     plain = {
@@ -319,17 +324,15 @@ def _fits_json(value: Any) -> bool:
 def _edit_seconds(model: EditedModel, now: float) -> float:
     """What editing took, now or earlier: a pack may be there, a training have been stopped."""
     if isinstance(model, ScalpelModel):
-        seconds: float = model.pack.training["seconds"]
-        return seconds
+        return model.pack.training.seconds
     earlier: float = getattr(model, "earlier_seconds", 0.0)
     return now + earlier
 
 
 def _earlier_peak(model: EditedModel) -> int:
     """Most memory that the training took, which may have been in an earlier process."""
-    training = model.pack.training if isinstance(model, ScalpelModel) else {}
-    peak: int = training.get("peak_memory_bytes", 0)
-    return peak
+    known = model.pack.training.peak_memory_bytes if isinstance(model, ScalpelModel) else 0
+    return known or 0
 
 
 def _score(

@@ -1,0 +1,11 @@
+"""Names for what transformers and torch give without types that mypy could read."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+CausalLM: TypeAlias = Any  # a transformers.PreTrainedModel
+Tokenizer: TypeAlias = Any  # a transformers.PreTrainedTokenizerFast
+ModuleOutput: TypeAlias = Any  # of a module's forward pass: a tensor, a tuple, a ModelOutput
+Attribute: TypeAlias = Any  # of a module, by name
+Setting: TypeAlias = Any  # a value that the model's own `generate` takes
