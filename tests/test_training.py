@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_backbone, make_edits
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from lks.blocks.forms import apply_form, state_size
 from lks.blocks.hypernetwork import HyperNetwork
@@ -29,6 +31,7 @@ from lks.training import checkpoint, losses, trainer
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.distributed import ProcessGroup
 from lks.training.examples import build_examples, features
+from lks.training.progress import Epoch
 from lks.training.prompts import training_prompts
 from lks.training.train_pack import train_pack
 from lks.training.trainer import train
@@ -276,6 +279,39 @@ def test_checkpoints_of_other_settings_are_refused(
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x01\x02")
     with pytest.raises(InputError, match="damaged"):
         train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(
+    backbone: Backbone, edits: EditSet, tmp_path: Path
+) -> None:
+    """Two settings and a mark of the last epochs had other names."""
+    config = replace(QUICK, epochs=2, tail_epochs=2, learnt_loss=0.0)
+    prompts, _ = training_prompts(edits)
+
+    def interrupt(epoch: Epoch) -> None:
+        if epoch.tail:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(backbone, edits, prompts, config, checkpoints=tmp_path, on_epoch=interrupt)
+    file = tmp_path / checkpoint.FILE
+    with safe_open(file, framework="pt") as stored:
+        meta, tensors = stored.metadata(), {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    for now, then in (("tail_epochs", "finishing"), ("learnt_loss", "learnt")):
+        meta["config"] = meta["config"].replace(f'"{now}"', f'"{then}"')
+    meta["epochs"] = meta["epochs"].replace('"tail"', '"finishing"')
+    save_file(tensors, file, meta)
+    resumed = train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+    assert [epoch.tail for epoch in resumed.epochs] == [False, False, True, True]
+    assert resumed.epochs == train(backbone, edits, prompts, config).epochs
+
+
+def test_settings_of_an_earlier_version() -> None:
+    old = {"finishing": 3, "learnt": 0.5, "lr": 0.01, "of_a_later_version": 1}
+    expected = TrainingConfig(tail_epochs=3, learnt_loss=0.5, lr=0.01)
+    assert TrainingConfig.from_pack(old) == expected
+    del old["of_a_later_version"]
+    assert TrainingConfig.from_json(old) == expected
 
 
 def test_fewer_lent_prompts_are_the_first_ones() -> None:

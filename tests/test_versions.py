@@ -20,6 +20,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.packs import manifest as manifest_module
+from lks.packs.manifest import Correction
 from lks.packs.pack import Pack, append
 from lks.packs.training_summary import TrainingSummary
 
@@ -64,7 +65,7 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
     assert manifest.edits == 5
     (gone,) = manifest.change.replaced
-    assert gone == {"id": "fuji", "target": "Peru", "by": "fuji-again", "new_target": "Spain"}
+    assert gone == Correction("fuji", "Peru", "fuji-again", "Spain")
     manifest_module.rollback(path)
     assert held(path)["fuji"] == fuji
 
@@ -234,3 +235,42 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         manifest_module.remove(copy, ["fuji"])  # and it can be changed further
         json.loads((copy / "manifest.json").read_text())
     assert changed >= 6
+
+
+def test_keys_of_a_later_version_are_kept(path: Path) -> None:
+    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    file = path / manifest_module.MANIFEST
+    later = json.loads(file.read_text())
+    for record in (later, *(later[key] for key in ("base_model", "training", "scope"))):
+        record["of_a_later_version"] = {"any": [1, None]}
+    later["parts"][1]["of_a_later_version"] = later["change"]["of_a_later_version"] = "x"
+    file.write_text(json.dumps(later))
+    assert manifest_module.read(path).to_json() == later
+    manifest_module.remove(path, ["fuji"])
+    now = json.loads(file.read_text())
+    assert manifest_module.history(path)[1].to_json() == later
+    changed = ("version", "parent", "change", "edits", "parts")
+    assert {k: v for k, v in now.items() if k not in changed} == {
+        k: v for k, v in later.items() if k not in changed
+    }
+    assert now["parts"][1] == later["parts"][1]
+
+
+def test_the_log_of_an_early_pack_tells_ids_alone(path: Path) -> None:
+    file = path / manifest_module.MANIFEST
+    early = json.loads(file.read_text())
+    early["change"]["replaced"] = ["fuji"]
+    del early["scope"], early["base_model"]["settings"], early["base_model"]["adapters"]
+    file.write_text(json.dumps(early))
+    manifest = manifest_module.read(path)
+    assert manifest.change.replaced == (Correction("fuji"),)
+    assert not manifest.scope.gated
+    assert Pack.load(path).base_model.settings is None
+
+
+@pytest.mark.parametrize("wrong", [{"parts": 3}, {"base_model": []}, {"change": None}])
+def test_a_manifest_of_other_values_is_damaged(path: Path, wrong: dict[str, object]) -> None:
+    file = path / manifest_module.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(PackDamaged, match=r"manifest\.json cannot be read"):
+        manifest_module.read(path)
