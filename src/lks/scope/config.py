@@ -44,6 +44,12 @@ class ScopeConfig:
         own: dict[str, Any] = {k: tuple(n for n in getattr(self, k) if n != part) for k in PARTS}
         return replace(self, **own)
 
+    def with_part(self, kind: str, name: str) -> ScopeConfig:
+        """The same with one part more, in its place among those of its kind."""
+        own = {*getattr(self, kind), name}
+        changed: dict[str, Any] = {kind: tuple(n for n in PARTS[kind] if n in own)}
+        return replace(self, **changed)
+
     def to_json(self) -> dict[str, Any]:
         """Kind -> part -> version."""
         parts: dict[str, Any] = {
