@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lks.errors import InputError, PackError
-from lks.scope.registry import PARTS, part_class
+from lks.scope.registry import PARTS, is_known, part_class
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class ScopeConfig:
         return replace(self, **own)
 
     def with_part(self, kind: str, name: str) -> ScopeConfig:
-        """The same with one part more, in its place among those of its kind."""
-        own = {*getattr(self, kind), name}
-        changed: dict[str, Any] = {kind: tuple(n for n in PARTS[kind] if n in own)}
+        """The same with one part more: in its place among those of its kind, else behind them."""
+        own = (*getattr(self, kind), name)
+        order = [*PARTS[kind], name]
+        changed: dict[str, Any] = {kind: tuple(sorted(dict.fromkeys(own), key=order.index))}
         return replace(self, **changed)
 
     def to_json(self) -> dict[str, Any]:
@@ -70,11 +71,11 @@ class ScopeConfig:
         """
         unknown = record.keys() - {f.name for f in fields(cls)}
         wanted = [(kind, *item) for kind in PARTS for item in record.get(kind, {}).items()]
-        missing = [f"{name} ({kind})" for kind, name, _ in wanted if name not in PARTS[kind]]
+        missing = [f"{name} ({kind})" for kind, name, _ in wanted if not is_known(kind, name)]
         changed = [
             f"{name} (version {version})"
             for kind, name, version in wanted
-            if name in PARTS[kind] and part_class(kind, name).version != version
+            if is_known(kind, name) and part_class(kind, name).version != version
         ]
         if unknown or missing or changed:
             told = ", ".join([*sorted(unknown), *missing, *changed])
