@@ -72,9 +72,9 @@ def test_a_veto_is_of_its_example(name: str) -> None:
 
 
 def test_presets_are_told_by_name() -> None:
-    assert {"paper", "strict", "default", "wide"} == PRESETS.keys()
-    assert preset("default") is DEFAULT
-    with pytest.raises(InputError, match="no scope preset 'loose'; one of paper, strict, default"):
+    assert PRESETS.keys() == {"relation", "strict", "entity", "paper"}
+    assert preset("relation") is DEFAULT
+    with pytest.raises(InputError, match="--scope loose: unknown; one of relation, strict, entity, paper"):
         preset("loose")
 
 

@@ -25,6 +25,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 from lks.files import sha256, to_disk, write_whole
+from lks.scope.config import PRESETS, ScopeConfig
 
 SCHEMA = 2  # 1: no scope of its own, every mention fires
 MANIFEST, HYPERNETWORK, HISTORY = "manifest.json", "hypernetwork.safetensors", "history"
@@ -102,6 +103,18 @@ def _whole_names(manifest: Manifest) -> list[str]:
     """Files that belong to the pack as a whole."""
     gated = manifest.get("scope", {}).get("kind") == "relation"
     return [HYPERNETWORK, GATE] if gated else [HYPERNETWORK]
+
+
+def parts_of(manifest: Manifest) -> ScopeConfig:
+    """What a pack's scope is made of; packs of earlier versions do not say, and have all parts.
+
+    Raises:
+        PackError: a part that this version has not.
+    """
+    scope = manifest.get("scope", {})
+    if "parts" in scope:
+        return ScopeConfig.from_json(scope["parts"], manifest["lks"])
+    return PRESETS["relation" if scope.get("kind") == "relation" else "entity"]
 
 
 def history(path: str | Path) -> list[Manifest]:

@@ -23,6 +23,7 @@ from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.model.fingerprint import difference
 from lks.packs import manifest as manifest_module
 from lks.packs.manifest import GATE, HYPERNETWORK
+from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 
 
@@ -38,6 +39,7 @@ class Pack:
         training: a summary of the training: settings, losses, seconds.
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
+        parts: what the scope is made of.
     """
 
     edits: EditSet
@@ -50,6 +52,7 @@ class Pack:
     scale: float
     training: dict[str, Any]
     gate: GateState | None = None
+    parts: ScopeConfig = DEFAULT
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
@@ -72,7 +75,7 @@ class Pack:
         facts = {
             "base_model": self.base_model, "layers": [self.layer], "form": self.form,
             "hypernetwork": self.kind, "scale": self.scale, "training": self.training,
-            "scope": _scope(self.gate),
+            "scope": _scope(self.gate, self.parts),
         }  # fmt: skip
         with manifest_module.whole_folder(path) as folder:
             exemplars = self.gate.exemplars if self.gate else None
@@ -105,7 +108,7 @@ class Pack:
                 edits, torch.cat([part.blocks for part in parts]),
                 load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
-                _load_gate(path, manifest, parts),
+                _load_gate(path, manifest, parts), manifest_module.parts_of(manifest),
             )  # fmt: skip
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -187,14 +190,14 @@ def _load_gate(path: Path, manifest: dict[str, Any], parts: Sequence[_Part]) -> 
     return GateState(metric, exemplars, scope["embedder"], scope["fingerprint"])
 
 
-def _scope(gate: GateState | None) -> dict[str, Any]:
+def _scope(gate: GateState | None, parts: ScopeConfig) -> dict[str, Any]:
     """How the manifest describes the scope."""
     if gate is None:
-        return {"kind": "entity"}
+        return {"kind": "entity", "parts": parts.to_json()}
     return {
         "kind": "relation", "threshold": gate.metric.threshold,
         "open_threshold": gate.metric.open_threshold,
-        "embedder": gate.embedder, "fingerprint": gate.fingerprint,
+        "embedder": gate.embedder, "fingerprint": gate.fingerprint, "parts": parts.to_json(),
     }  # fmt: skip
 
 

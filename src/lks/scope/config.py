@@ -23,6 +23,7 @@ class ScopeConfig:
         sentence_vetoes: sentences that ask for something else, near as they are.
         text_vetoes: what else in a text silences an edit.
         other_relations: whether a common question for another relation rules an edit out.
+        gate: whether a relation gate decides; without one every mention fires.
     """
 
     forms: tuple[str, ...] = tuple(PARTS["forms"])
@@ -32,6 +33,7 @@ class ScopeConfig:
     sentence_vetoes: tuple[str, ...] = tuple(PARTS["sentence_vetoes"])
     text_vetoes: tuple[str, ...] = tuple(PARTS["text_vetoes"])
     other_relations: bool = True
+    gate: bool = True
 
     def made(self, kind: str) -> list[Any]:
         """The parts of a kind, new."""
@@ -57,7 +59,7 @@ class ScopeConfig:
             kind: {name: part_class(kind, name).version for name in getattr(self, kind)}
             for kind in PARTS
         }
-        return parts | {"other_relations": self.other_relations}
+        return parts | {"other_relations": self.other_relations, "gate": self.gate}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], made_by: str) -> ScopeConfig:
@@ -83,22 +85,23 @@ class ScopeConfig:
                 f"the pack's scope has parts that this version has not: {told}; "
                 f"use lks {made_by}, or train the pack again"
             )
-        own = {kind: tuple(record.get(kind, {})) for kind in PARTS}
-        return cls(**own, other_relations=bool(record.get("other_relations", False)))
+        own: dict[str, Any] = {kind: tuple(record.get(kind, {})) for kind in PARTS}
+        own |= {key: bool(record.get(key)) for key in ("other_relations", "gate")}
+        return cls(**own)
 
 
 DEFAULT = ScopeConfig()
 EXACT = ScopeConfig((), ("exact",), (), ("longer_name",), (), ("negative_phrase",), False)
 PRESETS: Mapping[str, ScopeConfig] = {
-    "paper": replace(EXACT, filters=(), text_vetoes=()),  # every mention fires
-    "strict": replace(EXACT, forms=DEFAULT.forms, sentence_vetoes=DEFAULT.sentence_vetoes,
-                      text_vetoes=DEFAULT.text_vetoes, other_relations=True),
-    "default": DEFAULT,
-    "wide": DEFAULT,
-}  # fmt: skip
+    "relation": DEFAULT,
+    "strict": replace(DEFAULT, generators=("exact",), proposals=()),  # names as they are known
+    "entity": replace(DEFAULT, gate=False),  # every mention of an entity fires its edits
+    "paper": replace(EXACT, filters=(), text_vetoes=(), gate=False),
+}
 
 
 def preset(name: str) -> ScopeConfig:
+    """The configuration of this name; InputError with all names if there is none."""
     if name not in PRESETS:
-        raise InputError(f"no scope preset '{name}'; one of {', '.join(PRESETS)}")
+        raise InputError(f"--scope {name}: unknown; one of {', '.join(PRESETS)}")
     return PRESETS[name]

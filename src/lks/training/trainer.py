@@ -20,6 +20,7 @@ from lks.model.engine.batching import collate, grouped
 from lks.model.engine.machine import texts_budget
 from lks.model.engine.split_model import SplitModel, fast_dtype
 from lks.model.engine.tensor_store import TensorStore
+from lks.scope.config import preset
 from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
@@ -85,7 +86,7 @@ def train(
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.locality_places,
-        alone=config.scope == "relation", store=store, team=team, on_progress=on_progress,
+        alone=preset(config.scope).gate, store=store, team=team, on_progress=on_progress,
     )  # fmt: skip
     read, at_mentions = _states(examples, team)
     with backbone.in_use:  # another thread's samples would take numbers from the same source
