@@ -45,7 +45,8 @@ PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit
 ScopeKind = Annotated[
     str | None,
     typer.Option(
-        help="relation: a text fires the edit that it asks for; entity: all edits of whom it names."
+        help="relation: a text fires the edit that it asks for; strict: so, by exact names only; "
+        "entity: all edits of whom it names; paper: so, by exact names only."
     ),
 ]
 EmbedderName = Annotated[

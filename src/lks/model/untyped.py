@@ -1,4 +1,8 @@
-"""Names for what transformers and torch give without types that mypy could read."""
+"""Names for what transformers and torch give without types that mypy could read.
+
+No protocols: transformers makes many of these attributes when it runs (`eos_token_id`), so that its
+own classes would not fit them where somebody type-checks a call of `Backbone`.
+"""
 
 from __future__ import annotations
 

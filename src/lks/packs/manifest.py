@@ -26,6 +26,7 @@ from lks.json_record import JsonObject, JsonRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.folder import MANIFEST, recover
 from lks.packs.training_summary import TrainingSummary
+from lks.scope.config import PRESETS, ScopeConfig
 
 SCHEMA = 2  # 1: no scope of its own, every mention fires
 HYPERNETWORK, HISTORY = "hypernetwork.safetensors", "history"
@@ -109,7 +110,8 @@ class Change(JsonRecord):
 class ScopeSettings(JsonRecord):
     """What fires an edit: `entity`, every mention, or `relation`, a gate with these thresholds.
 
-    `embedder` and `fingerprint` name what compares the questions.
+    `embedder` and `fingerprint` name what compares the questions; `parts` is what the scope is made
+    of, a `ScopeConfig`, which packs of early versions do not tell.
     """
 
     kind: str = "entity"
@@ -117,6 +119,7 @@ class ScopeSettings(JsonRecord):
     open_threshold: float | None = None
     embedder: str | None = None
     fingerprint: str | None = None
+    parts: JsonObject | None = None
 
     @property
     def gated(self) -> bool:
@@ -252,6 +255,17 @@ def verify(path: str | Path) -> Manifest:
 def _whole_names(scope: ScopeSettings) -> list[str]:
     """Files that belong to the pack as a whole."""
     return [HYPERNETWORK, GATE] if scope.gated else [HYPERNETWORK]
+
+
+def parts_of(manifest: Manifest) -> ScopeConfig:
+    """What a pack's scope is made of; packs of earlier versions do not say, and have all parts.
+
+    Raises:
+        PackError: a part that this version has not.
+    """
+    if manifest.scope.parts is not None:
+        return ScopeConfig.from_json(manifest.scope.parts, manifest.lks)
+    return PRESETS["relation" if manifest.scope.gated else "entity"]
 
 
 def history(path: str | Path) -> list[Manifest]:

@@ -32,6 +32,7 @@ from lks.packs.manifest import (
     ScopeSettings,
 )
 from lks.packs.training_summary import TrainingSummary
+from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 
 
@@ -47,6 +48,7 @@ class Pack:
         training: how it was trained: settings, losses, seconds.
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
+        parts: what the scope is made of.
     """
 
     edits: EditSet
@@ -59,6 +61,7 @@ class Pack:
     scale: float
     training: TrainingSummary
     gate: GateState | None = None
+    parts: ScopeConfig = DEFAULT
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
@@ -95,7 +98,7 @@ class Pack:
                 hypernetwork=self.kind,
                 scale=self.scale,
                 training=self.training,
-                scope=_scope(self.gate),
+                scope=_scope(self.gate, self.parts),
             )
             manifest_module.write_manifest(folder, manifest)
 
@@ -124,6 +127,7 @@ class Pack:
                 scale=manifest.scale,
                 training=manifest.training,
                 gate=_load_gate(path, manifest.scope, parts),
+                parts=manifest_module.parts_of(manifest),
             )
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -201,13 +205,17 @@ def _load_gate(path: Path, scope: ScopeSettings, parts: Sequence[_Part]) -> Gate
     return GateState(metric, exemplars, scope.embedder or "", scope.fingerprint or "")
 
 
-def _scope(gate: GateState | None) -> ScopeSettings:
+def _scope(gate: GateState | None, parts: ScopeConfig) -> ScopeSettings:
     """How the manifest describes the scope."""
     if gate is None:
-        return ScopeSettings()
-    metric = gate.metric
+        return ScopeSettings(parts=parts.to_json())
     return ScopeSettings(
-        "relation", metric.threshold, metric.open_threshold, gate.embedder, gate.fingerprint
+        "relation",
+        gate.metric.threshold,
+        gate.metric.open_threshold,
+        gate.embedder,
+        gate.fingerprint,
+        parts.to_json(),
     )
 
 

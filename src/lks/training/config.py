@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from lks.errors import InputError
 from lks.json_record import JsonObject
+from lks.scope.config import PRESETS as SCOPES
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class TrainingConfig:
         lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
             linearly to 0.
         scope: what fires an edit: `relation`, a text that names its entity and asks for its
-            relation, or `entity`, every text that names it (the paper's).
+            relation, `strict`, so by names as they are known only, or `entity`, every text that
+            names it (the paper's); all in `lks.scope.config.PRESETS`.
         embedder: compares the questions, see `lks.model.embedder.Embedder`.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
@@ -97,7 +99,7 @@ class TrainingConfig:
             epochs=self.epochs or min(max(round(8 * (1000 / n) ** 0.4), 6), 32),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
-            w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
+            w_loc=(0.0 if SCOPES[self.scope].gate else 0.3) if self.w_loc is None else self.w_loc,
         )
 
     def to_json(self) -> JsonObject:
@@ -137,7 +139,7 @@ _NOT_BELOW_0 = (
 _CHOICES = {
     "form": ("replace", "residual"),
     "hypernetwork": ("linear", "mlp"),
-    "scope": ("relation", "entity"),
+    "scope": tuple(SCOPES),
     "precision": ("auto", "float32", "bfloat16"),
 }
 

@@ -20,6 +20,7 @@ from lks.model.engine.batching import collate, grouped
 from lks.model.engine.machine import texts_budget
 from lks.model.engine.split_model import SplitModel, fast_dtype
 from lks.model.engine.tensor_store import TensorStore
+from lks.scope.config import preset
 from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
@@ -81,7 +82,7 @@ def train(
         Scope(edits),
         chat=config.chat,
         kl_tokens=config.locality_places,
-        alone=config.scope == "relation",
+        alone=preset(config.scope).gate,
         store=store,
         team=team,
         on_progress=on_progress,

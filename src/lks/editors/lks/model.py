@@ -75,7 +75,9 @@ class ScalpelModel:
         )
         ids, blocks = [edit.id for edit in pack.edits], pack.blocks.to(backbone.device)
         bank = Bank.of(ids, blocks, form=pack.form, scale=pack.scale)
-        self._now = InForce.of(Scope(pack.edits), pack.edits, bank, pack.gate, self._embed)
+        self._now = InForce.of(
+            Scope(pack.edits, config=pack.parts), pack.edits, bank, pack.gate, self._embed
+        )
         self._changing = RLock()
 
     def __enter__(self) -> Self:
