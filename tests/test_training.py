@@ -389,7 +389,7 @@ def test_paper_preset_is_the_papers() -> None:
 def test_settings_answer_back() -> None:
     with pytest.raises(InputError, match="did you mean batch_size"):
         TrainingConfig.from_json({"batchsize": 3})
-    with pytest.raises(InputError, match=r"lr must be above 0.*form must be replace or residual"):
+    with pytest.raises(InputError, match=r"form must be replace or residual.*lr must be above 0"):
         TrainingConfig(lr=-1.0, form="other")
     with pytest.raises(InputError, match="default, paper"):
         TrainingConfig.from_json({}, preset="papers")
