@@ -153,7 +153,7 @@ def _ability(scope: Scope, folder: Path) -> dict[str, Any]:
     """Texts of each file that fire, of 1,000."""
     names, result = scope.with_gate(None), {}
     for file in sorted(folder.glob("*.jsonl")):
-        texts = _texts(file)
+        texts = questions_of(file)
         named = [bool(found) for found in names.fired(texts)]
         fired = scope.fired(texts)
         shown = [
@@ -170,7 +170,7 @@ def _ability(scope: Scope, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _texts(file: Path) -> Sequence[str]:
+def questions_of(file: Path) -> Sequence[str]:
     """The questions of a file, as one text a row."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     return [" ".join(str(row[key]) for key in TEXT_KEYS if key in row) for row in rows]

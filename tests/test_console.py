@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lks.cli import console
-from lks.training.trainer import Epoch
+from lks.training.progress import Epoch
 
 
 def test_long_readings_and_epochs_are_lines(capsys: pytest.CaptureFixture) -> None:

@@ -30,8 +30,8 @@ from lks.scope.inspect import conflicts
 from lks.scope.scope import Scope
 from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 from lks.training.train_pack import train_pack
-from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
 ELSE, OPEN = "Who built Ada Lovelace high there?", "Tell me about Ada Lovelace"
@@ -70,8 +70,8 @@ def test_an_edit_fires_alone_and_only_where_it_is_asked(model: ScalpelModel) -> 
 def test_locality_prompts_are_not_trained_where_the_gate_keeps_them_away(
     trained: tuple[Backbone, Pack],
 ) -> None:
-    assert trained[1].training["losses"]["locality"] == 0
-    assert trained[1].training["config"]["w_loc"] == 0
+    assert trained[1].training.losses["locality"] == 0
+    assert trained[1].training.config["w_loc"] == 0
 
 
 def test_what_is_saved_comes_back(trained: tuple[Backbone, Pack], tmp_path: Path) -> None:

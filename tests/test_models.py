@@ -284,4 +284,4 @@ def test_an_adapter_is_loaded_with_its_base(model_folder: Path, tmp_path: Path) 
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         assert torch.allclose(backbone.model(ids).logits, tuned(ids).logits, atol=1e-5)
-    assert backbone.fingerprint["adapters"] == ["default"]
+    assert backbone.fingerprint.adapters == ("default",)

@@ -34,7 +34,7 @@ from lks.scope.types import Finding, Mention, Reason
 
 if TYPE_CHECKING:
     from lks.model.engine.protocol import Generation
-    from lks.training.trainer import Epoch
+    from lks.training.progress import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
 

@@ -79,7 +79,7 @@ def run(
         scores,
         unrelated_identical=unrelated,
         undo_identical=edited.score(_pairs(edits)) == untouched,
-        training=pack.training,
+        training=pack.training.to_json(),
         seconds=round(time.monotonic() - started, 1),
     )
     if not quiet:

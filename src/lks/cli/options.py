@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, TypeVar, get_type_hints
 
 import typer
 
@@ -22,6 +22,7 @@ from lks.errors import EditFileError, InputError
 if TYPE_CHECKING:
     from lks.editors.lks.model import ScalpelModel
     from lks.model.backbone import Backbone
+    from lks.packs.manifest import Manifest
 
 Loaded = TypeVar("Loaded")
 
@@ -49,7 +50,8 @@ PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit
 ScopeKind = Annotated[
     str | None,
     typer.Option(
-        help="relation: a text fires the edit that it asks for; entity: all edits of whom it names."
+        help="relation: a text fires the edit that it asks for; strict: so, by exact names only; "
+        "entity: all edits of whom it names; paper: so, by exact names only."
     ),
 ]
 EmbedderName = Annotated[
@@ -249,7 +251,7 @@ def load_edited(
     from lks.packs.pack import Pack
 
     loaded = Pack.load(pack)
-    backbone = load_backbone(model or loaded.base_model["name"], machine, quiet=quiet)
+    backbone = load_backbone(model or loaded.base_model.name, machine, quiet=quiet)
 
     from lks.editors.lks.model import ScalpelModel
 
@@ -268,12 +270,12 @@ def numbers(option: str, text: str, least: int = 0) -> list[int]:
     return found
 
 
-def print_version(pack: Path, manifest: Mapping[str, Any], as_json: bool) -> None:
+def print_version(pack: Path, manifest: Manifest, as_json: bool) -> None:
     """Where a pack stands after a change."""
     if as_json:
-        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
+        print_json({"pack": str(pack), "edits": manifest.edits, "version": manifest.version})
     else:
-        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
+        print(f"{pack}: {manifest.edits} edits, version {manifest.version}")
 
 
 def print_json(value: object, indent: int | None = 2) -> None:

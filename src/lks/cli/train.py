@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from lks.cli.options import (
 )
 from lks.edits.edit_set import NAMED, EditSet
 from lks.errors import InputError, NotLearnt
+
+if TYPE_CHECKING:
+    from lks.editors.lks.persist import Extension
 
 
 def edit(
@@ -66,7 +69,7 @@ def edit(
     output: Output = Output(),
 ) -> None:
     """Train a pack from a file of edits."""
-    from lks.packs.manifest import check_target
+    from lks.packs.folder import check_target
     from lks.training.config import TrainingConfig
 
     given = {
@@ -99,16 +102,16 @@ def edit(
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
         progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if not ProcessGroup.of_environment(backbone.device).main:
+    if not ProcessGroup.of_environment(backbone.device).is_main:
         return
     result = {
         "pack": str(out),
         "edits": len(pack.edits),
-        "seconds": pack.training["seconds"],
-        "peak_memory_bytes": pack.training["peak_memory_bytes"],
+        "seconds": pack.training.seconds,
+        "peak_memory_bytes": pack.training.peak_memory_bytes,
         "layer": pack.layer,
-        "epochs": pack.training["epochs"],
-        "losses": pack.training["losses"],
+        "epochs": pack.training.epochs,
+        "losses": pack.training.losses,
     }
     if output.as_json:
         print_json(result)
@@ -148,7 +151,7 @@ def layers(
     def train(config: TrainingConfig) -> choice.Trained:
         pack = train_pack(backbone, chosen, config, pool=pool)
         told = pack.training
-        return choice.Trained(ScalpelModel(backbone, pack), told["seconds"], told["epochs"])
+        return choice.Trained(ScalpelModel(backbone, pack), told.seconds, told.epochs)
 
     rows = choice.compare(
         backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out, train,
@@ -210,12 +213,12 @@ def add(
         progress=TrainingProgress(output.silent),
     )  # fmt: skip
     if output.as_json:
-        print_json(result)
-    elif result["added"]:
-        instead = f", {len(result['replaced'])} taken out for them" if result["replaced"] else ""
+        print_json(result.to_json())
+    elif result.added:
+        instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
         print(
-            f"{pack}: {result['added']} edits added in {result['seconds']} s{instead}, "
-            f"{result['edits']} in all; version {result['version']}"
+            f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
+            f"{result.edits} in all; version {result.version}"
         )
     _refuse_unlearnt(pack, result)
 
@@ -247,24 +250,23 @@ def profiles(
         progress=TrainingProgress(output.silent),
     )  # fmt: skip
     if output.as_json:
-        print_json(result)
-    elif result["added"]:
+        print_json(result.to_json())
+    elif result.added:
         print(
-            f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
-            f"version {result['version']}"
+            f"{pack}: {result.added} profiles made in {result.seconds} s; version {result.version}"
         )
-    elif not result["not_learnt"]:
+    elif not result.not_learnt:
         print(f"{pack}: every profile is there already")
     _refuse_unlearnt(pack, result)
 
 
-def _refuse_unlearnt(pack: Path, result: dict[str, Any]) -> None:
+def _refuse_unlearnt(pack: Path, result: Extension) -> None:
     """NotLearnt if there are edits that the model does not state; the others are in the pack."""
-    if failed := result["not_learnt"]:
-        named = ", ".join(f"{one['id']} ({one['subject']})" for one in failed[:NAMED])
+    if failed := result.not_learnt:
+        named = ", ".join(f"{edit.id} ({edit.subject})" for edit in failed[:NAMED])
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise NotLearnt(
-            f"{pack}: {len(failed)} of {len(failed) + result['added']} not learnt and not in "
+            f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
             f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
         )
 

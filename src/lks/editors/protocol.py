@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Unpack, runtime_checkable
+from typing import Protocol, Unpack, runtime_checkable
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 from lks.scope.scope import Scope
 
 
@@ -35,7 +36,7 @@ class EditedModel(Protocol):
         """
         ...
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         """What the model itself writes after each prompt, to its natural stop or the limit.
 
         Args:
@@ -44,7 +45,7 @@ class EditedModel(Protocol):
         """
         ...
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], **options: Setting) -> list[str]:
         """The texts of `respond`, stripped of white space around them."""
         return [written.text for written in self.respond(prompts, **options)]
 

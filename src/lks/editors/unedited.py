@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Unpack
+from typing import Unpack
 
 from lks.editors.protocol import EditedModel
 from lks.edits.edit import Edit
@@ -12,6 +12,7 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine import transformers
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 
 
 class UneditedModel(EditedModel):
@@ -25,7 +26,7 @@ class UneditedModel(EditedModel):
     ) -> list[Score]:
         return transformers.score(self.backbone, pairs, lambda batch: nullcontext(), **options)
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         return transformers.generate(self.backbone, prompts, lambda batch: nullcontext(), **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:

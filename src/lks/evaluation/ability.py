@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lks.editors.protocol import EditedModel
 from lks.edits.jsonl import counted
 from lks.errors import EditFileError, InputError
 from lks.evaluation.results import TaskScores
+from lks.json_record import JsonObject
 
 LETTERS = "ABCD"
-Row = dict[str, Any]  # of a task's file, by its own keys
+Row = JsonObject  # of a task's file, by its own keys
 WRITTEN_TOKENS = 160
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from lks.editors.protocol import EditedModel
 from lks.editors.unedited import UneditedModel
@@ -24,6 +24,7 @@ from lks.evaluation.runner import evaluate
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 from lks.training.config import TrainingConfig
 
 TABLE, PLOT = "layers.jsonl", "layers.png"
@@ -71,7 +72,7 @@ def compare(
         backbone.layer(layer)
     pool = list(pool)
     run = {
-        "model": backbone.fingerprint["weights"],
+        "model": backbone.fingerprint.weights,
         "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
@@ -107,7 +108,7 @@ class _CachedBase(UneditedModel):
             self._scores[key] = super().score(pairs, **options)
         return self._scores[key]
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         key = repr((list(prompts), options))
         if key not in self._texts:
             self._texts[key] = super().respond(prompts, **options)

@@ -15,7 +15,7 @@ from lm_eval.api.model import LM
 from lks.editors.protocol import EditedModel
 
 
-class EditedLM(LM):
+class EditedLM(LM):  # type: ignore[misc]
     """Answers the harness's three kinds of requests through the protocol of edited models.
 
     A continuation that does not begin at white space is scored from the last white space before

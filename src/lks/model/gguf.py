@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from lks.errors import MissingExtra, ModelError
+from lks.json_record import JsonObject
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
@@ -38,7 +38,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     _write_tokenizer(meta, folder)
 
 
-def _llama_config(meta: dict[str, Any]) -> dict[str, Any]:
+def _llama_config(meta: JsonObject) -> JsonObject:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -66,16 +66,21 @@ def _llama_name(name: str) -> str:
     if name in whole:
         return f"model.{whole[name]}"
     parts = {
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_norm": "input_layernorm",
         "ffn_norm": "post_attention_layernorm",
-    }  # fmt: skip
+    }
     _, index, part, kind = name.split(".")
     return f"model.layers.{index}.{parts[part]}.{kind}"
 
 
-def _write_tokenizer(meta: dict[str, Any], folder: Path) -> None:
+def _write_tokenizer(meta: JsonObject, folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = meta["tokenizer.ggml.tokens"]

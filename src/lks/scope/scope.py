@@ -14,6 +14,8 @@ from dataclasses import replace
 from lks.edits.edit import Edit
 from lks.edits.profiles import in_force
 from lks.scope.config import DEFAULT, ScopeConfig
+from lks.scope.gate.metric import GateState
+from lks.scope.gate.prototypes import Embed
 from lks.scope.gate.questions import REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
 from lks.scope.matcher import Matcher, mention_of
@@ -21,7 +23,6 @@ from lks.scope.normalizer import Doc, normalise
 from lks.scope.resolver import longest
 from lks.scope.types import Decision, Finding, Mention, Named, Reason, TextVeto, ids
 
-KINDS = ("relation", "entity")
 MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
 
 
@@ -40,7 +41,7 @@ class Scope:
         gate: RelationGate | None = None,
         config: ScopeConfig = DEFAULT,
     ) -> None:
-        edits, self._config = in_force(edits), config
+        edits, self.config = in_force(edits), config
         self._matcher, self._gate = Matcher(edits, config), gate
         self._vetoes: list[TextVeto] = [part.fit(edits) for part in config.made("text_vetoes")]
         self._edits = {edit.id: edit for edit in edits}
@@ -51,9 +52,19 @@ class Scope:
         clone._gate = gate
         return clone
 
+    def gated(self, state: GateState | None, embed: Embed | None, edits: Iterable[Edit]) -> Scope:
+        """The same names behind a gate with this state, if there is one.
+
+        Args:
+            edits: all that the state's exemplars number, in their order.
+        """
+        if state is None or embed is None:
+            return self.with_gate(None)
+        return self.with_gate(RelationGate.of(state, embed, edits, self.config))
+
     def of_edits(self, edits: Iterable[Edit]) -> Scope:
         """A scope of other edits, of the same parts but without a gate."""
-        return Scope(edits, config=self._config)
+        return Scope(edits, config=self.config)
 
     def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""

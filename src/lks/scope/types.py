@@ -62,6 +62,7 @@ class Reason(StrEnum):
     INITIAL = "another_initial"
     COMMON = "common_word"
     OTHER_NAME = "other_name"
+    OWN_PART = "own_part"  # of a part that is not in this package
 
 
 @dataclass(frozen=True)

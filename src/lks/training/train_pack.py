@@ -15,17 +15,19 @@ from lks.errors import EditFileError, InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.packs.pack import Pack
+from lks.packs.training_summary import TrainingSummary
+from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
-from lks.scope.gate.relation import RelationGate
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
-from lks.training.examples import KINDS, OnProgress
+from lks.training.examples import TEXT_KINDS, OnProgress
 from lks.training.gate_metric import learn
+from lks.training.progress import Epoch
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
-from lks.training.trainer import Epoch, train
+from lks.training.trainer import train
 
 GATE_WORDINGS = 8  # lent to each edit for the gate
 
@@ -35,6 +37,7 @@ def train_pack(
     edits: EditSet,
     config: TrainingConfig | None = None,
     *,
+    parts: ScopeConfig | None = None,
     pool: Iterable[Edit] = (),
     memory: int | None = None,
     team: ProcessGroup | None = None,
@@ -47,6 +50,7 @@ def train_pack(
     """Train a pack for `edits`.
 
     Args:
+        parts: what the scope is made of, if not of the parts of `config.scope`.
         pool: further edits whose templates may be lent as training prompts.
         memory, team, checkpoints, resume: see `training.trainer.train`.
 
@@ -60,19 +64,28 @@ def train_pack(
         raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
     backbone.layer(config.resolve_layer(backbone.n_layers))
-    names, embedder = Scope(edits), Embedder(config.embedder)
+    parts = parts or preset(config.scope)
+    names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
     started = time.monotonic()
-    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.main)
+    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.is_main)
     on_prompts(report)
     if gate is not None:
-        scope = names.with_gate(RelationGate.of(gate, embedder, edits))
+        scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
     trained = train(
-        backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
-        resume=resume, on_epoch=on_epoch, on_progress=on_progress,
-    )  # fmt: skip
+        backbone,
+        edits,
+        prompts,
+        config,
+        memory=memory,
+        team=team,
+        checkpoints=checkpoints,
+        resume=resume,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
     with torch.no_grad():
         blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
     last = trained.epochs[-1]
@@ -85,15 +98,16 @@ def train_pack(
         form=config.form,
         kind=config.hypernetwork,
         scale=trained.blocks.scale,
-        training={
-            "config": config.to_json(),
-            "epochs": len(trained.epochs),
-            "seconds": round(time.monotonic() - started + trained.earlier_seconds, 1),
-            "losses": {kind: getattr(last, kind) for kind in KINDS},
-            "prompts": asdict(report),
-            "dropped_texts": trained.dropped_texts,
-        },
+        training=TrainingSummary(
+            config=config.to_json(),
+            epochs=len(trained.epochs),
+            seconds=round(time.monotonic() - started + trained.earlier_seconds, 1),
+            losses={kind: getattr(last, kind) for kind in TEXT_KINDS},
+            prompts=asdict(report),
+            dropped_texts=trained.dropped_texts,
+        ),
         gate=gate,
+        parts=parts,
     )
 
 
@@ -105,7 +119,8 @@ def _prepared(
     gated: bool = True,
 ) -> tuple[list[TrainingPrompts], PromptReport, GateState | None]:
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
-    embed = CachedEmbedder(embedder, common_wordings()) if config.scope == "relation" else None
+    gate = preset(config.scope).gate
+    embed = CachedEmbedder(embedder, common_wordings()) if gate else None
     lent, report = training_prompts(
         edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
     )
@@ -124,22 +139,24 @@ def scope_of(
     Args:
         pool: as of `train_pack`.
     """
-    names = Scope(edits)
+    config = config or TrainingConfig()
+    names = Scope(edits, config=preset(config.scope))
     if not len(edits):
         return names
-    config = (config or TrainingConfig()).for_edits(len(edits))
+    config = config.for_edits(len(edits))
     embedder = Embedder(config.embedder)
     *_, gate = _prepared(embedder, edits, pool, config)
-    return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
+    return names.gated(gate, embedder, edits)
 
 
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
     asked = scope.fired([edit.prompt for edit in edits])
     silent = [
-        _why_silent(edit) for edit, fired in zip(edits, asked, strict=True)
+        _why_silent(edit)
+        for edit, fired in zip(edits, asked, strict=True)
         if not any(edit.id in mention.edit_ids for mention in fired)
-    ]  # fmt: skip
+    ]
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
 

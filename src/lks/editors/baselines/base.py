@@ -17,6 +17,7 @@ from lks.errors import ModelError
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 
 Learnt = TypeVar("Learnt")
 
@@ -132,6 +133,6 @@ class WeightModel(EditListModel):
         with self.in_place():
             return super().score(pairs, **options)
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         with self.in_place():
             return super().respond(prompts, **options)

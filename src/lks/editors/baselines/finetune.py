@@ -195,7 +195,7 @@ class ProjectionModel(TunedModel):
         self._layer = spot.layer
         self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
-        kind = backbone.fingerprint, "projection", spot.layer
+        kind = backbone.fingerprint.to_json(), "projection", spot.layer
         super().__init__(backbone, edits, [spot.parameter], settings, kind)
 
     @property
@@ -293,7 +293,12 @@ class LoRA:
             task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
             target_modules="all-linear",
         )  # fmt: skip
-        kind = backbone.fingerprint, "lora", self.rank, self.alpha  # before its layers are others
+        kind = (
+            backbone.fingerprint.to_json(),
+            "lora",
+            self.rank,
+            self.alpha,
+        )  # before its layers are others
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses

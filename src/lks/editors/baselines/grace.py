@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from lks.model.engine import transformers
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
 from lks.model.offsets import last_token
+from lks.model.untyped import Setting
 from lks.scope.types import Finding
 
 DEPTH = 0.83
@@ -92,7 +93,7 @@ class GraceModel(EditListModel):
     ) -> list[Score]:
         return transformers.score(self.backbone, pairs, self._deferring, **options)
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         return transformers.generate(self.backbone, prompts, self._deferring, **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:

@@ -10,7 +10,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, Unpack
+from typing import Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, messages
 from lks.model.embedder import DEFAULT, Embedder
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 from lks.scope.scope import Scope
 from lks.scope.types import ids
 
@@ -50,7 +51,7 @@ class PromptedModel(EditListModel):
         targets = [target for _, target in pairs]
         return super().score(list(zip(prompts, targets, strict=True)), **options)
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         return super().respond(self._with_contexts(prompts), **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:

@@ -160,7 +160,8 @@ def usual(states: Tensor) -> Tensor:
     do not tell of the subject (Sun et al. 2024, Massive Activations in Large Language Models).
     """
     lengths = states.float().norm(dim=-1)
-    return lengths <= SINK * lengths.median(-1, keepdim=True).values
+    found: Tensor = lengths <= SINK * lengths.median(-1, keepdim=True).values
+    return found
 
 
 def read_at(

@@ -45,7 +45,8 @@ def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Ten
         residuals: R, [d, n]; keys: K, [k, n]; moment: C, [k, k]; weight: lambda.
     """
     r, k = residuals.double(), keys.double()
-    return torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
+    delta: Tensor = torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
+    return delta
 
 
 def null_space(moment: Tensor, share: float) -> Tensor:
@@ -57,7 +58,8 @@ def null_space(moment: Tensor, share: float) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(moment.double())
     own = vectors[:, values.cumsum(0) <= share * values.sum()]
-    return (own @ own.T).float()
+    projection: Tensor = (own @ own.T).float()
+    return projection
 
 
 def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float) -> Tensor:
@@ -67,7 +69,8 @@ def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float
     """
     r, k, p = residuals.double(), keys.double(), projection.double()
     inner = k @ k.T @ p + weight * torch.eye(len(p), dtype=p.dtype, device=p.device)
-    return torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
+    delta: Tensor = torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
+    return delta
 
 
 class MemitModel(WeightModel):
@@ -122,7 +125,13 @@ class MemitModel(WeightModel):
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
             for start in range(0, len(new), PORTION):
                 own = list(new[start : start + PORTION])
-                decided_by = self.backbone.fingerprint, last, self._prefixes, editor.values, own
+                decided_by = (
+                    self.backbone.fingerprint.to_json(),
+                    last,
+                    self._prefixes,
+                    editor.values,
+                    own,
+                )
                 deltas, seconds = kept(decided_by, partial(portion, own))
                 self.earlier_seconds += seconds
                 yield from deltas.to(self.backbone.device)

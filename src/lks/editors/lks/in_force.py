@@ -18,7 +18,6 @@ from lks.model.embedder import Embedder
 from lks.model.encoding import Encoding
 from lks.model.engine.hook import Plan, replacing
 from lks.scope.gate.metric import Exemplars, GateState
-from lks.scope.gate.relation import RelationGate
 from lks.scope.inspect.conflicts import Contradiction, contradictions
 from lks.scope.scope import Scope
 
@@ -60,8 +59,7 @@ class InForce:
         by_id = {edit.id: edit for edit in edits}
         if gate is None or embed is None:
             return cls(by_id, bank, None, names)
-        scope = names.with_gate(RelationGate.of(gate, embed, by_id.values()))
-        return cls(by_id, bank, gate, scope)
+        return cls(by_id, bank, gate, names.gated(gate, embed, by_id.values()))
 
     def only(self, edits: Sequence[Edit], embed: Embedder | None) -> InForce:
         """The same with some of the edits, in this order; KeyError for one that is not there."""

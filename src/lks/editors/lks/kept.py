@@ -37,6 +37,6 @@ class KeptScalpel:
     def _path(self, backbone: Backbone, edits: EditSet) -> Path:
         """The pack's folder: another one for whatever else would be trained."""
         config, kept = self._config.for_edits(len(edits)), self._around.kept
-        known = config, backbone.fingerprint, list(edits), list(self._around.pool)
+        known = config, backbone.fingerprint.to_json(), list(edits), list(self._around.pool)
         told = hashlib.sha256(repr(known).encode()).hexdigest()[:8]
         return kept.with_name(f"{kept.name}-{told}.pack")

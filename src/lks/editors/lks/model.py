@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from threading import RLock
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine import transformers
 from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
+from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
 from lks.scope.gate.prototypes import common_wordings
@@ -40,17 +41,18 @@ from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
 from lks.training.examples import EditExamples, build_examples, features
 from lks.training.gate_metric import learn
+from lks.training.progress import Epoch
 from lks.training.prompts import TrainingPrompts, training_prompts
 from lks.training.train_pack import GATE_WORDINGS, check_edits_fire
-from lks.training.trainer import Epoch, split_model
 from lks.training.trainer import refine as train_refinements
+from lks.training.trainer import split_model
 
 ADD_EPOCHS, PROFILE_EPOCHS = 6, 40  # a profile's target is several sentences long
 # A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
 # Two epochs of three turns bring every kind of text once in a chat; then training may stop.
 ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
 # Long targets: .90 of the facts stated, else .71.
-PROFILING = {"refine_lr": 0.3, "least_steps": 4, "finishing": 0}
+PROFILING = {"refine_lr": 0.3, "least_steps": 4, "tail_epochs": 0}
 
 
 class ScalpelModel(EditedModel):
@@ -74,7 +76,9 @@ class ScalpelModel(EditedModel):
         )
         ids, blocks = [edit.id for edit in pack.edits], pack.blocks.to(backbone.device)
         bank = Bank.of(ids, blocks, form=pack.form, scale=pack.scale)
-        self._now = InForce.of(Scope(pack.edits), pack.edits, bank, pack.gate, self._embed)
+        self._now = InForce.of(
+            Scope(pack.edits, config=pack.parts), pack.edits, bank, pack.gate, self._embed
+        )
         self._changing = RLock()
 
     def __enter__(self) -> Self:
@@ -100,7 +104,7 @@ class ScalpelModel(EditedModel):
         return transformers.score(self.backbone, pairs, self._within(self._now), **options)
 
     def respond(
-        self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Any
+        self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Setting
     ) -> list[Generation]:
         """What the model writes after each prompt, and what fired; `generate` gives texts alone.
 
@@ -230,9 +234,15 @@ class ScalpelModel(EditedModel):
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
-            self._split, new, prompts, names, chat=config.chat and refine,
-            kl_tokens=config.locality_places, alone=now.gate is not None, known=known,
-        )  # fmt: skip
+            self._split,
+            new,
+            prompts,
+            names,
+            chat=config.chat and refine,
+            kl_tokens=config.locality_places,
+            alone=now.gate is not None,
+            known=known,
+        )
         blocks = self._amortised(examples)
         if refine:
             given = torch.cat([now.bank.of_edits(edit.id for edit in known), blocks])
@@ -294,8 +304,7 @@ class ScalpelModel(EditedModel):
 
     def _adding(self, epochs: int, **settings: float) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""
-        known = TrainingConfig().to_json()
-        own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
+        own = TrainingConfig.from_pack(self.pack.training.config).to_json()
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
 
     @torch.no_grad()
@@ -320,12 +329,12 @@ class ScalpelModel(EditedModel):
     @property
     def decided(self) -> dict[str, object]:
         """The settings that the pack was trained with."""
-        return dict(self.pack.training["config"])
+        return dict(self.pack.training.config)
 
     def editing_cost(self, seconds: float) -> EditingCost:
         """What the pack's training took, whenever that was."""
         training = self.pack.training
-        return EditingCost(training["seconds"], training.get("peak_memory_bytes", 0))
+        return EditingCost(training.seconds, training.peak_memory_bytes or 0)
 
     def stored_bytes(self) -> int:
         """Blocks and the gate's references; the hypernetwork is needed for adding only."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
 from lks.model.engine.generation import Stops
 from lks.model.engine.protocol import Findings, Generation, Intervention, noting
 from lks.model.engine.transformers import generate_ids, rendered
+from lks.model.untyped import Setting
 
 MOST = 8  # times that one text is taken up anew
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n|(?<=[。！？])(?=.)")
@@ -39,7 +39,7 @@ def generate(
     *,
     chat: bool = False,
     max_new_tokens: int = 64,
-    **settings: Any,
+    **settings: Setting,
 ) -> list[Generation]:
     """What the model writes after each prompt, edits that its own text fires included.
 
@@ -87,8 +87,10 @@ def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: b
     """Tokens as they read behind a text: alone, some tokenizers leave the first space out."""
     tokens, _ = backbone.tokenize(before, chat=chat)
     own = [token for token in ids if token not in backbone.special_ids]
-    last = backbone.tokenizer.decode(tokens[-1:])
-    return backbone.tokenizer.decode([*tokens[-1:], *own])[len(last) :]
+    last, both = (
+        str(backbone.tokenizer.decode(ids)) for ids in (tokens[-1:], [*tokens[-1:], *own])
+    )
+    return both[len(last) :]
 
 
 def _with(rendered: Rendered, written: str) -> Rendered:

@@ -15,6 +15,7 @@ from lks.files import write_whole
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine.protocol import FinishReason, Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 
 T = TypeVar("T")
 Texts = list[tuple[str, FinishReason | None]]
@@ -31,7 +32,7 @@ class CachedBase(UneditedModel):
         with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is made anew
             self._known = json.loads(file.read_text(encoding="utf-8"))
 
-    def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         def write() -> Texts:
             return [
                 (g.whole, g.finish_reason)
@@ -72,5 +73,7 @@ def _state(backbone: Backbone) -> str:
     template = getattr(backbone.tokenizer, "chat_template", None)
     kind = str(backbone.device), str(backbone.model.dtype)
     where = {name: told for name, told in provenance().items() if name != "commit"}
-    whole = json.dumps([backbone.fingerprint, template, kind, where])  # threads change last bits
+    whole = json.dumps(
+        [backbone.fingerprint.to_json(), template, kind, where]
+    )  # threads change last bits
     return hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lks.model.untyped import CausalLM
 
 PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
 PASS_TOKENS = 512  # at most so many in one pass through the upper half
@@ -79,9 +80,16 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     rows, columns = _ragged([suffix.places for suffix in suffixes])
     scored_rows, scored_columns = _ragged([suffix.scored for suffix in suffixes])
     return SuffixBatch(
-        states, past, mask, prefix + torch.arange(s_max, device=device),
-        states[rows, columns].float(), rows, columns, scored_rows, scored_columns,
-    )  # fmt: skip
+        states,
+        past,
+        mask,
+        prefix + torch.arange(s_max, device=device),
+        states[rows, columns].float(),
+        rows,
+        columns,
+        scored_rows,
+        scored_columns,
+    )
 
 
 def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
@@ -111,7 +119,7 @@ def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.cat(list(lists))
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> Any:
+def cast(model: CausalLM, dtype: torch.dtype) -> CausalLM:
     """A frozen copy in another precision, without a second one in the model's own."""
     memo = {id(p): nn.Parameter(p.to(dtype), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, memo)

@@ -21,6 +21,7 @@ class Demonyms:
     """
 
     version = 1
+    example = ("France", "the French president")
 
     def fit(self, index: EntityIndex) -> Self:
         self._index = index

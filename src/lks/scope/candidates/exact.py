@@ -17,6 +17,7 @@ class Exact:
     """
 
     version = 1
+    example = ("Saint-Denis", "the basilica of saint denis")
 
     def fit(self, index: EntityIndex) -> Self:
         self._index = index

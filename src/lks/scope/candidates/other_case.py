@@ -20,6 +20,7 @@ class OtherCase:
     """
 
     version = 1
+    example = ("Swift", "who created swift?")
 
     def fit(self, index: EntityIndex) -> Self:
         self._index = index

@@ -28,6 +28,7 @@ class Reordered:
     """
 
     version = 1
+    example = ("Jan van Riebeeck", "Riebeeck, Jan van")
 
     def fit(self, index: EntityIndex) -> Self:
         self._index, patterns, common = index, index.patterns, index.common

@@ -36,6 +36,7 @@ class TokenSet:
     """
 
     version = 1
+    example = ("return policy", "our policy for returns")
 
     def fit(self, index: EntityIndex) -> Self:
         patterns = index.patterns

@@ -32,6 +32,7 @@ class LongerName:
     """
 
     version = 1
+    example = ("Sudan", "the capital of South Sudan")
 
     def fit(self, index: EntityIndex) -> Self:
         self._told = told_so(index.edits)

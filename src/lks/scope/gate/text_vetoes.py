@@ -17,6 +17,7 @@ class NegativePhrase:
     """One of the edit's `negative` phrases stands in the text: "Paris Hilton" for Paris."""
 
     version, reason = 1, Reason.REFUSED
+    example = ("Paris Hilton", "Where was Paris Hilton born?")
 
     def fit(self, edits: Sequence[Edit]) -> Self:
         self._phrases = {
@@ -36,6 +37,7 @@ class Answered:
     do: "Where is it? Rome. How tall is it?"."""
 
     version, reason = 1, Reason.ANSWERED
+    example = ("Rome", "Where is the Eiffel Tower? Rome. How tall is it?")
 
     def fit(self, edits: Sequence[Edit]) -> Self:
         self._targets = _targets(edits)
@@ -60,6 +62,7 @@ class Stated:
     """
 
     version, reason = 1, Reason.STATED
+    example = ("Oslo", "Ada Lovelace was born in Oslo. Where was Bob Ray born?")
 
     def fit(self, edits: Sequence[Edit]) -> Self:
         self._targets = _targets(edits)

@@ -109,6 +109,7 @@ class Denial:
     """A sentence that says what is not so: "it is not in". A question does ask."""
 
     version, reason = 1, Reason.DENIED
+    example = ("it", "it is not in")
 
     def says(self, sentence: str) -> bool:
         return denies(sentence)
@@ -121,6 +122,7 @@ class Relative:
     """A question about a relative of the entity: "Where was it's mother born?"."""
 
     version, reason = 1, Reason.RELATIVE
+    example = ("it", "Where was it's mother born?")
 
     def says(self, sentence: str) -> bool:
         return about_kin(sentence)
@@ -133,6 +135,7 @@ class AnotherHolder:
     """A question for another holder of an office: "the previous CEO of it", "in 2005"."""
 
     version, reason = 1, Reason.ANOTHER_HOLDER
+    example = ("it", "Who was the CEO of it in 2005?")
 
     def says(self, sentence: str) -> bool:
         return another_holder(sentence)
@@ -145,6 +148,7 @@ class AboutHolder:
     """A question about who holds an office: "Where was the CEO of it born?"."""
 
     version, reason = 1, Reason.ABOUT_HOLDER
+    example = ("it", "Where was the CEO of it born?")
 
     def says(self, sentence: str) -> bool:
         return about_holder(sentence)

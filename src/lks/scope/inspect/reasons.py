@@ -38,4 +38,5 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.INITIAL: "another initial",
     Reason.COMMON: "a common word",
     Reason.OTHER_NAME: "a word of another name",
+    Reason.OWN_PART: "a part of your own refuses it",
 }

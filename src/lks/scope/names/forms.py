@@ -92,7 +92,7 @@ class Spelling:
     """Abbreviations, British and American spelling, numbers up to twenty, words of one meaning."""
 
     version = 1
-    example = ("Mt. Etna", "Mount Etna")
+    example = ("World War II", "World War 2")
 
     def __init__(self) -> None:
         self._numbers = {row[1]: row for row in word_list("numbers")}

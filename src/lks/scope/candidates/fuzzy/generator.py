@@ -46,6 +46,7 @@ class Misspelt:
     """Misspelt and transliterated names: one letter wrong from 6 letters on, two from 12."""
 
     version = 1
+    example = ("Eiffel Tower", "the Eifel Tower")
 
     def fit(self, index: EntityIndex) -> Self:
         self._names, self._patterns, self._common = index, index.patterns, index.common
