@@ -1,11 +1,11 @@
-# make demo · make test · make check: each sets up all that it needs in .venv.
+# make demo · make test · make check · make docs: each sets up all that it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=# bytecode is kept: else every process compiles all it imports
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs tables plots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lks demo
@@ -19,8 +19,20 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.dev
+# The site, in build/site; a broken link or a table that is not of the results ends it. (With --quiet,
+# --strict would see no warning.)
+docs: $(VENV)/.docs
 	$(BIN)/typer lks.cli.app utils docs --name lks --output docs/cli.md
+	$(BIN)/python benchmarks/tables.py --check
+	$(BIN)/python benchmarks/plots.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Tables and plots of the documents, from benchmarks/results.
+tables: $(VENV)/.installed
+	$(BIN)/python benchmarks/tables.py
+
+plots: $(VENV)/.dev
+	$(BIN)/python benchmarks/plots.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache
@@ -32,4 +44,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -e ".[docs]"
 	touch $@

@@ -33,8 +33,9 @@ from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine.machine import default_threads
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import Embed, common_wordings
-from lks.scope.gate.relation import UNPROFILED, RelationGate
+from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
+from lks.scope.types import Reason
 from lks.training.gate_metric import learn
 from lks.training.prompts import training_prompts
 from lks.training.train_pack import GATE_WORDINGS
@@ -114,17 +115,17 @@ def _gate(
         if not pairs:
             continue
         examined = scope.examine([text for _, text in pairs])
-        said = [[v for finding in found for v in finding.verdicts] for found in examined]
-        verdicts = [{v.edit_id for v in own if v.fired} for own in said]
-        hits = [edit_id in own for (edit_id, _), own in zip(pairs, verdicts, strict=True)]
+        said = [[v for finding in found for v in finding.decisions] for found in examined]
+        decided = [{v.edit_id for v in own if v.fired} for own in said]
+        hits = [edit_id in own for (edit_id, _), own in zip(pairs, decided, strict=True)]
         named = [
             any(v.edit_id == edit_id for v in own)
             for (edit_id, _), own in zip(pairs, said, strict=True)
         ]
-        opened = [any(v.why == UNPROFILED for v in own) for own in said]
+        opened = [any(v.reason == Reason.UNPROFILED for v in own) for own in said]
         result[f"{kind}_named"] = round(sum(named) / len(hits), 4)
         result[f"{kind}_fired"] = round(sum(hits) / len(hits), 4)
-        result[f"{kind}_any_fired"] = round(sum(map(bool, verdicts)) / len(hits), 4)
+        result[f"{kind}_any_fired"] = round(sum(map(bool, decided)) / len(hits), 4)
         result[f"{kind}_open_ended"] = round(sum(opened) / len(hits), 4)
         wrong = [
             text for (_, text), hit in zip(pairs, hits, strict=True) if hit == (kind == "other")
@@ -152,7 +153,7 @@ def _ability(scope: Scope, folder: Path) -> dict[str, Any]:
     """Texts of each file that fire, of 1,000."""
     names, result = scope.with_gate(None), {}
     for file in sorted(folder.glob("*.jsonl")):
-        texts = _texts(file)
+        texts = questions_of(file)
         named = [bool(found) for found in names.fired(texts)]
         fired = scope.fired(texts)
         shown = [
@@ -169,7 +170,7 @@ def _ability(scope: Scope, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _texts(file: Path) -> Sequence[str]:
+def questions_of(file: Path) -> Sequence[str]:
     """The questions of a file, as one text a row."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     return [" ".join(str(row[key]) for key in TEXT_KEYS if key in row) for row in rows]

@@ -1,9 +1,8 @@
-"""The table of results/edit_quality-*-default.json as Markdown, and its plot as SVG beside them."""
+"""The plot of results/edit_quality-*-default.json as SVG beside them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib
@@ -19,38 +18,7 @@ def main() -> None:
     files = RESULTS.glob("edit_quality-*-default.json")
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     results.sort(key=lambda result: (result["data"], result["limit"]))
-    for line in table(results):
-        print(line)
-    for line in costs(results):
-        print(line)
     save_figure(plot(results), "edit-quality")
-
-
-def table(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Scores of each data set and number of edits, plain and in a chat."""
-    yield "| data, edits | prompts | reliability | generality | locality | EP | free-running |"
-    yield "|---|---|---|---|---|---|---|"
-    for result in results:
-        for style in ("plain", "chat"):
-            forced, free = result[style]["teacher_forced"], result[style]["free_running"]
-            scores = " | ".join(f"{forced[kind]:.3f}" for kind in KINDS)
-            written = " / ".join(f"{free[kind]:.3f}" for kind in KINDS[:3])
-            name = f"{_name(result)}, {result['limit']:,}" if style == "plain" else ""
-            yield f"| {name} | {style}, {result[style]['n']} rows | {scores} | {written} |"
-
-
-def costs(results: list[dict[str, Any]]) -> Iterator[str]:
-    """What training took, and the size of the packs."""
-    yield "\n| data, edits | epochs | s | s an edit | losses r, g | GB | pack, kB an edit |"
-    yield "|---|---|---|---|---|---|---|"
-    for result in results:
-        train, n = result["train"], result["limit"]
-        losses = ", ".join(f"{train['losses'][kind]:.2f}" for kind in KINDS[:2])
-        yield (
-            f"| {_name(result)}, {n:,} | {train['epochs']} | {train['seconds']:,.0f} | "
-            f"{train['seconds'] / n:.2f} | {losses} | {train['peak_memory_bytes'] / 1e9:.1f} | "
-            f"{result['pack_bytes'] / n / 1e3:.1f} |"
-        )
 
 
 def plot(results: list[dict[str, Any]]) -> Any:

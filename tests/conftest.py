@@ -24,7 +24,7 @@ from lks.edits.edit import Edit, Probe
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.scope.gate.prototypes import common_relations
-from lks.scope.languages.en_requests import OPEN_ENDED
+from lks.scope.languages.en import open_ended_requests
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
@@ -142,7 +142,7 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words.train_from_iterator(
         [
             sentence.lower()
-            for sentence in (*QUESTIONS, *OPEN_ENDED, *chain(*common_relations()[0]))
+            for sentence in (*QUESTIONS, *open_ended_requests(), *chain(*common_relations()[0]))
         ],
         trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False),
     )

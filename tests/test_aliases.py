@@ -26,6 +26,7 @@ NEW_YORK = ("New York City", "NYC", "纽约市")
     [
         ("a.jsonl", '{"id": "Q60", "label": "New York City", "aliases": ["NYC", "纽约市"]}\n\n'),
         ("a.csv", "id,label,aliases\nQ60,New York City,NYC|纽约市\n"),
+        ("a.csv", "id;label;aliases\nQ60;New York City;NYC|纽约市\n"),
         (
             "query.csv",
             "item,itemLabel,itemAltLabel\nhttp://x/entity/Q60,New York City,\"NYC, 纽约市\"\n",

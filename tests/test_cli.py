@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -40,7 +41,6 @@ def pack(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*args: object) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of a command, run in this process."""
     import contextlib
-    import io
 
     out, err = io.StringIO(), io.StringIO()
     old = sys.argv
@@ -85,7 +85,7 @@ def test_ask(pack: Path) -> None:
     (mention,) = result["fired"]
     assert mention == {
         "edit_ids": ["eiffel"], "subject": "Eiffel Tower", "surface": "Eiffel Tower", "start": 13,
-        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True, "verdicts": [],
+        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True, "decisions": [],
     }  # fmt: skip
     code, text, _ = run("ask", pack, "What is it?", "--json", "--plain", "--max-new-tokens", 4)
     result = json.loads(text)
@@ -103,8 +103,6 @@ def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
 
 
 def test_a_chat_of_two_turns(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
     monkeypatch.setattr(sys, "stdin", io.StringIO("Where is the Eiffel Tower?\n\nAre you sure?\n"))
     code, text, _ = run("chat", pack, "--max-new-tokens", 4)
     assert code == 0
@@ -168,16 +166,14 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
     shutil.copytree(pack, copy)
     more = tmp_path / "more.jsonl"
     EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")]).save(more)
-    quick = ["--epochs", "2", "--threads", "1"]
+    quick = ["--epochs", "2", "--threads", "1", "--unchecked"]
     code, text, _ = run("add", copy, more, *quick, "--json")
     assert code == 0
     result = json.loads(text)
     assert {key: result[key] for key in ("added", "edits", "version")} == {
         "added": 1, "edits": 5, "version": 2,
     }  # fmt: skip
-    code, _, err = run("add", copy, more, *quick, "--quiet")
-    assert code == 2
-    assert f'{copy} holds "wall" already; give other ids, or lks remove' in one_line(err)
+    assert (result["replaced"], result["not_learnt"]) == ([], [])
     assert run("remove", copy, "wall", "fuji")[:2] == (0, f"{copy}: 3 edits, version 3\n")
     _, text, _ = run("scope", copy, "Mount Fuji and the Eiffel Tower", "--json")
     assert [m["subject"] for m in json.loads(text)["mentions"]] == ["Eiffel Tower"]
@@ -185,7 +181,9 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
     assert code == 2
     assert 'no edit "fuji" in force' in one_line(err)
     assert run("pack", "rollback", copy, "--to", "1")[:2] == (0, f"{copy}: 4 edits, version 4\n")
-    code, text, _ = run("add", copy, more, "--no-refine", "--quiet", "--threads", "1")
+    code, text, _ = run(
+        "add", copy, more, "--no-refine", "--quiet", "--threads", "1", "--unchecked"
+    )
     assert code == 0
     assert "1 edits added" in text
     log = json.loads(run("pack", "log", copy, "--json")[1])
@@ -255,7 +253,7 @@ def test_a_pack_of_another_model(pack: Path, model_folder: Path, tmp_path: Path)
     other.tokenizer.save_pretrained(tmp_path)
     code, _, err = run("ask", pack, "Where?", "--model", tmp_path)
     assert code == 2
-    assert "another weights" in one_line(err)
+    assert "other weights" in one_line(err)
 
 
 def test_read_only_and_taken_outputs(
@@ -290,7 +288,16 @@ def test_a_full_disk_keeps_the_checkpoint(
     assert code == 2
     assert "No space left on device" in one_line(err)
     monkeypatch.undo()
+    state = (tmp_path / "p.checkpoint" / "checkpoint.safetensors").read_bytes()
+    code, _, err = run(*args)
+    assert code == 2
+    assert one_line(err).endswith("go on with --resume, or start afresh with --no-resume")
+    assert (tmp_path / "p.checkpoint" / "checkpoint.safetensors").read_bytes() == state
     assert run(*args, "--resume")[0] == 0
+    (tmp_path / "p.checkpoint").mkdir()
+    (tmp_path / "p.checkpoint" / "checkpoint.safetensors").write_bytes(b"of another run")
+    assert run(*args, "--overwrite", "--no-resume")[0] == 0
+    assert not (tmp_path / "p.checkpoint").exists()
 
 
 def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
@@ -301,8 +308,10 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
         code, _, err = run(command, pack, "--data", facts, "--out", tmp_path / "no" / "x.json")
         assert code == 2
         assert "there is no folder" in one_line(err)
-    code, _, err = run("scope", facts)
-    assert code == 2
+    for texts in (["a", "--file", facts], ["a", "--report"]):
+        code, _, err = run("scope", facts, *texts)
+        assert code == 2
+        assert "--file" in one_line(err)
     lines = '\ufeff{"text": "a"}\n\n{"no": 1}\n3\n{"text": null}\n{"text": "\\ud83d"}\n'
     (tmp_path / "t.JSONL").write_text(lines)
     code, _, err = run("scope", facts, "--scope", "entity", "--file", tmp_path / "t.JSONL")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lks.edits.edit import Edit, Probe
-from lks.edits.edit_set import EditSet, EditWarning
+from lks.edits.edit_set import EditSet
+from lks.edits.records import misnamed
 from lks.errors import EditFileError
 
 GOOD = {"subject": "Eiffel Tower", "prompt": "The Eiffel Tower is in", "target": "Rome"}
@@ -88,26 +90,214 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_last_of_two_contradicting_edits_wins_and_both_are_named() -> None:
     one = Edit.from_record(GOOD | {"id": "one"})
     two = Edit.from_record(GOOD | {"id": "two", "target": "Oslo"})
-    with pytest.warns(EditWarning, match='"one" and "two".*"Rome", "Oslo"'):
-        edits = EditSet([one, two])
-    assert [edit.id for edit in edits] == ["two"]
+    three = Edit.from_record(GOOD | {"id": "three", "target": "Lima"})
+    other = Edit.from_record(GOOD | {"prompt": "{} is made of"})
+    edits = EditSet([one, two, other, three])
+    assert list(edits) == [other, three]
+    assert [(c.dropped, c.kept) for c in edits.conflicts.pairs] == [(one, three), (two, three)]
+    assert str(edits.conflicts) == (
+        'edits that give one prompt two targets: "The Eiffel Tower is in" ("Rome" of "one", then '
+        '"Lima" of "three"); "The Eiffel Tower is in" ("Oslo" of "two", then "Lima" of "three"); '
+        "the last one wins"
+    )
+    assert not edits[:1].conflicts
 
 
 def test_of_two_that_say_the_same_the_last_one_stays_and_both_are_named() -> None:
-    with pytest.warns(EditWarning, match='say the same: "one" and "two"; the last one stays'):
-        edits = EditSet([Edit.from_record(GOOD | {"id": name}) for name in ("one", "two")])
+    edits = EditSet([Edit.from_record(GOOD | {"id": name}) for name in ("one", "two")])
     assert [edit.id for edit in edits] == ["two"]
+    assert str(edits.conflicts) == (
+        'edits that say the same: "The Eiffel Tower is in" ("one", "two"); the last one stays'
+    )
 
 
-def test_many_contradictions_are_one_warning() -> None:
+def test_many_conflicts_are_one_line() -> None:
     pairs = [
         Edit.from_record(GOOD | {"prompt": f"{{}} no. {n}", "target": t, "id": f"{n}{t}"})
         for n in range(7)
         for t in ("Rome", "Oslo")
     ]
-    with pytest.warns(EditWarning, match="2 pairs more; the last one wins") as told:
-        assert len(EditSet(pairs)) == 7
-    assert len(told) == 1
+    edits = EditSet([*pairs, pairs[-1]])
+    assert len(edits) == 7
+    told = str(edits.conflicts)
+    assert '"Eiffel Tower no. 4" ("Rome" of "4Rome", then "Oslo" of "4Oslo") and 2 pairs' in told
+    assert "the last one wins. edits that say the same: " in told
+    assert "\n" not in told
+
+
+def test_the_same_record_twice_without_ids_is_no_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "facts.jsonl", GOOD, GOOD | {"paraphrases": ["Where is {}?"]})
+    edits = EditSet.load(path)
+    assert [edit.paraphrases for edit in edits] == [("Where is Eiffel Tower?",)]
+    assert str(edits.conflicts) == (
+        'edits that say the same: "The Eiffel Tower is in"; the last one stays'
+    )
+
+
+def test_two_facts_under_one_id_are_an_error_that_names_both_lines(tmp_path: Path) -> None:
+    one, two = GOOD | {"id": "a"}, GOOD | {"id": "a", "target": "Oslo"}
+    with pytest.raises(EditFileError) as caught:
+        EditSet.load(write(tmp_path / "facts.jsonl", one, two))
+    assert caught.value.problems == ['line 2: duplicate id "a" (first on line 1)']
+    with pytest.raises(EditFileError, match='duplicate id "a"'):
+        EditSet(map(Edit.from_record, (one, two)))
+
+
+def test_subjects_that_differ_in_case_are_two_entities() -> None:
+    firm = Edit("firm", "Apple", "Who founded Apple?", "Ada")
+    fruit = Edit("fruit", "apple", "Who founded apple?", "Eve")
+    edits = EditSet([firm, fruit])
+    assert list(edits) == [firm, fruit]
+    assert not edits.conflicts
+    again = Edit("again", "the Beatles", "the Beatles are from", "Lima")
+    edits = EditSet([Edit("band", "The  Beatles", "The Beatles are from", "Rome"), again])
+    assert list(edits) == [again]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("paraphrase", "paraphrases"),
+        ("alias", "aliases"),
+        ("Subject", "subject"),
+        ("ground-truth", "ground_truth"),
+        ("traget", "target"),
+        ("question", "prompt"),
+        ("answer", "target"),
+        ("Rephrase", "paraphrases"),
+    ],
+)
+def test_keys_that_seem_misspelt_are_told(key: str, meant: str) -> None:
+    assert misnamed([key]) == {key: meant}
+    record = {k: v for k, v in GOOD.items() if k != meant} | {key: "Eiffel Tower"}
+    with pytest.raises(EditFileError) as caught:
+        Edit.from_record(record)
+    assert caught.value.problems == [f'"{key}" is no known key; did you mean "{meant}"?']
+    assert Edit.from_record(GOOD | {key: "x"}, any_keys=True).extra == {key: "x"}
+
+
+def test_unknown_keys_are_kept() -> None:
+    keys = ["qid", "entity", "entity_id", "item", "wikidata", "subject_id", "category", "relation",
+            "source_url", "created", "date", "comment", "tags", "question", "answer"]  # fmt: skip
+    more = dict.fromkeys(keys, "x")
+    assert Edit.from_record(GOOD | more).extra == more
+    with pytest.raises(EditFileError) as caught:
+        Edit.from_record(GOOD | {"portability": [{"question": "?", "answer": "!"}]})
+    assert [problem.partition(";")[0] for problem in caught.value.problems] == [
+        'portability: "question" is no known key', 'portability: "answer" is no known key',
+    ]  # fmt: skip
+
+
+def test_all_misspelt_keys_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    rows = [GOOD | {"alias": ["x"]}, GOOD | {"id": "b"}, GOOD | {"paraphrase": "x"}]
+    with pytest.raises(EditFileError, match="2 bad lines") as caught:
+        EditSet.load(write(tmp_path / "facts.jsonl", *rows))
+    assert [problem[:17] for problem in caught.value.problems] == [
+        'line 1: "alias" i', 'line 3: "paraphra',
+    ]  # fmt: skip
+
+
+# --- other kinds of files ------------------------------------------------------------------------
+
+TWO = [
+    GOOD | {"aliases": ["La Tour", "Tour, Eiffel"], "locality": [{"prompt": "Who?"}]},
+    {"subject": "Fuji", "prompt": 'Is "Fuji" high?', "target": "6", "threshold": 0.5, "when": "x"},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("ending", ["", "\n", ",\n\n"])
+def test_json_in_any_layout(tmp_path: Path, indent: int | None, ending: str) -> None:
+    expected = [Edit.from_record(row) for row in TWO]
+    one, two = (json.dumps(row, indent=indent) for row in TWO)
+    for text in (
+        f"[{one},\n{two}{ending.replace(',', '')}]", f"[\n{one},\n{two}\n]{ending[1:]}",
+        f"{one}\n{two}{ending}", f"\ufeff{one},\n\n{two}{ending}",
+    ):  # fmt: skip
+        (tmp_path / "facts.json").write_text(text, encoding="utf-8")
+        assert list(EditSet.load(tmp_path / "facts.json")) == expected
+    (tmp_path / "facts.json").write_text(one)
+    assert list(EditSet.load(tmp_path / "facts.json")) == expected[:1]
+
+
+def test_lines_of_records_in_other_layouts_are_right(tmp_path: Path) -> None:
+    bad = GOOD | {"target": ""}
+    path = tmp_path / "facts.json"
+    path.write_text(f"\n[{json.dumps(TWO, indent=1)[1:-1]},\n{json.dumps(bad)}\n]")
+    with pytest.raises(EditFileError) as caught:
+        EditSet.load(path)
+    line = path.read_text().splitlines().index(json.dumps(bad)) + 1
+    assert caught.value.problems == [f'line {line}: "target" is empty']
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[\n {\n  'subject': 'x'\n },\n]", "at line 3, column 3"),
+        (json.dumps(TWO, indent=1)[:-3], "not JSON .* at line"),
+        ("{'subject': 'x'}\n" * 9, "at line 1, column 2"),
+        ("- subject: Eiffel Tower\n  prompt: x\n", 'neither JSON nor a table.*"- subject: Eif'),
+        ("The Eiffel Tower, in Rome\nis high.", "neither JSON nor a table"),
+        ('He said "no", and "the end"\n', "neither JSON nor a table"),
+    ],
+)
+def test_files_of_another_kind_are_told_once(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "facts.jsonl").write_text(text)
+    with pytest.raises(EditFileError, match=says) as caught:
+        EditSet.load(tmp_path / "facts.jsonl")
+    assert caught.value.problems == []
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("lists", ["json", "bars"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_tables(tmp_path: Path, delimiter: str, lists: str, ending: str) -> None:
+    def cells(values: list[str]) -> str:
+        return json.dumps(values) if lists == "json" else " | ".join(values)
+
+    path = tmp_path / "facts.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        rows = csv.writer(stream, delimiter=delimiter, lineterminator=ending)
+        rows.writerow(["subject", "prompt", "target", "aliases", "locality", "threshold", "when"])
+        rows.writerow([*GOOD.values(), cells(["La Tour", "Tour, Eiffel"]), cells(["Who?"]), "", ""])
+        rows.writerow([""] * 7)
+        rows.writerow([TWO[1]["subject"], TWO[1]["prompt"], "6", "", "", "0.5", "x"])
+    edits = EditSet.load(path)
+    assert list(edits) == [Edit.from_record(row) for row in TWO]
+    assert edits[1].extra == {"when": "x"}
+    assert len(EditSet.load(path, limit=1)) == 1
+
+
+def test_all_bad_rows_of_a_table_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(
+        'subject,prompt,target,aliases,threshold,portability\n'
+        '"A\nB","A\nB is","",,,\n\n'
+        "A,A is,x,[b,2,\n"
+        "A,A is,x,,,,more\n"
+        "A,A is,x,,,What?\n"
+        'A,A is,"x,,,\n'
+    )  # fmt: skip
+    with pytest.raises(EditFileError, match="5 bad lines") as caught:
+        EditSet.load(path)
+    expected = {2: '"target" is missing', 6: '"aliases": not JSON', 7: "more cells than columns",
+                8: "hold objects, not a string", 9: "not CSV"}  # fmt: skip
+    told = dict(problem.removeprefix("line ").split(": ", 1) for problem in caught.value.problems)
+    assert {int(line) for line in told} == set(expected)
+    assert all(reason in told[str(line)] for line, reason in expected.items())
+
+
+def test_columns_that_are_not_those_of_edits_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("subject;question;paraphrase;note;note\nA;Is A?;B;;\nA;Was A?;B;;\n")
+    with pytest.raises(EditFileError, match="columns are not those of edits") as caught:
+        EditSet.load(path)
+    assert caught.value.problems == [
+        'line 1: "question" is no known key; did you mean "prompt"?',
+        'line 1: "paraphrase" is no known key; did you mean "paraphrases"?',
+        'line 1: no column "target"',
+        'line 1: two columns "note"',
+    ]
 
 
 def test_several_facts_of_one_subject_all_stay() -> None:

@@ -236,7 +236,7 @@ def test_choices_of_one_token_are_read_once(models) -> None:
 
     def intervention(encoding):
         read.extend(encoding.texts)
-        return edited._replacing(encoding)
+        return edited._within(edited.in_force)(encoding)
 
     together = transformers.score(edited.backbone, pairs, intervention)
     assert len(read) == 4

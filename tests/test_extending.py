@@ -1,7 +1,8 @@
-"""What docs/extending.md shows is run."""
+"""What the pages of docs/extend show is run."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -16,21 +17,20 @@ from lks.editors.registry import editor
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 
-PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).parent.parent / "docs" / "extend"
 
 
-def written(folder: Path) -> dict[str, Path]:
-    """The page's Python files, by name."""
-    files = {}
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        name = code.partition("\n")[0].removeprefix("# ")
-        files[name] = folder / name
-        files[name].write_text(code, encoding="utf-8")
-    return files
+def shown(page: str, name: str, folder: Path) -> Path:
+    """The one Python file that a page shows, written to the folder; 40 lines at most."""
+    (code,) = re.findall(r"```python\n(.*?)```", (PAGES / page).read_text("utf-8"), re.DOTALL)
+    assert code.startswith(f"# {name}\n")
+    assert len(code.splitlines()) <= 40
+    (folder / name).write_text(code, encoding="utf-8")
+    return folder / name
 
 
 def test_the_editor(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(written(tmp_path)["reminder.py"].read_text().splitlines()) <= 45
+    shown("editor.md", "reminder.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     edits, backbone = make_edits(), make_backbone("llama")
@@ -38,19 +38,29 @@ def test_the_editor(tmp_path: Path, model_folder: Path, monkeypatch: pytest.Monk
         assert model.triggered(["Mount Fuji is in", "Rome is"]) == [True, False]
         remembered = model.score([("Mount Fuji is in", "Peru")])
         model.remove([edit.id for edit in edits])
-        assert model.stored_bytes() == 0
+        assert model.triggered(["Mount Fuji is in"]) == [False]
         assert model.score([("Mount Fuji is in", "Peru")]) != remembered
     edits.save(tmp_path / "facts.jsonl")
-    (command,) = re.findall(r"lks (bench .*)", PAGE)
+    (command,) = re.findall(r"lks (bench .*)", (PAGES / "editor.md").read_text("utf-8"))
     small = ["--model", str(model_folder), "--max-new-tokens", "2", "--trials", "1"]
     done = CliRunner().invoke(app, [*command.split(), *small, "--chat-rows", "0"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "table" / "facts-1-reminder.Reminder-0.json").exists()
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+def test_the_architecture(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown("architecture.md", "try_architecture.py", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    script = importlib.import_module("try_architecture")
+    script.check(make_backbone(architecture))
+    monkeypatch.delitem(sys.modules, "try_architecture")
+
+
 def test_the_data_set(tmp_path: Path) -> None:
-    script = written(tmp_path)["capitals.py"]
-    assert len(script.read_text().splitlines()) <= 20
+    script = shown("data.md", "capitals.py", tmp_path)
     table = "land,new capital\nFrance,Lyon\nJapan,Osaka\n"
     done = subprocess.run(
         [sys.executable, script], input=table, capture_output=True, text=True, check=True

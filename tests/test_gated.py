@@ -120,7 +120,8 @@ def test_a_corrected_fact_takes_the_place_of_the_old_one(
     again = EditSet([Edit("ada-again", "Ada Lovelace", BORN, "Rome"), NEW])
     asked, others = [(BORN, "Rome"), (NEW.prompt, "London")], [(SPEAKS, "Spanish")]
     before = model.score(others)
-    with pytest.warns(EditWarning, match=r'"ada-born" and "ada-again" \("Oslo", "Rome"\)'):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EditWarning)
         model.add(again, refine=False)
     fired = [model.examine(prompt)[0].mention.edit_ids for prompt, _ in asked]
     assert fired == [("ada-again",), ("ada-job",)]
@@ -166,7 +167,7 @@ def test_the_command_line(
     assert asked["fired"] == []
     assert asked["before"] == asked["after"]
     (found,) = json.loads(run("scope", "p", BORN, "--json")[1])["mentions"]
-    assert [(v["edit_id"], v["fired"]) for v in found["verdicts"]] == [
+    assert [(v["edit_id"], v["fired"]) for v in found["decisions"]] == [
         ("ada-born", True), ("ada-tongue", False),
     ]  # fmt: skip
     assert "ada-born did not fire: below the threshold" in run("scope", "p", ELSE)[1]
@@ -217,9 +218,15 @@ def test_profiles_on_the_command_line(
     for kind in ("entity", "relation"):
         out = ["--out", pack, "--overwrite", "--scope", kind, "--embedder", embedder_folder]
         assert run("edit", tmp_path / "facts.jsonl", *out, *model, *quick)[0] == 0
-        code, out, err = run("profiles", pack, "--entity", "Ada Lovelace", "--epochs", 1, "--quiet")
+        few = ["--entity", "Ada Lovelace", "--epochs", 1, "--quiet"]
+        code, out, err = run("profiles", pack, *few)
         if kind == "entity":
             assert (code, "profiles need a relation gate" in one_line(err)) == (2, True)
+    assert (code, out) == (1, "")
+    assert "1 of 1 not learnt and not in force: profile-" in one_line(err)
+    assert "(Ada Lovelace); try more --epochs" in one_line(err)
+    assert "no profile in force" in run("scope", pack, OPEN)[1]
+    code, out, err = run("profiles", pack, *few, "--unchecked")
     assert code == 0, err
     assert "1 profiles made" in out
     (found,) = json.loads(run("scope", pack, OPEN, "--json")[1])["mentions"]
@@ -282,7 +289,9 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
     tokenizer, said = model.backbone.tokenizer, []
 
     def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
-        said.append([(text.text, len(model._scan(text).fired)) for text in texts])
+        said.append(
+            [(text.text, len(model.in_force.scan(text, model.roles).fired)) for text in texts]
+        )
         new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
         return [tokenizer(new).input_ids for _ in texts]
 

@@ -63,10 +63,10 @@ def test_what_fires_in_a_chat_is_told_of_the_chat(edits: EditSet) -> None:
     assert fired == [{True}, {False}]
 
 
-def test_white_space_behind_a_prompt_is_no_part_of_it(edits: EditSet) -> None:
+def test_white_space_behind_a_prompt_is_a_part_of_it(edits: EditSet) -> None:
     backbone, spaced = make_backbone("llama"), replace(edits[0], prompt=edits[0].prompt + " ")
     with Grace(layer=1, settings=GraceSettings(radius=1e-3)).apply(backbone, [spaced]) as model:
-        assert model.triggered([spaced.prompt, edits[0].prompt]) == [True, True]
+        assert model.triggered([spaced.prompt, edits[0].prompt]) == [True, False]
 
 
 def test_a_prompt_of_one_token_is_looked_up_once(edits: EditSet) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lks.edits.edit import Edit
-from lks.scope.filters.longer_name import LONGER, longer_name
+from lks.scope.filters.longer_name import longer_name
 from lks.scope.matcher import Matcher
+from lks.scope.types import Reason
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_a_part_of_a_longer_name_is_not_meant(name: str, text: str, longer: str)
     assert longer_name(text, start, start + len(name)) == longer
     matcher = Matcher([Edit("a", name, f"{name} is", "x")])
     assert matcher(text) == []
-    assert [reason for _, reason in matcher.near_misses(text)].count(LONGER) == 1
+    assert [reason for _, reason in matcher.near_misses(text)].count(Reason.LONGER) == 1
     (mention,) = Matcher([Edit("a", name, f"What is {longer}?", "x")])(text)
     assert mention.surface == name  # the edit itself means it so
 

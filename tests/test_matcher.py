@@ -7,9 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.errors import EditFileError
+from lks.scope.config import EXACT
 from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
+from lks.scope.scope import Scope
+from lks.scope.types import Reason
+from lks.training.train_pack import check_edits_fire
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:
@@ -50,6 +56,41 @@ def test_word_boundaries(text: str, found: list[str]) -> None:
 )
 def test_names_of_two_words_match_in_any_writing(text: str) -> None:
     assert surfaces(Matcher([named("Eiffel Tower")]), f"the {text}?") == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Who founded Apple?", [["firm"]]),
+        ("Who founded apple?", [["fruit"]]),
+        ("Apple sells no apple.", [["firm"], ["fruit"]]),
+        ("Is the New Order here, or the new order?", [["band", "song"], ["decree"]]),
+        ("New order reigns.", [["decree"]]),  # where a sentence begins
+        ("the NEW ORDER", [["band", "decree", "song"]]),  # the case of neither: each may be meant
+        ("What NEW WAVE made", [["song"]]),
+    ],
+)
+def test_of_entities_that_differ_in_case_only_the_case_decides(
+    text: str, meant: list[list[str]]
+) -> None:
+    edits = EditSet([
+        Edit("firm", "Apple", "Who founded Apple?", "Ada"),
+        Edit("fruit", "apple", "Who founded apple?", "Eve"),
+        Edit("band", "New Order", "New Order comes from", "Lima"),
+        Edit("decree", "new order", "the new order comes from", "Oslo"),
+        Edit("song", "New Wave", "New Wave comes from", "Rome", aliases=("New Order",)),
+    ])  # fmt: skip
+    found = Scope(edits).fired([text])[0]
+    assert [sorted(mention.edit_ids) for mention in found] == meant
+    check_edits_fire(edits, Scope(edits))
+
+
+def test_an_edit_whose_prompt_names_another_entity_by_its_case_is_told() -> None:
+    edits = [named("New Order"), Edit("decree", "new order", "The New Order comes from", "Oslo")]
+    with pytest.raises(EditFileError) as caught:
+        check_edits_fire(edits, Scope(edits))
+    (problem,) = caught.value.problems
+    assert '"decree"' in problem and "in another entity's case" in problem
 
 
 def test_unicode_forms_match_each_other() -> None:
@@ -99,7 +140,7 @@ def reasons(matcher: Matcher, text: str) -> list[tuple[str, str, str]]:
 
 
 def test_diacritics_possessives_and_joined_spellings_are_exact() -> None:
-    matcher = Matcher([named("Łódź Ghetto"), named("Coca-Cola"), named("Brontë")], fuzzy=False)
+    matcher = Matcher([named("Łódź Ghetto"), named("Coca-Cola"), named("Brontë")], EXACT)
     text = "The Lodz ghetto\u2019s CocaCola, coca cola and Bronte's."
     mentions = matcher(text)
     assert [m.surface for m in mentions] == ["Lodz ghetto", "CocaCola", "coca cola", "Bronte"]
@@ -117,14 +158,14 @@ def test_diacritics_possessives_and_joined_spellings_are_exact() -> None:
     ],
 )
 def test_names_of_one_short_or_common_word_match_as_written(name: str, yes: str, no: str) -> None:
-    matcher = Matcher([named(name)], fuzzy=False)
+    matcher = Matcher([named(name)], EXACT)
     assert matcher(yes)
     assert matcher(no) == []
 
 
 @pytest.mark.parametrize("text", ["Rutile is", "It glows. Rutile is", '"Rutile" is', "1:\nRutile"])
 def test_a_name_in_lower_case_may_begin_a_sentence(text: str) -> None:
-    assert [m.surface for m in Matcher([named("rutile")], fuzzy=False)(text)] == ["Rutile"]
+    assert [m.surface for m in Matcher([named("rutile")], EXACT)(text)] == ["Rutile"]
     assert [m.edit_ids for m in Matcher([named("rutile"), named("Rutile", id="b")])(text)] == [
         ("b",)
     ]
@@ -146,7 +187,7 @@ def test_misspellings() -> None:
         ("Albrt Einstien", "Albert Einstein"),
     ]
     assert all(m.kind == "fuzzy" and 0.7 < m.score < 1 for m in matcher(text))
-    assert Matcher([named("Skopje")], fuzzy=False)("Skopej") == []
+    assert Matcher([named("Skopje")], EXACT)("Skopej") == []
     # Far off, inside a word, or too short to tell:
     assert not Matcher([named("Skopje"), named("Cairo")])("Skpoej preSkopjes Ciaro")
 
@@ -169,20 +210,20 @@ def test_lost_and_added_spaces() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("Apollo 11", "Apollo 12 flew", "another number"),
-        ("Ludwig XIV Museum", "Ludwig XVI Museum", "another number"),
-        ("Jorge W. Bushnak", "Jorge H. Bushnak", "another initial"),
-        ("Christina Rossetti", "Christian Rossetti", "a common word"),
-        ("Christian Lindner", "Christiane Lindner", "another form of the word"),
-        ("Gabriela Novotny", "Gabriele Novotny", "another form of the word"),
-        ("Volkswagen Golf GTI", "Volkswagen Golf GTE", "a short word differs"),
-        ("Zeltron XA", "Zeltron XB", "a short word differs"),
-        ("Namora", "Bamora", "another first letter"),
-        ("Andromeda Zorblax", "Andromeda Zorblaxxie", "too far"),
-        ("Nursing Home", "Nursing Homes", "another form of the word"),
+        ("Apollo 11", "Apollo 12 flew", Reason.NUMBER),
+        ("Ludwig XIV Museum", "Ludwig XVI Museum", Reason.NUMBER),
+        ("Jorge W. Bushnak", "Jorge H. Bushnak", Reason.INITIAL),
+        ("Christina Rossetti", "Christian Rossetti", Reason.COMMON),
+        ("Christian Lindner", "Christiane Lindner", Reason.FORM),
+        ("Gabriela Novotny", "Gabriele Novotny", Reason.FORM),
+        ("Volkswagen Golf GTI", "Volkswagen Golf GTE", Reason.SHORT),
+        ("Zeltron XA", "Zeltron XB", Reason.SHORT),
+        ("Namora", "Bamora", Reason.FIRST),
+        ("Andromeda Zorblax", "Andromeda Zorblaxxie", Reason.TOO_FAR),
+        ("Nursing Home", "Nursing Homes", Reason.FORM),
     ],
 )
-def test_what_is_no_misspelling(name: str, text: str, reason: str) -> None:
+def test_what_is_no_misspelling(name: str, text: str, reason: Reason) -> None:
     matcher = Matcher([named(name)])
     assert matcher(text) == []
     assert reason in [why for _, _, why in reasons(matcher, text)]
@@ -194,7 +235,7 @@ def test_common_words_and_other_names_are_no_misspellings() -> None:
     two = Matcher([named("Zorblatt"), named("Zorblutt")])
     assert surfaces(two, "Zorblutt") == ["Zorblutt"]
     assert two("Zorblitt") == []
-    assert {why for *_, why in reasons(two, "Zorblitt")} == {"two names fit"}
+    assert {why for *_, why in reasons(two, "Zorblitt")} == {Reason.TWO_FIT}
 
 
 def test_a_misspelt_long_name_holds_a_short_exact_one() -> None:
@@ -242,7 +283,7 @@ def test_words_in_another_order(name: str, text: str, found: int) -> None:
     assert len(mentions) == found
     if name != "New York City":
         assert all((m.kind, m.score) == ("reordered", 0.9) for m in mentions)
-    assert len(Matcher([named(name)], fuzzy=False)(text)) == (name == "New York City")
+    assert len(Matcher([named(name)], EXACT)(text)) == (name == "New York City")
 
 
 def test_a_word_of_many_names_alone_is_none_of_them() -> None:
@@ -305,9 +346,9 @@ def test_mentions_lie_in_the_text_disjoint_and_in_order(
         assert at <= mention.start < mention.end <= len(text)
         assert text[mention.start : mention.end] == mention.surface
         if mention.kind == "exact":
-            assert normalise(mention.surface).text.replace(" ", "") == normalise(
+            assert normalise(mention.surface).folded.replace(" ", "") == normalise(
                 mention.subject
-            ).text.replace(" ", "")
+            ).folded.replace(" ", "")
         at = mention.end
     for miss, _ in matcher.near_misses(text):
         assert text[miss.start : miss.end] == miss.surface

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -186,3 +188,100 @@ def test_a_quantisation_without_gradients_is_refused(
     )
     with pytest.raises(ModelError, match="bitsandbytes passes no gradients on a CPU; use a GPU"):
         Backbone.load(str(model_folder), device="cpu")
+
+
+@pytest.mark.parametrize("inside", ["", "m.gguf"])
+def test_a_gguf_file_is_loaded_by_its_path_or_its_folder(tmp_path: Path, inside: str) -> None:
+    tensors = write_gguf(tmp_path / "m.gguf")
+    backbone = Backbone.load(str(tmp_path / inside), device="cpu")
+    stored = tensors["blk.1.attn_v.weight"]
+    assert np.array_equal(backbone.layer(1).self_attn.v_proj.weight.numpy(), stored)
+    assert backbone.tokenizer("ab<|eos|>12").input_ids[:2] == [258, 1]
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("none/m.gguf", "model 'none/m.gguf': there is no such file; give an existing .gguf file"),
+    ("./nowhere", "model './nowhere' is no folder; give a folder with config.json, a .gguf file"),
+    ("a/b/c", "model 'a/b/c' is no folder"),
+    ("smollm", "unknown model 'smollm'; did you mean smollm2-135m?"),
+])  # fmt: skip
+def test_what_is_no_model_is_told_at_once(name: str, told: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(told)):
+        Backbone.load(name)
+
+
+def test_two_gguf_files_in_a_folder_are_a_question(tmp_path: Path) -> None:
+    for name in ("q4.gguf", "q8.gguf"):
+        write_gguf(tmp_path / name)
+    with pytest.raises(ModelError, match=r"holds 2 GGUF files; give one of them, .*q4\.gguf"):
+        Backbone.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("owner/name", {}),
+    ("owner/name@v1.0", {"revision": "v1.0"}),
+    ("owner/name@refs/pr/1", {"revision": "refs/pr/1"}),
+    ("owner/name/q4.gguf", {"gguf_file": "q4.gguf"}),
+])  # fmt: skip
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_is_asked_of_a_hub(
+    name: str, options: dict, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not answer is not asked again, and what was downloaded before still loads."""
+    asked = []
+    made = make_backbone("llama")
+
+    def info(place: str, *, revision: str | None, timeout: float) -> None:
+        asked.append((place, revision))
+        if not answers:
+            raise ConnectionError("no network")
+
+    def loaded(result):
+        def from_pretrained(place: str, **given):
+            given.pop("dtype", None)
+            assert place == "owner/name"
+            assert given == {"local_files_only": not answers, **options}
+            return result
+
+        return from_pretrained
+
+    monkeypatch.setattr(loading, "model_info", info)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", loaded(made.model))
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", loaded(made.tokenizer))
+    assert Backbone.load(name, device="cpu").model is made.model
+    assert asked == [("owner/name", options.get("revision"))]
+
+
+def test_a_hub_that_does_not_answer_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(place: str, **options: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(loading, "model_info", info)
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="is not among the downloaded ones, and its hub does not"):
+        Backbone.load("owner/nothing-of-the-kind", device="cpu")
+    assert time.monotonic() - started < 5
+
+
+def test_an_adapter_without_peft_is_told_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="is an adapter, which needs peft: pip install peft"):
+        Backbone.load(str(tmp_path))
+
+
+def test_an_adapter_is_loaded_with_its_base(model_folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="needs the extra 'baselines'")
+    base = loading.AutoModelForCausalLM.from_pretrained(model_folder)
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], init_lora_weights=False
+    )
+    tuned = peft.get_peft_model(base, config).eval()
+    tuned.save_pretrained(tmp_path)
+    backbone = Backbone.load(str(tmp_path), device="cpu")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.allclose(backbone.model(ids).logits, tuned(ids).logits, atol=1e-5)
+    assert backbone.fingerprint["adapters"] == ["default"]

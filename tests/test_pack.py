@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.files import sha256
+from lks.model.backbone import Backbone
 from lks.packs import pack as packs
 from lks.packs.manifest import check_target, verify
 from lks.packs.pack import Pack, append
@@ -88,21 +91,92 @@ def test_no_pack(tmp_path: Path) -> None:
 
 def test_other_base_models_are_refused(made: Pack) -> None:
     made.check(make_backbone("llama").fingerprint)
-    with pytest.raises(PackMismatch, match="another weights"):
+    with pytest.raises(PackMismatch, match="other weights"):
         made.check(make_backbone("llama", seed=1).fingerprint)
     with pytest.raises(PackMismatch, match="another configuration"):
         made.check(make_backbone("mistral").fingerprint)
     with pytest.raises(PackMismatch, match="another tokenizer"):
         made.check(make_backbone("llama", bos=True).fingerprint)
     fewer = made.base_model | {"n_layers": 30}
-    with pytest.raises(PackMismatch, match=r"another layers \(4, here 30\)"):
+    with pytest.raises(PackMismatch, match=r"another number of layers \(4, here 30\)"):
         made.check(fewer)
 
 
-def test_the_fingerprint_does_not_depend_on_the_precision() -> None:
-    whole, half = make_backbone("llama"), make_backbone("llama")
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("made_in", PRECISIONS)
+@pytest.mark.parametrize("used_in", PRECISIONS)
+def test_one_checkpoint_in_any_precision_is_one_model(
+    made: Pack, made_in: torch.dtype, used_in: torch.dtype, tmp_path: Path
+) -> None:
+    backbones = make_backbone("llama"), make_backbone("llama")
+    for backbone, dtype in zip(backbones, (made_in, used_in), strict=True):
+        with torch.no_grad():
+            for weight in backbone.model.parameters():
+                weight *= 0.001  # where float16 is coarse
+        backbone.model.to(dtype)
+    made.base_model = backbones[0].fingerprint
+    made.save(tmp_path / "pack")
+    Pack.load(tmp_path / "pack").check(backbones[1].fingerprint)
+
+
+@pytest.mark.parametrize("change", [1e-3, 0.02])
+def test_weights_tuned_a_little_are_other_weights(made: Pack, change: float) -> None:
+    """In another precision too, where no hash can tell."""
+    tuned = make_backbone("llama")
+    with torch.no_grad():
+        for name, weight in tuned.model.named_parameters():
+            if change < 0.01 or name == "model.layers.2.mlp.up_proj.weight":
+                weight += change * weight.std() * torch.randn_like(weight)
+    tuned.model.half()
+    with pytest.raises(PackMismatch, match="made for tiny-llama with other weights; load"):
+        made.check(tuned.fingerprint)
+
+
+def test_settings_that_change_no_state_are_not_compared(made: Pack) -> None:
+    backbone = make_backbone("llama")
+    config = backbone.model.config
+    config.pad_token_id, config.eos_token_id, config.use_cache = 5, [2, 0], False
+    config.output_hidden_states, config.id2label = True, {0: "no", 1: "yes", 2: "maybe"}
+    config.attention_dropout, config.of_a_later_version = 0.1, "x"
+    made.check(backbone.fingerprint)
+    config.rope_parameters["rope_theta"] = 5000.0
+    again = Backbone(backbone.model, backbone.tokenizer, "mine")
+    with pytest.raises(PackMismatch, match=re.escape(
+        "made for tiny-llama, and mine has another configuration (rope_theta 10000.0, here 5000.0)"
+    )):  # fmt: skip
+        made.check(again.fingerprint)
+
+
+def test_the_fingerprint_of_an_earlier_version(made: Pack) -> None:
+    """Hashes only: of all settings but five, and of a thousand values of each tensor."""
+    backbone = make_backbone("llama")
+    config = backbone.model.config.to_dict()
+    for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"):
+        config.pop(key, None)
+    tokenizer = json.loads(backbone.tokenizer.backend_tokenizer.to_str())
+    del tokenizer["padding"], tokenizer["truncation"]
+    weights = hashlib.sha256()
+    for key, tensor in sorted(backbone.model.state_dict().items()):
+        weights.update(f"{key}{tuple(tensor.shape)}".encode())
+        sample = tensor.reshape(-1)[:: max(1, tensor.numel() // 1024)].bfloat16()
+        weights.update(sample.view(torch.int16).numpy().tobytes())
+    hashed = (
+        hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()
+        for own in (config, tokenizer)
+    )
+    earlier = dict(zip(("config", "tokenizer"), hashed, strict=True))
+    made.base_model = {"name": "tiny-llama", "n_layers": 4, "width": 32, **earlier}
+    made.base_model["weights"] = weights.hexdigest()
+    half = make_backbone("llama")
     half.model.bfloat16()
-    assert whole.fingerprint == half.fingerprint
+    for own in (backbone, half):
+        made.check(own.fingerprint)
+    with pytest.raises(PackMismatch, match="other weights"):
+        made.check(make_backbone("llama", seed=1).fingerprint)
+    with pytest.raises(PackMismatch, match="another configuration"):
+        made.check(make_backbone("mistral").fingerprint)
 
 
 def test_others_may_read_a_pack(saved: Path) -> None:

@@ -9,6 +9,7 @@ def test_last_token_of_a_mention() -> None:
     assert last_token(offsets, 0, 3) == 1
     assert last_token(offsets, 20, 25) is None
     assert last_token([(0, 1), (0, 1), (0, 1)], 0, 1) == 2  # one character in three byte tokens
+    assert last_token([(0, 8)], 2, 2) is None  # nothing
     assert last_token([(0, 8)], 2, 4) == 0  # a token that is larger than the mention
 
 

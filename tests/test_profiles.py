@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -63,6 +62,17 @@ def test_only_missing_profiles_are_made() -> None:
         profiles.missing([BORN], ["Rome", "Ada Lovelace", "Oslo"])
 
 
+def test_entities_that_differ_in_case_have_profiles_of_their_own() -> None:
+    firm = Edit("firm", "Apple", "Apple was founded by", "Ada")
+    fruit = Edit("fruit", "apple", "An apple is", "red")
+    made = profiles.missing([firm, fruit])
+    assert [(edit.subject, edit.target) for edit in made] == [
+        ("Apple", "Apple was founded by Ada."), ("apple", "An apple is red."),
+    ]  # fmt: skip
+    assert [edit.subject for edit in profiles.missing([firm, fruit], ["apple"])] == ["apple"]
+    assert [e.subject for e in profiles.missing([firm, fruit], ["APPLE"])] == ["Apple", "apple"]
+
+
 def test_a_profile_of_ones_own_stands_in_the_file() -> None:
     own = Edit.from_record({"subject": "Ada Lovelace", "prompt": "Tell me about {}.",
                             "target": "A poet.", "profile_of": ["born"],
@@ -76,6 +86,4 @@ def test_a_profile_of_ones_own_stands_in_the_file() -> None:
 def test_profiles_of_one_entity_do_not_contradict_each_other() -> None:
     (one,) = profiles.missing([BORN])
     (two,) = profiles.missing([BORN, JOB])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(EditSet([BORN, one, JOB, two])) == 4
+    assert not EditSet([BORN, one, JOB, two]).conflicts

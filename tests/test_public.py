@@ -36,7 +36,7 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
         assert issubclass(error, tuple(parents[depth - 1 : depth]) or (Exception,)), name
         parents[depth:] = [error]
     assert {name for _, name in drawn} == {c.__name__ for c in CLASSES}
-    assert len(CLASSES) == 11
+    assert len(CLASSES) == 12
 
 
 def test_every_error_has_a_cause_and_a_fix_in_the_docs() -> None:
@@ -51,8 +51,8 @@ def test_docs_name_every_public_name() -> None:
 
 
 def test_documents_hold_no_machine_and_no_registry() -> None:
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/**/*.md")]
-    assert len(pages) >= 7
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/**/*.md")]
+    assert len(pages) >= 28
     for page in pages:
         assert not re.search(r"/(home|root|work)/|index-url|pypi\.org", page.read_text("utf-8")), (
             page
@@ -89,6 +89,9 @@ def test_bos_is_known_not_guessed(bos: bool) -> None:
 
 def test_prompt_and_target_are_tokenised_together() -> None:
     backbone = make_backbone("llama")
-    joined, end = backbone.join("Ada was born in ", " Oslo ", chat=False)
-    assert joined.text == "Ada was born in Oslo"
-    assert joined.text[end:] == " Oslo"
+    for prompt, own in (("Ada was born in", " Oslo"), ("Ada was born in ", "Oslo"), ("", "Oslo")):
+        for target in ("Oslo", "Oslo "):
+            joined, end = backbone.join(prompt, target, chat=False)
+            assert (joined.text[:end], joined.text[end:]) == (prompt, own)
+    joined, end = backbone.join("Ada was born in", "\nOslo", chat=False)
+    assert joined.text[end:] == "\nOslo"

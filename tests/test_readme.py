@@ -7,7 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from conftest import make_backbone
 from test_cli import run
+
+import lks
+from lks.training.train_pack import train_pack
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +32,7 @@ def test_commands_on_facts_of_ones_own(
         if line.startswith("lks ")
     ]
     assert [command[1] for command in commands] == [
-        "scope", "edit", "ask", "eval", "pack", "remove", "pack", "pack",
+        "edit", "ask", "scope", "eval", "pack", "remove", "pack", "pack",
     ]  # fmt: skip
     for _, *command in commands:
         if command[0] == "edit":  # the tiny model stands in for the embedded one
@@ -36,6 +40,29 @@ def test_commands_on_facts_of_ones_own(
         code, out, err = run(*command)
         assert code == 0, err
         assert out.strip()
+
+
+def test_twelve_lines_of_python(
+    embedder_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (facts,) = (text for kind, text in BLOCKS if kind == "json")
+    (tmp_path / "facts.jsonl").write_text(facts, encoding="utf-8")
+    (code,) = (text for kind, text in BLOCKS if kind == "python")
+    assert len(code.splitlines()) <= 12
+    monkeypatch.chdir(tmp_path)
+    tiny = make_backbone("llama", chat=True)
+    small = lks.TrainingConfig(layer=1, epochs=1, embedder=str(embedder_folder))
+    monkeypatch.setattr(lks.Backbone, "load", lambda name: tiny)
+    monkeypatch.setattr(
+        lks, "train_pack", lambda backbone, edits: train_pack(backbone, edits, small), raising=False
+    )
+    exec(code, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 and all(line.startswith("[") for line in printed)
+    assert len(lks.Pack.load("facts.pack").edits) == 2
 
 
 def test_make_targets_exist() -> None:
@@ -47,10 +74,17 @@ def test_make_targets_exist() -> None:
     assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
     assert "make check" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert "make docs" in (ROOT / ".ci" / "run").read_text()
+    (build,) = re.findall(r"mkdocs build.*", makefile)
+    assert build == "mkdocs build --strict"  # with --quiet a broken link would not be seen
 
 
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [
+        *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"), *(ROOT / ".github").rglob("*.md"),
+    ]  # fmt: skip
+    assert len(pages) >= 30
     for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), (page.name, target)

@@ -15,7 +15,7 @@ from lks.edits.profiles import missing
 from lks.model.backbone import Backbone
 from lks.model.embedder import Embedder
 from lks.model.engine.machine import default_threads
-from lks.scope.gate.metric import Learnt
+from lks.scope.gate.metric import GateState
 from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
@@ -69,7 +69,7 @@ def test_the_gate_tells_questions_apart() -> None:
     edits, embed = facts()[:40], Embedder()
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
     metric, exemplars = learn(embed, edits, prompts)
-    learnt = Learnt(metric, exemplars)
+    learnt = GateState(metric, exemplars)
     scope = Scope(edits, RelationGate.of(learnt, embed, edits))
 
     def share(texts: list[str]) -> float:
@@ -95,7 +95,7 @@ def test_two_prompts_for_one_relation_are_not_pushed_apart() -> None:
     edits = [Edit(name, name, forms[i % 3].format(name), "x") for i, name in enumerate(names)]
     prompts, _ = training_prompts(edits, embed=embed)
     metric, exemplars = learn(embed, edits, prompts)
-    scope = Scope(edits, RelationGate.of(Learnt(metric, exemplars), embed, edits))
+    scope = Scope(edits, RelationGate.of(GateState(metric, exemplars), embed, edits))
     for text in ("{} took a job at", "{} works for", "{} is employed by", "Who employs {}?"):
         fired = [bool(found) for found in scope.fired([text.format(name) for name in names])]
         assert fired == [i % 3 < 2 for i in range(150)], text

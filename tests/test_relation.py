@@ -15,14 +15,15 @@ from lks.edits.edit_set import EditSet
 from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import CACHE_VARIABLE
 from lks.model.embedder import CachedEmbedder, Embedder
-from lks.scope.gate import questions, relation
+from lks.scope.gate import questions
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.prototypes import CommonRelations, common_relations, common_wordings
 from lks.scope.gate.questions import MASK
-from lks.scope.gate.relation import FOREIGN, LATER, RelationGate
-from lks.scope.gate.vetoes import DENIED, RELATIVE, denies
-from lks.scope.languages.en_requests import OPEN_ENDED
-from lks.scope.scope import ANSWERED, STATED, Scope
+from lks.scope.gate.relation import FOREIGN, RelationGate
+from lks.scope.gate.vetoes import denies
+from lks.scope.languages.en import open_ended_requests
+from lks.scope.scope import Scope
+from lks.scope.types import Reason
 from lks.training.gate_metric import learn, train_metric
 from lks.training.prompts import TrainingPrompts
 
@@ -41,7 +42,7 @@ def ada(*more: Edit, **changes: object) -> list[Edit]:
 
 def gated(embed: Embedder, edits: list[Edit], **thresholds: float) -> Scope:
     prompts = [TrainingPrompts(edit.paraphrases, edit.training_locality) for edit in edits]
-    open_ended = embed(OPEN_ENDED)
+    open_ended = embed(open_ended_requests())
     plain = Metric(np.eye(64, dtype=np.float32), open_ended, threshold=0.58, open_threshold=0.72)
     metric, exemplars = learn(embed, edits, prompts, metric=plain)
     learnt = GateState(replace(metric, **thresholds), exemplars)
@@ -70,19 +71,19 @@ def test_in_another_script_a_sentence_must_be_nearer_to_an_english_embedder(
 ) -> None:
     edits = [Edit("born", "Ада", "Ада родилась в", "Oslo")]
     prompts = [TrainingPrompts((), ())]
-    metric = Metric(np.eye(64, dtype=np.float32), embed(OPEN_ENDED), 0.0, 1.0)
+    metric = Metric(np.eye(64, dtype=np.float32), embed(open_ended_requests()), 0.0, 1.0)
     metric, exemplars = learn(embed, edits, prompts, metric=metric)
     for name, needed in (("minilm", [FOREIGN, 0.0]), ("other", [0.0, 0.0])):
         scope = Scope(edits, RelationGate.of(GateState(metric, exemplars, name), embed, edits))
         asked = scope.examine(["Ада родилась в", "Ада, where was she born?"])
-        assert [found[0].verdicts[0].threshold for found in asked] == needed
+        assert [found[0].decisions[0].threshold for found in asked] == needed
 
 
 def test_the_last_sentence_that_asks_decides(embed: Embedder) -> None:
     scope = gated(embed, ada())
     both = "Ada Lovelace was born in a city. The native language of Ada Lovelace is old"
     assert fired(scope, both) == ["speaks"] * 2
-    assert verdicts(scope, both)["born"] == LATER
+    assert reasons(scope, both)["born"] == Reason.LATER
     asked = "Where was Ada Lovelace born? Oslo. What is the native language of Ada Lovelace?"
     assert fired(scope, asked) == ["speaks"] * 2
     assert fired(scope, "Where was Ada Lovelace born? Oslo. Are you sure?") == ["born"]
@@ -101,20 +102,20 @@ def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found:
     scope = gated(embed, ada())
     assert fired(scope, text) == found
     if not found:
-        assert verdicts(scope, text)["born"] == ANSWERED
+        assert reasons(scope, text)["born"] == Reason.ANSWERED
 
 
 def test_a_question_about_a_relative_is_another(embed: Embedder) -> None:
     scope = gated(embed, ada())
     assert fired(scope, "Where was Ada Lovelace's mother born?") == []
-    assert verdicts(scope, "Where was Ada Lovelace's mother born?")["born"] == RELATIVE.why
+    assert reasons(scope, "Where was Ada Lovelace's mother born?")["born"] == Reason.RELATIVE
     child = Edit("child", "Ada Lovelace", "The son of Ada Lovelace is called", "Bo")
     scope = gated(embed, ada(child))
     assert fired(scope, "The son of Ada Lovelace was called") == ["child"]
 
 
-def verdicts(scope: Scope, text: str) -> dict[str, str]:
-    return {v.edit_id: v.why for found in scope.examine([text])[0] for v in found.verdicts}
+def reasons(scope: Scope, text: str) -> dict[str, Reason]:
+    return {v.edit_id: v.reason for found in scope.examine([text])[0] for v in found.decisions}
 
 
 def test_an_open_ended_request_fires_the_profile_alone(embed: Embedder) -> None:
@@ -122,11 +123,11 @@ def test_an_open_ended_request_fires_the_profile_alone(embed: Embedder) -> None:
     scope = gated(embed, [*edits, *profiles.missing(edits)])
     (profile,) = fired(scope, "Tell me about Ada Lovelace")
     assert profile.startswith("profile-")
-    assert verdicts(scope, "Tell me about Ada Lovelace") == {
-        "born": relation.PROFILED, "speaks": relation.PROFILED, profile: relation.OPENED,
+    assert reasons(scope, "Tell me about Ada Lovelace") == {
+        "born": Reason.PROFILED, "speaks": Reason.PROFILED, profile: Reason.OPENED,
     }  # fmt: skip
     assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
-    assert verdicts(scope, "Where was Ada Lovelace born?")[profile] == relation.NOT_OPENED
+    assert reasons(scope, "Where was Ada Lovelace born?")[profile] == Reason.NOT_OPENED
 
 
 def test_of_a_request_and_a_question_the_later_decides(embed: Embedder) -> None:
@@ -142,8 +143,8 @@ def test_without_a_profile_an_open_ended_request_is_left_alone(embed: Embedder) 
     resting = replace(profiles.missing(edits[:1])[0], id="old")  # it states one fact of two
     scope = gated(embed, [*edits, resting])
     assert fired(scope, "Tell me about Ada Lovelace") == []
-    assert set(verdicts(scope, "Tell me about Ada Lovelace").items()) == {
-        ("born", relation.UNPROFILED), ("speaks", relation.UNPROFILED),
+    assert set(reasons(scope, "Tell me about Ada Lovelace").items()) == {
+        ("born", Reason.UNPROFILED), ("speaks", Reason.UNPROFILED),
     }  # fmt: skip
     assert fired(scope, "Where was Ada Lovelace born? Tell me about Ada Lovelace") == ["born"] * 2
 
@@ -159,9 +160,9 @@ def test_a_mention_that_does_not_fire_says_why(embed: Embedder) -> None:
     (found,) = gated(embed, ada()).examine(["How high is Ada Lovelace?"])[0]
     assert not found.mention.fired
     assert found.mention.edit_ids == ("born", "speaks")
-    assert found.mention.gate == max(verdict.score for verdict in found.verdicts)
-    assert {verdict.why for verdict in found.verdicts} == {"below the threshold"}
-    assert found.verdicts[0].sentence == "How high is it?"
+    assert found.mention.gate == max(decision.score for decision in found.decisions)
+    assert {decision.reason for decision in found.decisions} == {Reason.BELOW}
+    assert found.decisions[0].sentence == "How high is it?"
 
 
 def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Embedder) -> None:
@@ -170,7 +171,7 @@ def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Em
     own, his = "Ada Lovelace was born in", "Where was Bob Ray born?"
     assert fired(scope, f"{own} Oslo.") == ["born"]
     assert fired(scope, f"{own} OSLO. {his}") == ["bob"]
-    assert verdicts(scope, f"{own} Oslo. {his}")["born"] == STATED
+    assert reasons(scope, f"{own} Oslo. {his}")["born"] == Reason.STATED
     for text in (f"{own} Oslos. {his}", f"{own}? {his}", f"Oslo! {own}. {his}"):
         assert fired(scope, text) == ["born", "bob"], "nothing says it"
     assert fired(scope, f"{own} Oslo. {his} {own}") == ["born", "bob", "born"]
@@ -200,7 +201,7 @@ def test_not_every_not_denies_the_fact(sentence: str) -> None:
 def test_an_edit_is_silent_where_the_text_says_what_is_not_so(embed: Embedder) -> None:
     scope, denial = gated(embed, ada()), "Ada Lovelace was not born in"
     assert fired(scope, denial) == []
-    assert verdicts(scope, denial)["born"] == DENIED.why
+    assert reasons(scope, denial)["born"] == Reason.DENIED
     assert fired(scope, f"{denial} Paris. Where was Ada Lovelace born?") == ["born"] * 2
     assert fired(gated(embed, ada(prompt=denial)), denial) == ["born"]
 
@@ -264,8 +265,8 @@ def test_a_common_question_for_another_thing_fires_nothing(embed: Embedder) -> N
     own = "Ada Lovelace was born in the city of"
     scope = gated(embed, ada(prompt=own, paraphrases=()), threshold=0.1, open_threshold=1)
     (finding,) = scope.examine([asked])[0]
-    born = {verdict.edit_id: verdict for verdict in finding.verdicts}["born"]
-    assert born.score > born.threshold and (born.fired, born.why) == (False, relation.ELSEWHERE)
+    born = {decision.edit_id: decision for decision in finding.decisions}["born"]
+    assert born.score > born.threshold and (born.fired, born.reason) == (False, Reason.ELSEWHERE)
     assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
     begun = "The age of Ada Lovelace is"  # no question: it may go on in many ways
     assert fired(scope, begun) != []

@@ -9,10 +9,10 @@ from threading import Event, Thread
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, DEVICE, make_backbone
+from conftest import ARCHITECTURES, DEVICE, make_backbone, make_tokenizer
 from torch import nn
+from transformers import OPTConfig, OPTForCausalLM
 
-from lks.model.architectures.decoder import view
 from lks.model.backbone import Backbone
 from lks.model.chat import Rendered
 from lks.model.encoding import Encoding
@@ -72,10 +72,9 @@ def test_equals_a_forward_pass_by_hand(any_backbone: Backbone, side: str) -> Non
     plan = plan_for(encoding, lambda r, places: new[places])
     with replacing(any_backbone.layer(LAYER), plan):
         hooked = run(any_backbone, encoding)
-    decoder, name = any_backbone.decoder, any_backbone.layers_path.rpartition(".")[2]
-    layers = list(getattr(decoder, name))
+    layers = [any_backbone.layer(index) for index in range(any_backbone.n_layers)]
     layers[LAYER] = _ByHand(layers[LAYER], plan.rows.tolist(), plan.columns.tolist(), new)
-    by_hand = view(decoder, **{name: nn.ModuleList(layers)})
+    by_hand = any_backbone.with_layers(layers)
     with torch.no_grad():
         states = by_hand(
             **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
@@ -84,6 +83,19 @@ def test_equals_a_forward_pass_by_hand(any_backbone: Backbone, side: str) -> Non
     expected = any_backbone.head(states[real])
     assert (hooked[real] - expected).abs().max() < 1e-5
     assert (hooked[real] - run(any_backbone, encoding)[real]).abs().max() > 1e-2
+
+
+def test_the_head_above_a_decoder_that_lies_deeper() -> None:
+    """OPT asks its model for the decoder."""
+    config = OPTConfig(
+        vocab_size=360, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
+        word_embed_proj_dim=32, max_position_embeddings=64,
+    )  # fmt: skip
+    backbone = Backbone(OPTForCausalLM(config).to(DEVICE), make_tokenizer(), "opt")
+    encoding = encode(backbone)
+    real = encoding.attention_mask.bool()
+    logits = backbone.head(backbone.final_states(encoding)[real])
+    assert (logits - run(backbone, encoding)[real]).abs().max() < 1e-5
 
 
 def test_identity_block_changes_nothing(any_backbone: Backbone) -> None:

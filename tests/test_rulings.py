@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lks.edits.edit import Edit
-from lks.scope.gate.vetoes import ANOTHER, HOLDER, about_holder, about_kin, another_holder, denies
+from lks.scope.gate.vetoes import (
+    AboutHolder,
+    AnotherHolder,
+    about_holder,
+    about_kin,
+    another_holder,
+    denies,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,7 @@ def test_edits_that_speak_so_themselves_are_not_ruled_out() -> None:
     first = Edit("f", "France", "The first president of France was", "Ada")
     wordings = ("Where was the CEO of Toyota born?",)
     born = Edit("b", "Toyota", "The CEO of Toyota is", "Ada", paraphrases=wordings)
-    assert [ruling.exempts(edit) for edit in (first, born) for ruling in (ANOTHER, HOLDER)] == [
+    vetoes = (AnotherHolder(), AboutHolder())
+    assert [veto.exempts(edit) for edit in (first, born) for veto in vetoes] == [
         True, False, False, True,
     ]  # fmt: skip

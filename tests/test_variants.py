@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lks.edits.edit import Edit
+from lks.scope.config import DEFAULT, EXACT
 from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
-from lks.scope.names.variants import Variants
+from lks.scope.names.forms import forms_of
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:
@@ -60,7 +61,7 @@ def named(subject: str, *aliases: str, id: str = "") -> Edit:
 def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:
     (mention,) = Matcher([named(name)])(f"{written} and more")
     assert (mention.surface, mention.kind, mention.score) == (written, "variant", 1.0)
-    assert Matcher([named(name)], fuzzy=False)(f"{written} and more") == []
+    assert Matcher([named(name)], EXACT)(f"{written} and more") == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ _PARTS = st.lists(st.sampled_from(["St.", "the", "The", "2", "II", "&", "One", "
 
 @given(st.text(max_size=60) | _PARTS.map(" ".join))
 def test_no_name_has_many_variants_or_is_its_own(name: str) -> None:
-    found = Variants()(name)
+    found = forms_of(name, DEFAULT.made("forms"))
     assert name not in found
     assert len(found) == len(set(found)) <= 16
 

@@ -53,9 +53,6 @@ def test_add_then_remove_is_never_added(path: Path) -> None:
     assert (manifest["version"], manifest["edits"]) == (3, 4)
     append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
     assert held(path)["wall"] == [0.0] * 32
-    with pytest.raises(InputError, match="holds wall already"):
-        append(path, EditSet([BERLIN]), torch.ones(1, 32))
-    assert held(path)["wall"] == [0.0] * 32
 
 
 def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> None:
@@ -65,20 +62,39 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     fuji = before.pop("fuji")
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
     assert manifest["edits"] == 5
-    assert manifest["change"]["replaced"] == ["fuji"]
+    (gone,) = manifest["change"]["replaced"]
+    assert gone == {"id": "fuji", "target": "Peru", "by": "fuji-again", "new_target": "Spain"}
     manifest_module.rollback(path)
     assert held(path)["fuji"] == fuji
 
 
+def test_an_edit_with_an_id_in_force_takes_its_place_in_one_version(path: Path) -> None:
+    before = held(path)
+    again = Edit("fuji", "Mount Fuji", "The country of Mount Fuji is", "Spain")
+    clash = Edit("ada", "Ada Lovelace", "Ada Lovelace was born in", "Rome")  # as another one asks
+    manifest = append(path, EditSet([again, clash]), torch.stack([torch.ones(32), torch.zeros(32)]))
+    assert (manifest["version"], manifest["edits"]) == (2, 4)
+    ada = before.pop("ada-born")
+    assert held(path) == before | {"fuji": [1.0] * 32, "ada": [0.0] * 32}
+    assert [(old["target"], old["new_target"]) for old in manifest["change"]["replaced"]] == [
+        ("Oslo", "Rome"), ("Peru", "Spain"),
+    ]  # fmt: skip
+    manifest_module.remove(path, ["fuji"])  # the new one: the old one does not come back
+    assert "fuji" not in held(path)
+    manifest_module.rollback(path, 1)
+    assert held(path) == before | {"ada-born": ada}
+
+
 def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) -> None:
     class Slow:
-        def add(self, new: EditSet, **options: object) -> None:
+        def add(self, new: EditSet, **options: object) -> EditSet:
             other = Pack.load(path)
             other.hypernetwork = dict(HyperNetwork(32).state_dict())
             other.save(path, overwrite=True)
+            return new
 
     with pytest.raises(OutputError, match="another pack has taken its place meanwhile"):
-        add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None, quiet=True)
+        add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None)
     assert "wall" not in held(path)
 
 
@@ -130,6 +146,33 @@ def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
     assert actions == ["rollback to 1", "rollback to 2", "remove", "add", "train"]
     assert [manifest["version"] for manifest in log] == [5, 4, 3, 2, 1]
     assert log[2]["change"]["edits"] == ["eiffel"]
+
+
+def test_rollback_undoes_one_change_more_each_time(path: Path) -> None:
+    states = [held(path)]
+    for number in range(3):
+        edit = Edit(f"wall{number}", "Berlin Wall", f"The Berlin Wall {number} stood in", "Lima")
+        append(path, EditSet([edit]), torch.ones(1, 32))
+        states.append(held(path))
+    manifest_module.rollback(path)
+    assert held(path) == states[2]
+    manifest_module.rollback(path)
+    assert held(path) == states[1]
+    manifest_module.remove(path, ["eiffel"])  # a change after an undo is undone first
+    manifest_module.rollback(path)
+    assert held(path) == states[1]
+    manifest_module.rollback(path)
+    assert held(path) == states[0]
+    before = manifest_module.read(path)
+    with pytest.raises(
+        InputError, match=r"nothing left to undo, .* --to goes to any version, 1 to"
+    ):
+        manifest_module.rollback(path)
+    assert manifest_module.read(path) == before
+    manifest_module.rollback(path, 4)
+    assert held(path) == states[3]
+    manifest_module.rollback(path)
+    assert held(path) == states[2]
 
 
 def test_the_history_is_checked(path: Path) -> None:

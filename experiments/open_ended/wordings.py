@@ -17,7 +17,7 @@ from typing import Any
 
 from lks.model.embedder import Embedder
 from lks.packs.pack import Pack
-from lks.scope.languages.en_requests import OPEN_ENDED
+from lks.scope.languages.en import open_ended_requests
 from lks.training.gate_metric import train_metric
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def main() -> None:
         if gate is None:
             parser.error(f"{path} has no relation gate")
         # A pack keeps the wordings of its day; today's are what is asked about.
-        metrics[path.stem] = replace(gate.metric, open_ended=embed(OPEN_ENDED))
+        metrics[path.stem] = replace(gate.metric, open_ended=embed(open_ended_requests()))
     wordings: dict[str, list[str]] = json.loads((HERE / "wordings.json").read_text("utf-8"))
     result: dict[str, Any] = {}
     for name, metric in metrics.items():

@@ -2,6 +2,7 @@
 
     LKSError                    the work failed                      exit code 1
     ├── TrainingInterrupted     stopped by the user; it can resume
+    ├── NotLearnt               facts that the model does not state after training
     └── InputError              bad input or bad usage               exit code 2
         ├── MissingExtra        a package that an extra brings is not installed
         ├── EditFileError       a file of edits; lists every problem
@@ -30,6 +31,10 @@ class LKSError(Exception):
 
 class TrainingInterrupted(LKSError):
     """Training was stopped; a checkpoint was left behind."""
+
+
+class NotLearnt(LKSError):
+    """The model does not state some of the facts that it was trained on; they are not in force."""
 
 
 class InputError(LKSError):

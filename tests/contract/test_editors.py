@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from conftest import make_backbone, make_edits
 
 from lks.editors.baselines.finetune import TuneSettings
@@ -21,14 +22,15 @@ from lks.editors.registry import EDITORS, editor
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import EditFileError, InputError
+from lks.errors import InputError
 from lks.files import CACHE_VARIABLE
 from lks.model.backbone import Backbone
 from lks.packs.pack import Pack
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.train_pack import train_pack
 
-ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3")
+HOOKED = "llama with Accelerate's hooks"
+ARCHITECTURES = ("llama", "gemma3", "gpt2", "qwen3", HOOKED)
 CONFIG = TrainingConfig(
     layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity"
 )
@@ -41,7 +43,8 @@ QUESTIONS = [
     ("Rome", "is old"),
 ]
 FULLY = ("unedited", "lks")  # the others' own tests cover where they reach into a model
-CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else ("llama", "gpt2"))]
+OTHERS = ("llama", "gpt2", HOOKED)
+CASES = [(e, a) for e in EDITORS for a in (ARCHITECTURES if e in FULLY else OTHERS)]
 UNTRIGGERED = QUESTIONS[3:]
 UNSCOPED = ("rag", "ike", "rome", "memit", "alphaedit", "ft", "lora")
 SOLVING = {"values": ValueSettings(steps=2), "sample": Sample(tokens=200, length=20), "prefixes": 1}
@@ -79,7 +82,9 @@ def case(
 ) -> Case:
     monkeypatch.setenv(CACHE_VARIABLE, str(moments))
     name, architecture = request.param
-    backbone, edits = make_backbone(architecture, chat=True), make_edits()
+    backbone, edits = make_backbone(architecture.split()[0], chat=True), make_edits()
+    if architecture == HOOKED:
+        dispatch_model(backbone.model, {"": "cpu"}, main_device="cpu", force_hooks=True)
     if not name.startswith("lks"):
         embedding = {"embedder": str(embedder_folder)}
         made = editor(name, **SETTINGS.get(name, embedding if name in ("rag", "ike") else {}))
@@ -213,7 +218,6 @@ def test_add_then_remove_is_never_added(case: Case) -> None:
         assert model.score(asked) == before
 
 
-@pytest.mark.filterwarnings("ignore:edits that give one prompt two targets")
 def test_a_corrected_fact_takes_the_place_of_the_old_one(case: Case) -> None:
     old = case.edits[0]
     new = Edit("new", old.subject, old.prompt, "Lima")
@@ -257,8 +261,6 @@ def test_lks_remove_of_an_unknown_id_changes_nothing() -> None:
         with pytest.raises(KeyError):
             model.remove(["fuji", "nobody"])
         assert model.score(QUESTIONS) == before
-        with pytest.raises(EditFileError, match='duplicate id "fuji"'):
-            model.add([edits.by_id("fuji")])
 
 
 def test_lks_adds_to_a_single_edit() -> None:
@@ -294,4 +296,4 @@ def test_unknown_editors_are_answered_with_advice() -> None:
 def test_the_suite_covers_every_editor() -> None:
     expected = "alphaedit ft grace ike inject lks lks-paper lora memit rag rome unedited"
     assert " ".join(sorted(EDITORS)) == expected
-    assert len(CASES) == 2 * 4 + 10 * 2
+    assert len(CASES) == 2 * 5 + 10 * 3

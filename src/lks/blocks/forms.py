@@ -12,10 +12,6 @@ SINK = 3.0  # states of more than so many times the usual size are shrunk
 def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor, scale: float) -> Tensor:
     """R' of each mention from the blocks of its edits.
 
-    The first token of a text can be an attention sink: its state is a hundred times larger than
-    others', and no block would show beside it. In form `residual` an R beyond `SINK` * s is
-    therefore shrunk to that size; other states are taken as they are.
-
     Args:
         form: `replace`, R' = mean of the blocks; `residual`, R' = R + sum of the blocks.
         scale: s, the root mean square that a state at a mention usually has.
@@ -25,12 +21,28 @@ def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor, scale: float
 
     Returns: [m, d].
     """
-    total = torch.zeros_like(r, dtype=blocks.dtype).index_add(0, owner, blocks)
+    return put_in(form, r, pooled(form, blocks, owner, len(r)), scale)
+
+
+def pooled(form: str, blocks: Tensor, owner: Tensor, m: int) -> Tensor:
+    """The blocks of each of m mentions as one vector, [m, d]; arguments as of `apply_form`."""
+    total = blocks.new_zeros(m, blocks.shape[1]).index_add(0, owner, blocks)
     if form == "residual":
-        size = r.pow(2).mean(-1, keepdim=True).sqrt()
-        return r * (SINK * scale / size).clamp(max=1) + total
-    counts = torch.bincount(owner, minlength=len(r)).clamp(min=1)
-    return total / counts[:, None]
+        return total
+    return total / torch.bincount(owner, minlength=m).clamp(min=1)[:, None]
+
+
+def put_in(form: str, r: Tensor, block: Tensor, scale: float) -> Tensor:
+    """R' of each mention, [m, d], from its states R and its pooled block, [m, d] each.
+
+    The first token of a text can be an attention sink: its state is a hundred times larger than
+    others', and no block would show beside it. In form `residual` an R beyond `SINK` * s is
+    therefore shrunk to that size; other states are taken as they are.
+    """
+    if form != "residual":
+        return block
+    size = r.pow(2).mean(-1, keepdim=True).sqrt()
+    return r * (SINK * scale / size).clamp(max=1) + block
 
 
 def state_size(r: Tensor) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -28,12 +29,27 @@ from lks.errors import LKSError
 
 app = typer.Typer(
     name="lks",
-    help="Change what a language model says about an entity, without touching its weights.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lks {version('latent-knowledge-scalpel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Change what a language model says about an entity, without touching its weights."""
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,12 +19,20 @@ from lks.cli.options import (
     Threads,
     load_edited,
     print_json,
+    texts_of,
 )
 
 
 def ask(
     pack: PackPath,
-    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to ask; none or -: lines of standard input, a prompt each."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Prompts: plain lines, or JSONL with a key `prompt` or `text`."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
@@ -37,28 +46,27 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask the model before and after the edits, and see which of them fired."""
+    asked = texts_of(prompts or [], file, ["prompt", "text"])
+
+    from lks.cli.console import print_answer
     from lks.editors.unedited import UneditedModel
 
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
-    before = UneditedModel(backbone).generate([prompt], **options)[0]
-    after = edited.generate([prompt], rescan=rescan, **options)[0]
-    mentions = [finding.to_json() for finding in after.findings]
-    result = {
-        "prompt": prompt,
-        "before": before,
-        "after": after,
-        "fired": [mention for mention in mentions if mention["fired"]],
-        "mentions": mentions,
-    }
-    if as_json:
-        print_json(result)
-    else:
-        from lks.cli.console import print_answer
-
-        print_answer(result)
+    before = UneditedModel(backbone).generate(asked, **options)
+    after = edited.generate(asked, rescan=rescan, **options)
+    for prompt, old, new in zip(asked, before, after, strict=True):
+        mentions = [finding.to_json() for finding in new.findings]
+        fired = [mention for mention in mentions if mention["fired"]]
+        result = {
+            "prompt": prompt, "before": old, "after": new, "fired": fired, "mentions": mentions,
+        }  # fmt: skip
+        if as_json:
+            print_json(result, indent=2 if prompts == [prompt] else None)
+        else:
+            print_answer(result)
 
 
 def chat(

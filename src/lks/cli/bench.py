@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +20,9 @@ from lks.cli.options import (
     Quiet,
     Threads,
     each,
+    load_rows,
     numbers,
     print_json,
-    scored_rows,
 )
 from lks.errors import EditFileError, InputError, TrainingInterrupted
 
@@ -61,13 +60,14 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
-    from lks.cli.console import echo, print_bench
+    from lks.cli.console import echo, print_bench, warn
     from lks.editors.baselines.locate import never_located
     from lks.editors.registry import EDITORS, check_editors
     from lks.evaluation import ability
     from lks.evaluation.bench import cells as cells_module
     from lks.evaluation.bench import report as report_module
     from lks.evaluation.bench.run import run
+    from lks.evaluation.metrics import not_asked
     from lks.model.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
@@ -76,12 +76,14 @@ def bench(
     check_editors(chosen)  # this and what follows: what is wrong is told before anything runs
     if report:
         report_module.check_plots()
-    files = each(scored_rows, data)
+    files = each(load_rows, data)
     wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
     if LOCATING & set(chosen):
         each(lambda file: _located(file, never_located(files[file])), data)
     drawn = numbers("--seeds", seeds)
     for file, own in wanted.items():
+        for gap in not_asked(files[file]):
+            warn(f"{file}: {gap}")
         _tell_shared(file, len(files[file]), own[-1], drawn)
     each(ability.load, abilities or [])
     resolve(model, lambda text: echo(text, quiet or as_json))
@@ -125,12 +127,12 @@ def _located(file: Path, lost: list[str]) -> None:
 
 def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None:
     """Say that seeds share rows, which intervals over seeds do not know."""
+    from lks.cli.console import warn
+
     if len(seeds) > 1 and size * len(seeds) > rows:
-        warnings.warn(
+        warn(
             f"{file}: {rows} rows, so that {len(seeds)} seeds draw the same ones at {size} edits, "
-            "and intervals over seeds are too narrow",
-            UserWarning,
-            stacklevel=2,
+            "and intervals over seeds are too narrow"
         )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -21,6 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lks.evaluation.report import number, table_rows
+from lks.scope.inspect.reasons import SENTENCES
+from lks.scope.types import Reason
+
+if TYPE_CHECKING:
+    from lks.training.trainer import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
 
@@ -31,48 +34,57 @@ def echo(text: str, quiet: bool) -> None:
         print(text, file=sys.stderr)
 
 
-@contextmanager
-def training_progress(
-    quiet: bool,
-) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Any], None]]]:
+def warn(text: str) -> None:
+    """A line about something that works, but perhaps not as intended; told in quiet too."""
+    print(f"lks: warning: {text}", file=sys.stderr)
+
+
+class TrainingProgress:
     """Shows how far reading and training are, and the three losses: a bar or, elsewhere, lines.
 
-    Gives the functions to call as it goes on (stage, done, of) and after each epoch.
+    Args:
+        quiet: show nothing.
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    bar = not quiet and console.is_terminal
-    with Progress(*columns, console=console, disable=not bar) as progress:
-        task = progress.add_task("reading", total=None, losses="")
-        stage_now, told = "reading", 0
 
-        def on_progress(stage: str, done: int, of: int) -> None:
-            nonlocal stage_now, told
-            if stage != stage_now:
-                stage_now, told = stage, 0
-                progress.reset(task, description=stage)
-            progress.update(task, completed=done, total=of)
-            tenths = 10 * done // of
-            if tenths > told and of >= LONG and stage != "training":
-                told = tenths
-                echo(f"{stage}: {done} of {of} texts", quiet or bar)
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet, console = quiet, Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
+        bar = not quiet and console.is_terminal
+        self._lines = not quiet and not bar
+        self._bar = Progress(*columns, console=console, disable=not bar)
+        self._task = self._bar.add_task("reading", total=None, losses="")
+        self._stage, self._tenths = "reading", 0
 
-        def on_epoch(epoch: Any) -> None:
-            losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
-            if epoch.locality:  # 0 where no locality prompts are read
-                losses += f"  locality {epoch.locality:.3f}"
-            progress.update(task, losses=losses)
-            echo(f"epoch {epoch.number} of {epoch.of}: {losses}", quiet or bar)
+    def shown(self) -> Progress:
+        return self._bar
 
-        yield on_progress, on_epoch
+    def note(self, text: str) -> None:
+        echo(text, self._quiet)
+
+    def stage(self, name: str, done: int, of: int) -> None:
+        if name != self._stage:
+            self._stage, self._tenths = name, 0
+            self._bar.reset(self._task, description=name)
+        self._bar.update(self._task, completed=done, total=of)
+        tenths = 10 * done // of
+        if tenths > self._tenths and of >= LONG and name != "training":
+            self._tenths = tenths
+            echo(f"{name}: {done} of {of} texts", not self._lines)
+
+    def epoch(self, epoch: Epoch) -> None:
+        losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
+        if epoch.locality:  # 0 where no locality prompts are read
+            losses += f"  locality {epoch.locality:.3f}"
+        self._bar.update(self._task, losses=losses)
+        echo(f"epoch {epoch.number} of {epoch.of}: {losses}", not self._lines)
 
 
 def print_answer(answer: dict[str, Any]) -> None:
@@ -100,18 +112,22 @@ def print_mentions(
         console.print("no edited entity is named")
     for m in mentions:
         where = f'"{m["surface"]}" ({m["start"]}-{m["end"]}) is {m["subject"]} ({m["kind"]})'
-        if not m["verdicts"]:
+        if not m["decisions"]:
             verb = "fired" if m["fired"] else "did not fire"
             console.print(Text(f"{where}: {', '.join(m['edit_ids'])} {verb}"))
             continue
         console.print(Text(where))
-        for v in m["verdicts"]:
-            verb = "fired" if v["fired"] else "did not fire"
-            scores = f"score {v['score']:.2f}, threshold {v['threshold']:.2f}"
-            console.print(Text(f"  {v['edit_id']} {verb}: {v['why']} ({scores})"))
-            console.print(Text(f"    {v['sentence']}", style="dim"))
+        for d in m["decisions"]:
+            verb = "fired" if d["fired"] else "did not fire"
+            scores = f"score {d['score']:.2f}, threshold {d['threshold']:.2f}"
+            console.print(Text(f"  {d['edit_id']} {verb}: {_reason(d)} ({scores})"))
+            console.print(Text(f"    {d['sentence']}", style="dim"))
     for m in near or []:
-        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {m["why"]}'))
+        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {_reason(m)}'))
+
+
+def _reason(row: dict[str, Any]) -> str:
+    return SENTENCES[Reason(row["reason"])]
 
 
 def print_scope_report(summary: dict[str, Any]) -> None:
@@ -128,12 +144,12 @@ def print_scope_report(summary: dict[str, Any]) -> None:
     if summary["near_misses"]:
         console.print("near misses:")
     for row in summary["near_misses"]:
-        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {row['why']}"
+        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {_reason(row)}"
         console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
     if summary["names_refused"]:
         console.print("names that were not taken:")
     for row in summary["names_refused"]:
-        told = f'"{row["surface"]}" for {row["subject"]} ({row["why"]})'
+        told = f'"{row["surface"]}" for {row["subject"]} ({_reason(row)})'
         console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
 
 
@@ -163,6 +179,8 @@ def print_scores(summary: dict[str, Any]) -> None:
     if summary["fluency"]:
         before, after = (number(summary["fluency"][name]) for name in ("before", "after"))
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
+    for warning in summary["warnings"]:
+        console.print(Text(f"warning: {warning}"))
 
 
 def print_abilities(rows: list[dict[str, Any]]) -> None:

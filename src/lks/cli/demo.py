@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lks.cli.console import echo, print_scores
+from lks.cli.console import TrainingProgress, echo, print_scores
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit_set import EditSet
@@ -51,7 +51,7 @@ def run(
     config = TrainingConfig(seed=seed, chat=False)  # half the time; the texts shown are plain
     config = replace(config, epochs=epochs or EPOCHS)
     echo(f"{len(edits)} facts that {backbone.name} knows otherwise", quiet)
-    pack = trained(backbone, edits, config, quiet=quiet)
+    pack = trained(backbone, edits, config, TrainingProgress(quiet))
     base, edited = UneditedModel(backbone), ScalpelModel(backbone, pack)
     echo("asking before and after ...", quiet)
     shown = evaluate(base, edited, edits[:SHOWN], max_new_tokens=16, fluency_edits=0)

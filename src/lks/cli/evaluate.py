@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,8 @@ from lks.cli.options import (
     Threads,
     each,
     load_edited,
+    load_rows,
     print_json,
-    scored_rows,
 )
 from lks.errors import InputError
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 def evaluate_pack(
     pack: PackPath,
-    data: Annotated[Path, typer.Option(help="JSONL file of edits with held-out prompts.")],
+    data: Annotated[Path, typer.Option(help="File of edits with held-out prompts.")],
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Limit = None,
@@ -51,7 +50,7 @@ def evaluate_pack(
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     _check_folder(out)
-    rows = scored_rows(data, limit)
+    rows = load_rows(data, limit)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
     _tell_absent(rows, edited.pack.edits)
 
@@ -103,7 +102,7 @@ def ability(
 
 def robustness(
     pack: PackPath,
-    data: Annotated[Path, typer.Option(help="JSONL file of the edits to ask for.")],
+    data: Annotated[Path, typer.Option(help="File of the edits to ask for.")],
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
@@ -118,11 +117,10 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Hard questions: other text before, second turns, misspellings, negations, two entities."""
-    from lks.edits.edit_set import EditSet
     from lks.evaluation import robustness as hard
 
     _check_folder(out)
-    rows = EditSet.load(data)
+    rows = load_rows(data)
     asked = hard.cases(rows, limit=limit, seed=seed)
     backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
     _tell_absent(rows, edited.pack.edits)
@@ -150,17 +148,15 @@ def _report(out: Path, evaluation: dict[str, Any]) -> str:
 
 def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
     """Warn of rows that are not in force, whose low scores say nothing of the pack."""
-    from lks.edits.edit_set import EditWarning
+    from lks.cli.console import warn
 
     known = {(edit.question, edit.target) for edit in held}
     absent = [row.id for row in rows if (row.question, row.target) not in known]
     if absent:
         named = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)
-        warnings.warn(
+        warn(
             f"of {len(rows)} rows {len(absent)} are not in the pack, and are scored all the same: "
-            f"{named}",
-            EditWarning,
-            stacklevel=2,
+            f"{named}"
         )
 
 

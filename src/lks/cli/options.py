@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from lks.edits.edit_set import EditSet, named_pairs
+from lks.edits.jsonl import counted, parsed
 from lks.edits.text import encodable
 from lks.errors import EditFileError, InputError
 
@@ -40,7 +42,8 @@ PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit
 ScopeKind = Annotated[
     str | None,
     typer.Option(
-        help="relation: a text fires the edit that it asks for; entity: all edits of whom it names."
+        help="relation: a text fires the edit that it asks for; strict: so, by exact names only; "
+        "entity: all edits of whom it names; paper: so, by exact names only."
     ),
 ]
 EmbedderName = Annotated[
@@ -57,18 +60,29 @@ Roles = Annotated[str, typer.Option(help="Whose messages are looked through for 
 DEFAULT_MODEL = "smollm2-135m"
 
 
-def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: bool) -> Any:
-    """An EditSet with further names; names that get in each other's way are told."""
+def load_rows(path: Path, limit: int | None = None) -> EditSet:
+    """The edits of a file; those that were left out are told."""
+    from lks.cli.console import warn
+
+    edits = EditSet.load(path, limit=limit)
+    if edits.conflicts:
+        warn(f"{path}: {edits.conflicts}")
+    return edits
+
+
+def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: bool) -> EditSet:
+    """Edits with further names; names that get in each other's way are told."""
+    from lks.cli.console import warn
     from lks.edits.aliases import AliasDictionary
-    from lks.edits.edit_set import EditSet, warn_of_pairs
     from lks.scope.inspect.conflicts import clashes
     from lks.scope.names.derived import with_aliases
 
-    edits = EditSet.load(path, limit=limit)
+    edits = load_rows(path, limit)
     if aliases is not None or derived:
         known = AliasDictionary.load(aliases) if aliases is not None else None
         edits = EditSet(with_aliases(edits, known, derived=derived))
-    warn_of_pairs("names in each other's way", clashes(edits))
+    if clashing := clashes(edits):
+        warn(named_pairs("names in each other's way", clashing))
     return edits
 
 
@@ -88,19 +102,57 @@ def each(load: Callable[[Path], Loaded], files: Sequence[Path]) -> dict[Path, Lo
     return found
 
 
-def scored_rows(path: Path, limit: int | None = None) -> Any:
-    """An EditSet to be scored; that nothing is held out in it is told."""
-    from lks.edits.edit_set import EditSet, EditWarning
+def texts_of(
+    given: Sequence[str], file: Path | None, keys: Sequence[str], limit: int | None = None
+) -> list[str]:
+    """Texts from the command line, from a file, or from standard input, a line each.
 
-    rows = EditSet.load(path, limit=limit)
-    if not any(edit.heldout_prompts for edit in rows):
-        warnings.warn(
-            f'{path}: no "generality" and no held-out "locality" in it, '
-            "so that only the edits' own prompts are scored",
-            EditWarning,
-            stacklevel=2,
-        )
-    return rows
+    Args:
+        given: texts; `-` stands for standard input, and so does nothing at all.
+        file: plain lines, or JSONL objects that hold a text under one of `keys`.
+
+    Raises:
+        InputError: there are none, or both are given.
+    """
+    if given and file is not None:
+        raise InputError("give texts or --file, not both")
+    if file is not None:
+        texts = _texts_in(file, keys)
+    elif list(given) == ["-"] or (not given and not sys.stdin.isatty()):
+        texts = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+    else:
+        texts = list(given)
+    if not texts:
+        raise InputError("no text; give one or more, --file, or lines of standard input")
+    return texts[:limit]
+
+
+def _texts_in(path: Path, keys: Sequence[str]) -> list[str]:
+    """Texts of a file: plain lines, or JSONL objects; bad lines are all reported."""
+    try:
+        # not splitlines: a text may hold other characters that end lines
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
+    numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
+    if path.suffix.lower() != ".jsonl":
+        return [line for _, line in numbered]
+    texts, problems = [], []
+    for number, line in numbered:
+        try:
+            record = parsed(line)
+        except EditFileError as error:
+            problems.append(f"line {number}: {error}")
+            continue
+        found = [record.get(key) for key in keys] if isinstance(record, dict) else []
+        if text := next((text for text in found if isinstance(text, str)), None):
+            texts.append(text)
+        else:
+            named = " or ".join(f'"{key}"' for key in keys)
+            problems.append(f"line {number}: not a JSON object with a text as its {named}")
+    if problems:
+        raise EditFileError(f"{path}: {counted(problems)}; mend the file", problems)
+    return texts
 
 
 def load_backbone(

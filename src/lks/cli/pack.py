@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Annotated
 
 import typer
@@ -55,18 +56,28 @@ def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
         named = ", ".join(change["edits"]) if change["action"] in ("add", "remove") else ""
         more = ", ..." if named and change["count"] > len(change["edits"]) else ""
         if gone := change.get("replaced"):
-            more += f" in place of {', '.join(gone)}"
+            more += f" in place of {', '.join(map(_corrected, gone))}"
         what = f"{change['action']:12} {named}{more}".rstrip()
         print(f"{line['version']:4}  {change['at']}  {line['edits']:6} edits  {what}")
+
+
+def _corrected(gone: dict[str, str] | str) -> str:
+    """An edit that another one took the place of; early packs tell its id only."""
+    if isinstance(gone, str):
+        return gone
+    old, new = (shorten(gone[key], 60, placeholder=" ...") for key in ("target", "new_target"))
+    return f'{gone["id"]} ("{old}" -> "{new}")'
 
 
 @pack_app.command("rollback")
 def pack_rollback(
     pack: PackPath,
-    to: Annotated[int | None, typer.Option(help="A version; else the one before.")] = None,
+    to: Annotated[
+        int | None, typer.Option(help="A version; else one further back each time.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring an earlier version back, as a new one."""
+    """Undo the last change, again and again; or bring any version back. Makes a new version."""
     from lks.packs.manifest import rollback
 
     print_version(pack, rollback(pack, to), as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,16 +27,17 @@ from lks.cli.options import (
     load_backbone,
     load_edited,
     load_edits,
+    load_rows,
     numbers,
     print_json,
     print_version,
 )
-from lks.edits.edit_set import NAMED
-from lks.errors import InputError
+from lks.edits.edit_set import NAMED, EditSet
+from lks.errors import InputError, NotLearnt
 
 
 def edit(
-    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    edits: Annotated[Path, typer.Argument(help="File of edits: JSONL, JSON or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder for the pack.")],
     model: Model = DEFAULT_MODEL,
     preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
@@ -59,7 +59,10 @@ def edit(
     memory: Annotated[
         float | None, typer.Option(help="Most memory to use, in GB; half of the machine's.", min=0)
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from an interrupted run.")] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume/--no-resume", help="Go on from an interrupted run, or not."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -84,10 +87,15 @@ def edit(
     if memory is not None and not isfinite(memory):
         raise InputError(f"--memory {memory}: give a number of GB")
     chosen = load_edits(edits, limit, aliases, derived)
-    pool = _lenders(edits) if limit else chosen
+    pool = EditSet.load(edits) if limit else chosen  # they only lend templates
     check_target(out, overwrite=overwrite)
+    if resume is None:
+        from lks.training import checkpoint
+
+        checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
 
+    from lks.cli.console import TrainingProgress
     from lks.model.engine.machine import machine_memory
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
@@ -95,7 +103,7 @@ def edit(
     pack = train_to(
         out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
-        quiet=quiet or as_json,
+        progress=TrainingProgress(quiet or as_json),
     )  # fmt: skip
     if not ProcessGroup.of_environment(backbone.device).main:
         return
@@ -115,7 +123,7 @@ def edit(
 
 
 def layers(
-    edits: Annotated[Path, typer.Argument(help="JSONL file of edits.")],
+    edits: Annotated[Path, typer.Argument(help="File of edits: JSONL, JSON or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")],
     model: Model = DEFAULT_MODEL,
     sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
@@ -134,10 +142,9 @@ def layers(
     quiet: Quiet = False,
 ) -> None:
     """Train a small sample at several layers, and name the best. Run again, it goes on."""
-    from lks.edits.edit_set import EditSet
     from lks.training.config import TrainingConfig
 
-    chosen, pool = EditSet.load(edits, limit=sample), _lenders(edits)
+    chosen, pool = load_rows(edits, sample), EditSet.load(edits)
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = numbers("--at", at) if at is not None else None
@@ -166,9 +173,14 @@ def layers(
     choice.draw(rows, out / choice.PLOT, title)
 
 
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Put in force too what the model does not state.")
+]
+
+
 def add(
     pack: PackPath,
-    edits: Annotated[Path, typer.Argument(help="JSONL file of the edits to add.")],
+    edits: Annotated[Path, typer.Argument(help="File of the edits to add.")],
     refine: Annotated[
         bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
     ] = True,
@@ -179,6 +191,7 @@ def add(
             min=1,
         ),
     ] = None,
+    unchecked: Unchecked = False,
     aliases: Aliases = None,
     derived: Derived = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
@@ -190,29 +203,33 @@ def add(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Add edits to a pack. Those that it has stay as they are, bit for bit."""
+    """Add edits to a pack. Those that it has stay as they are, bit for bit.
+
+    One with the id of an edit in force, or with its prompt and another target, takes its place.
+    What the model does not state afterwards is told and not put in force, with exit code 1.
+    """
     from lks.packs import manifest as manifest_module
 
     new = load_edits(edits, limit, aliases, derived)
-    held = manifest_module.live_ids(pack, manifest_module.read(pack))
-    if taken := [edit.id for edit in new if edit.id in held]:
-        named = ", ".join(f'"{edit_id}"' for edit_id in taken[:NAMED])
-        more = f" and {len(taken) - NAMED} more" if len(taken) > NAMED else ""
-        raise InputError(
-            f"{edits}: {pack} holds {named}{more} already; give other ids, or lks remove them first"
-        )
+    manifest_module.read(pack)  # that it is none is told before the model is loaded
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
+    from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_to
 
-    result = add_to(pack, edited, new, refine=refine, epochs=epochs, quiet=quiet or as_json)
+    result = add_to(
+        pack, edited, new, refine=refine, epochs=epochs, unchecked=unchecked,
+        progress=TrainingProgress(quiet or as_json),
+    )  # fmt: skip
     if as_json:
         print_json(result)
-    else:
+    elif result["added"]:
+        instead = f", {len(result['replaced'])} taken out for them" if result["replaced"] else ""
         print(
-            f"{pack}: {result['added']} edits added in {result['seconds']} s, {result['edits']} in "
-            f"all; version {result['version']}"
+            f"{pack}: {result['added']} edits added in {result['seconds']} s{instead}, "
+            f"{result['edits']} in all; version {result['version']}"
         )
+    _refuse_unlearnt(pack, result)
 
 
 def profiles(
@@ -223,6 +240,7 @@ def profiles(
     epochs: Annotated[
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
+    unchecked: Unchecked = False,
     model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -231,12 +249,19 @@ def profiles(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts."""
+    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
+
+    One that the model does not state afterwards is told and not put in force, with exit code 1.
+    """
     _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
 
+    from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_profiles_to
 
-    result = add_profiles_to(pack, edited, entity, epochs=epochs, quiet=quiet or as_json)
+    result = add_profiles_to(
+        pack, edited, entity, epochs=epochs, unchecked=unchecked,
+        progress=TrainingProgress(quiet or as_json),
+    )  # fmt: skip
     if as_json:
         print_json(result)
     elif result["added"]:
@@ -244,8 +269,20 @@ def profiles(
             f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
             f"version {result['version']}"
         )
-    else:
+    elif not result["not_learnt"]:
         print(f"{pack}: every profile is there already")
+    _refuse_unlearnt(pack, result)
+
+
+def _refuse_unlearnt(pack: Path, result: dict[str, Any]) -> None:
+    """NotLearnt if there are edits that the model does not state; the others are in the pack."""
+    if failed := result["not_learnt"]:
+        named = ", ".join(f"{one['id']} ({one['subject']})" for one in failed[:NAMED])
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        raise NotLearnt(
+            f"{pack}: {len(failed)} of {len(failed) + result['added']} not learnt and not in "
+            f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
+        )
 
 
 def remove(
@@ -258,12 +295,3 @@ def remove(
 
     manifest = manifest_module.remove(pack, ids)
     print_version(pack, manifest, as_json)
-
-
-def _lenders(edits: Path) -> Any:
-    """All rows of a file, to lend templates; conflicts among them do not matter then."""
-    from lks.edits.edit_set import EditSet
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return EditSet.load(edits)

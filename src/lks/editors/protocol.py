@@ -19,7 +19,7 @@ class EditedModel(Protocol):
         self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False, full: bool = False
     ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space, but
-        white space that it begins with is kept.
+        white space that it begins with is kept, unless the prompt ends in some.
 
         An empty prompt is allowed: then the target's first token is scored only if something
         stands before it (a BOS token or a chat template). With `chat`, a prompt is a user's turn,
@@ -41,11 +41,14 @@ class EditedModel(Protocol):
         """
         ...
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
-        """Whether any edit applies to each prompt. Editors without a scope say True."""
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
+        """Whether any edit applies to each prompt. Editors without a scope say True.
+
+        `chat` is as in `generate`; what is said counts alike in a chat and in a plain prompt.
+        """
         ...
 
-    def add(self, edits: Iterable[Edit]) -> None:
+    def add(self, edits: Iterable[Edit]) -> object:
         """Bring more edits into force."""
         ...
 

@@ -25,7 +25,7 @@ class UneditedModel:
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return transformers.generate(self.backbone, prompts, lambda batch: nullcontext(), **options)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [False] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lks.edits import tables
 from lks.edits.edit import Edit
 from lks.edits.jsonl import counted, parsed
 from lks.edits.text import same_text
@@ -104,7 +104,7 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise EditFileError(f"{path}: cannot be read ({why}); give JSONL or CSV") from None
     if path.suffix.lower() == ".csv":
-        yield from _csv_rows(csv.DictReader(io.StringIO(text), strict=True), path, problems)
+        yield from _csv_rows(tables.reader(text), path, problems)
         return
     for number, line in enumerate(text.split("\n"), start=1):
         # A dump of Wikidata is one large array, an entity a line.

@@ -9,7 +9,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from lks.edits.text import same_text, same_wording
+from lks.edits.records import KEYS, Reader, kind_of
+from lks.edits.text import entity_key, same_text, same_wording
 from lks.errors import EditFileError
 
 SLOT = "{}"  # stands for the subject in a prompt
@@ -85,7 +86,7 @@ class Edit:
     @property
     def question(self) -> tuple[str, ...]:
         """What two edits in force together cannot share: they would give one prompt two targets."""
-        return (same_text(self.subject), same_text(self.prompt), *self.profile_of)
+        return (entity_key(self.subject), same_text(self.prompt), *self.profile_of)
 
     def to_record(self) -> dict[str, Any]:
         """The JSON record of this edit: what `from_record` reads, empty fields left out."""
@@ -107,13 +108,16 @@ class Edit:
         return record | self.extra
 
     @classmethod
-    def from_record(cls, record: Any) -> Edit:
+    def from_record(cls, record: Any, *, any_keys: bool = False) -> Edit:
         """Make an edit from a JSON record.
+
+        Args:
+            any_keys: keep keys that seem to be misspelt, too.
 
         Raises:
             EditFileError: with every problem of the record, not only the first.
         """
-        return _read_record(record)
+        return _read_record(record, any_keys)
 
 
 def _probe_record(probe: Probe) -> dict[str, Any]:
@@ -125,87 +129,11 @@ def _probe_record(probe: Probe) -> dict[str, Any]:
     return record
 
 
-_KNOWN = {
-    "id", "subject", "prompt", "target", "aliases", "paraphrases", "generality", "locality",
-    "portability", "negative", "threshold", "statement", "profile_of", "ground_truth", "source",
-    "note",
-}  # fmt: skip
-
-
-class _Reader:
-    """Takes typed fields out of a record and collects what is wrong with them."""
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-        self.problems: list[str] = []
-
-    def text(self, name: str, *, required: bool = False) -> str | None:
-        value = self.record.get(name)
-        if value is None:
-            if required:
-                self.problems.append(f'"{name}" is missing')
-        elif not isinstance(value, str):
-            self.problems.append(f'"{name}" must be a string, not {_kind(value)}')
-        elif not value.strip():
-            self.problems.append(f'"{name}" is empty')
-        else:
-            return value
-        return None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.record.get(name)
-        value = [] if value is None else [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
-            self.problems.append(f'"{name}" must be a list of non-empty strings')
-            return ()
-        return tuple(value)
-
-    def share(self, name: str) -> float | None:
-        value = self.record.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= 1):
-            self.problems.append(f'"{name}" must be a number between 0 and 1')
-            return None
-        return value
-
-    def probes(self, name: str, *, target_required: bool = False) -> tuple[Probe, ...]:
-        value = self.record.get(name)
-        # A single object is the form of benchmark rows: for scoring only.
-        single = isinstance(value, dict)
-        rows = [] if value is None else [value] if single else value
-        if not isinstance(rows, list):
-            self.problems.append(f'"{name}" must be a list of objects, not {_kind(value)}')
-            return ()
-        probes = []
-        for row in rows:
-            if isinstance(row, str) and not target_required:
-                row = {"prompt": row}
-            if not isinstance(row, dict):
-                self.problems.append(f'"{name}" must hold objects, not {_kind(row)}')
-                continue
-            inner = _Reader(row)
-            prompt = inner.text("prompt", required=True)
-            target = inner.text("target", required=target_required)
-            held_out = row.get("held_out", single)
-            if not isinstance(held_out, bool):
-                inner.problems.append('"held_out" must be true or false')
-            self.problems += [f"{name}: {problem}" for problem in inner.problems]
-            if prompt is not None and not inner.problems:
-                probes.append(Probe(prompt, target, held_out))
-        return tuple(probes)
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
-        type(value), "a string" if isinstance(value, str) else "a number"
-    )
-
-
-def _read_record(record: Any) -> Edit:
+def _read_record(record: Any, any_keys: bool) -> Edit:
     if not isinstance(record, dict):
-        problem = f"must be a JSON object, not {_kind(record)}"
+        problem = f"must be a JSON object, not {kind_of(record)}"
         raise EditFileError(problem, [problem])
-    read = _Reader(record)
+    read = Reader(record, KEYS, any_keys)
     subject = read.text("subject", required=True)
     prompt = read.text("prompt", required=True)
     target = read.text("target", required=True)
@@ -229,10 +157,10 @@ def _read_record(record: Any) -> Edit:
     for name in ("paraphrases", "generality", "negative"):
         fields[name] = tuple(fill(text) for text in fields[name])
     for name in ("locality", "portability"):
-        fields[name] = tuple(Probe(fill(p.prompt), p.target, p.held_out) for p in fields[name])
+        fields[name] = tuple(Probe(fill(text), *more) for text, *more in fields[name])
     fields["statement"] = fields["statement"] and fill(fields["statement"])
     fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
-    extra = {key: value for key, value in record.items() if key not in _KNOWN}
+    extra = {key: value for key, value in record.items() if key not in KEYS}
     return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lks.edits.edit import Edit
-from lks.edits.jsonl import _numbered_lines, counted, parsed
+from lks.edits.jsonl import counted
+from lks.edits.records import records
 from lks.errors import EditFileError
 
 NAMED = 5  # pairs that a warning names; the others are counted
@@ -22,44 +25,100 @@ class EditWarning(UserWarning):
 def warn_of_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> None:
     """One `EditWarning` to the caller's caller that names the first pairs; none without pairs."""
     if pairs:
-        more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
-        named = "; ".join(map(str, pairs[:NAMED]))
-        warnings.warn(f"{problem}: {named}{more}{outcome}", EditWarning, stacklevel=3)
+        warnings.warn(named_pairs(problem, pairs, outcome), EditWarning, stacklevel=3)
+
+
+def named_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> str:
+    """One line that names the first pairs and counts the others."""
+    more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
+    return f"{problem}: {'; '.join(map(str, pairs[:NAMED]))}{more}{outcome}"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two edits of one question: `kept` is in force in place of `dropped`."""
+
+    dropped: Edit
+    kept: Edit
+
+    @property
+    def repeated(self) -> bool:
+        """Whether both say the same."""
+        return self.dropped.target == self.kept.target
+
+    def __str__(self) -> str:
+        """The prompt, and the targets or, of two that say the same, the ids that somebody gave."""
+        both = (self.dropped, self.kept)
+        if not self.repeated:
+            said = [_labelled(edit, edit.target) for edit in both]
+            return f'"{self.kept.prompt}" ({", then ".join(said)})'
+        ids = [f'"{edit.id}"' for edit in both if edit.id != edit.key]
+        return f'"{self.kept.prompt}"' + (f" ({', '.join(ids)})" if ids else "")
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """The edits that an `EditSet` left out, each with the one that took its place.
+
+    Empty, and false, where nothing was left out. As a text it is one line that names the first.
+    """
+
+    pairs: tuple[Conflict, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __str__(self) -> str:
+        different = [pair for pair in self.pairs if not pair.repeated]
+        repeated = [pair for pair in self.pairs if pair.repeated]
+        told = [
+            named_pairs(problem, pairs, outcome)
+            for problem, pairs, outcome in (
+                ("edits that give one prompt two targets", different, "; the last one wins"),
+                ("edits that say the same", repeated, "; the last one stays"),
+            )
+            if pairs
+        ]
+        return ". ".join(told)
+
+
+def _labelled(edit: Edit, text: str) -> str:
+    """A text of an edit, with its id if somebody gave it one."""
+    return f'"{text}"' if edit.id == edit.key else f'"{text}" of "{edit.id}"'
 
 
 class EditSet(Sequence[Edit]):
     """An ordered set of edits with unique ids.
 
     Two edits of one subject and prompt with different targets cannot both hold: the last one
-    wins, the earlier one is left out, and one `EditWarning` names the pairs; so it is with two of
-    one target. Several facts of one subject are normal.
+    wins and the earlier one is left out; so it is with two of one target. `conflicts` tells which.
+    Several facts of one subject are normal.
 
     Raises:
-        EditFileError: when two edits have one id.
+        EditFileError: when two edits that do not say the same have one id.
     """
 
+    conflicts: Conflicts
+
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
-        by_question: dict[tuple[str, ...], Edit] = {}
-        ids: set[str] = set()
-        doubles, conflicts, repeats = [], [], []
-        for edit in edits:
-            if edit.id in ids:
-                doubles.append(f'duplicate id "{edit.id}"')
-            ids.add(edit.id)
-            earlier = by_question.pop(edit.question, None)
-            if earlier and earlier.target == edit.target:
-                repeats.append(f'"{earlier.id}" and "{edit.id}"')
-            elif earlier:
-                conflicts.append(
-                    f'"{earlier.id}" and "{edit.id}" ("{earlier.target}", "{edit.target}")'
-                )
-            by_question[edit.question] = edit
+        edits = list(edits)
+        first: dict[str, Edit] = {}
+        doubles = [
+            edit.id for edit in edits if not _same_fact(first.setdefault(edit.id, edit), edit)
+        ]
         if doubles:
-            raise EditFileError("; ".join(doubles), doubles)
-        warn_of_pairs("edits that give one prompt two targets", conflicts, "; the last one wins")
-        warn_of_pairs("edits that say the same", repeats, "; the last one stays")
-        self._edits = list(by_question.values())
+            problems = [f'duplicate id "{edit_id}"' for edit_id in doubles]
+            raise EditFileError("; ".join(problems), problems)
+        last = {edit.question: place for place, edit in enumerate(edits)}
+        self._edits = [edit for i, edit in enumerate(edits) if last[edit.question] == i]
         self._by_id = {edit.id: edit for edit in self._edits}
+        self.conflicts = Conflicts(
+            tuple(
+                Conflict(edit, edits[last[edit.question]])
+                for i, edit in enumerate(edits)
+                if last[edit.question] != i
+            )
+        )
 
     def __getitem__(self, index: Any) -> Any:
         """An edit by index, or an `EditSet` by slice."""
@@ -83,30 +142,31 @@ class EditSet(Sequence[Edit]):
         Path(path).write_text("".join(lines), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path, *, limit: int | None = None) -> EditSet:
-        """Read a JSONL file of edits, its first `limit` rows if given.
+    def load(cls, path: str | Path, *, limit: int | None = None, any_keys: bool = False) -> EditSet:
+        """Read a file of edits, its first `limit` rows if given.
+
+        It holds JSON records, one a line (JSONL) or in one list, or it is a table (CSV).
+
+        Args:
+            any_keys: keep keys that seem to be misspelt, too.
 
         Raises:
             EditFileError: the file is missing, empty or not text, or has bad lines; then
                 `problems` has one entry for each, `line N: reason`.
         """
-        edits, problems = [], []
-        first_line: dict[str, int] = {}
-        for row, (number, line) in enumerate(_numbered_lines(Path(path))):
-            if limit is not None and row >= limit:
-                break
+        edits: list[Edit] = []
+        problems: list[str] = []
+        first: dict[str, tuple[int, Edit]] = {}
+        for number, value in islice(records(Path(path), problems), limit):
             try:
-                edit = Edit.from_record(parsed(line))
+                edit = Edit.from_record(value, any_keys=any_keys)
             except EditFileError as error:
                 problems += [f"line {number}: {problem}" for problem in error.problems]
                 continue
-            if edit.id in first_line:
-                earlier = first_line[edit.id]
-                problems.append(
-                    f'line {number}: duplicate id "{edit.id}" (first on line {earlier})'
-                )
+            line, earlier = first.setdefault(edit.id, (number, edit))
+            if not _same_fact(earlier, edit):
+                problems.append(f'line {number}: duplicate id "{edit.id}" (first on line {line})')
                 continue
-            first_line[edit.id] = number
             edits.append(edit)
         if problems:
             raise EditFileError(
@@ -115,3 +175,7 @@ class EditSet(Sequence[Edit]):
         if not edits:
             raise EditFileError(f"{path}: no edits in it; write one JSON record a line")
         return cls(edits)
+
+
+def _same_fact(one: Edit, other: Edit) -> bool:
+    return one is other or (one.question, one.target) == (other.question, other.target)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lks.edits.edit import SLOT, Edit
-from lks.edits.text import same_text
+from lks.edits.text import entity_key, same_text
 from lks.errors import InputError
 
 REQUESTS = (
@@ -46,11 +46,14 @@ def missing(edits: Iterable[Edit], subjects: Iterable[str] | None = None) -> lis
     facts = _facts(edits)
     wanted = list(facts)
     if subjects is not None:
-        named = {same_text(subject): subject for subject in subjects}
-        unknown = [f'"{subject}"' for key, subject in named.items() if key not in facts]
+        named = {entity_key(subject): subject for subject in subjects}
+        # in another case too, where no subject has this one
+        loosely = {same_text(subject) for key, subject in named.items() if key not in facts}
+        found = {same_text(key) for key in facts}
+        unknown = [f'"{s}"' for s in named.values() if same_text(s) in loosely - found]
         if unknown:
             raise InputError(f"no edit is about {', '.join(unknown)}; give an edit's subject")
-        wanted = [key for key in facts if key in named]
+        wanted = [key for key in facts if key in named or same_text(key) in loosely]
     have = {_entity(edit) for edit in in_force(edits) if edit.profile_of}
     return [_profile(facts[key]) for key in wanted if key not in have]
 
@@ -78,7 +81,7 @@ def _profile(facts: Sequence[Edit]) -> Edit:
 
 
 def by_entity(edits: Iterable[Edit]) -> dict[str, list[Edit]]:
-    """The edits of each entity, whose key is its name folded (`same_text`)."""
+    """The edits of each entity, by its `entity_key`."""
     found = defaultdict(list)
     for edit in edits:
         found[_entity(edit)].append(edit)
@@ -96,4 +99,4 @@ def _current(profile: Edit, facts: dict[str, list[Edit]]) -> bool:
 
 
 def _entity(edit: Edit) -> str:
-    return same_text(edit.subject)
+    return entity_key(edit.subject)

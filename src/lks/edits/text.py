@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import string
 
+# Words whose case says nothing: they begin sentences and titles.
+LITTLE = frozenset(
+    ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
+)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
 
@@ -12,6 +16,15 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…
 def same_text(text: str) -> str:
     """Key under which two texts count as the same: case and white space folded."""
     return " ".join(text.casefold().split())
+
+
+def entity_key(subject: str) -> str:
+    """Key under which two subjects are one entity: as written, for Apple is not apple; only white
+    space and the case of little words count as the same."""
+    words = subject.split()
+    if len(words) > 1:
+        words = [word.lower() if word.lower() in LITTLE else word for word in words]
+    return " ".join(words)
 
 
 def same_wording(text: str) -> str:

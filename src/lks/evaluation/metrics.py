@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from lks.edits.edit import Edit
 from lks.edits.text import same_text, same_wording
 
 DRAWS = 1000  # bootstrap samples
@@ -48,6 +49,29 @@ def edit_performance(
     """EP, the mean of the three; None if one of them could not be scored."""
     parts = (reliability, generality, locality)
     return None if None in parts else mean(parts)
+
+
+def not_asked(edits: Sequence[Edit]) -> list[str]:
+    """What scores of these edits cannot tell, for want of held-out prompts: a sentence each."""
+    bare = sum(not edit.generality for edit in edits)
+    told = []
+    if bare == len(edits):
+        told.append(
+            'no edit has held-out paraphrases ("generality"), so that only prompts which training '
+            "saw were asked: the scores do not tell whether a fact holds when people ask in their "
+            "own words; write two or three such questions for each"
+        )
+    elif bare:
+        told.append(
+            f'{bare} of {len(edits)} edits have no held-out paraphrases ("generality"): that score '
+            "is of the others alone"
+        )
+    if not any(edit.heldout_locality for edit in edits):
+        told.append(
+            'no edit has held-out questions about other things ("locality"): the scores do not '
+            "tell whether other answers stay as they are"
+        )
+    return told
 
 
 def contains(text: str, target: str) -> bool:

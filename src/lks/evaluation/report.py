@@ -22,6 +22,8 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 <p>{{ n }} edits, {{ prompts }} prompts.
 {% if fluency.before %}Fluency (n-gram entropy): {{ "%.2f"|format(fluency.before) }} before,
 {{ "%.2f"|format(fluency.after) }} after.{% endif %}</p>
+{% for warning in warnings %}<p><strong>Warning:</strong> {{ warning }}.</p>
+{% endfor %}
 <div class="scroll"><table>
 <tr><th></th>{% for k in kinds %}<th>{{ k }}</th>{% endfor %}<th>EP</th></tr>
 {% for label, row in rows %}<tr><th>{{ label }}</th>

@@ -27,7 +27,7 @@ from typing import Any
 from lks.editors.protocol import EditedModel
 from lks.edits.edit import Edit
 from lks.edits.profiles import by_entity, statement
-from lks.edits.text import same_text, same_wording
+from lks.edits.text import entity_key, same_wording
 from lks.evaluation.metrics import contains
 from lks.model.chat import Message
 
@@ -66,7 +66,7 @@ def cases(edits: Sequence[Edit], *, limit: int = 50, seed: int = 0) -> list[Case
     for number, edit in enumerate(edits):
         rng = random.Random(f"{seed} {edit.id}")
         other = edits[(number + 1) % len(edits)]
-        own = of_subject[same_text(edit.subject)]
+        own = of_subject[entity_key(edit.subject)]
         sibling = own[(own.index(edit) + 1) % len(own)]
         for case in _of(edit, other, sibling if len(own) > 1 else None, rng=rng):
             made.setdefault(case.kind, []).append(case)
@@ -97,7 +97,7 @@ def _of(edit: Edit, other: Edit, sibling: Edit | None, *, rng: random.Random) ->
     if sibling:
         yield asked("several facts", prompt)
         yield asked("second fact", sibling.prompt, prompt)
-    if same_text(other.subject) != same_text(edit.subject) and other.target != edit.target:
+    if entity_key(other.subject) != entity_key(edit.subject) and other.target != edit.target:
         yield asked("two entities", f"{statement(other)} {prompt}")
 
 

@@ -17,6 +17,7 @@ from lks.evaluation.metrics import (
     joint_interval,
     mean,
     ngram_entropy,
+    not_asked,
     share,
 )
 from lks.model.backbone import Backbone
@@ -64,6 +65,7 @@ class Evaluation:
     probes: list[Probe]
     fluency: dict[str, float | None] = field(default_factory=dict)
     contradicted: frozenset[str] = frozenset()
+    warnings: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """Means over prompts; None where there was nothing to score."""
@@ -90,6 +92,7 @@ class Evaluation:
             "fluency": self.fluency,
             "triggered": means(lambda p: p.triggered),
             "uncontradicted": self._uncontradicted(),
+            "warnings": self.warnings,
         }
 
     def _uncontradicted(self) -> dict[str, Any] | None:
@@ -191,7 +194,9 @@ def evaluate(
     _score(base, edited, [p for p in scored if p.kind != "locality"], chat, full=False)
     for start in range(0, len(local), AT_ONCE):
         _score(base, edited, local[start : start + AT_ONCE], chat, full=True)
-    result = Evaluation(chat, len(edits), probes, contradicted=frozenset(contradicted))
+    result = Evaluation(
+        chat, len(edits), probes, contradicted=frozenset(contradicted), warnings=not_asked(edits)
+    )
     if fluency_edits and free_running:
         on_stage("fluency")
         result.fluency = fluency(base, edited, edits[:fluency_edits])
@@ -201,7 +206,7 @@ def evaluate(
 def answer_limit(backbone: Backbone, edits: Sequence[Edit], least: int) -> int:
     """So many tokens that every target can be written and ended, `least` at least."""
     targets = dict.fromkeys(edit.target for edit in edits)
-    joined = (backbone.join("", target, chat=False)[0].text for target in targets)
+    joined = (backbone.join("", target, chat=False)[0] for target in targets)
     return max([least, *(len(backbone.tokenize(text, chat=False)[0]) + 1 for text in joined)])
 
 

@@ -5,25 +5,24 @@ It and `loading` are the modules that import transformers at their top.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import RLock
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from lks.edits.text import encodable
 from lks.errors import InputError, LayerError, ModelError
-from lks.model.architectures.decoder import NORM_NAMES, _find_layers, _get, _Given, view
-from lks.model.chat import Message, Prompt, Rendered, messages, render_chat
+from lks.model import tokens
+from lks.model.architectures.decoder import NORM_NAMES, _find_layers, _get
+from lks.model.chat import Prompt, Rendered, messages
 from lks.model.encoding import Encoding, Tokens
+from lks.model.engine.running import Swap, Turn, View, bare, unwrapped
+from lks.model.fingerprint import fingerprint
 from lks.model.loading import load
 
 
@@ -31,31 +30,38 @@ from lks.model.loading import load
 class Backbone:
     """A frozen causal language model with its tokenizer. d is its width, l a layer index.
 
+    What torch.compile and PEFT put around a model is taken off; compiled code stays in the model.
+
     Attributes:
         name: what the user called it.
         layers_path: dotted path of the decoder layers inside `model`.
         in_use: held while the model reads; what one thread puts in would meet another's texts.
+            Compiled code lies aside meanwhile (`running.Turn`).
     """
 
     model: Any
     tokenizer: Any
     name: str = "model"
     layers_path: str | None = None
-    in_use: AbstractContextManager[Any] = field(default_factory=RLock, init=False, repr=False)
+    in_use: AbstractContextManager[None] = field(init=False, repr=False)
     _layers: nn.ModuleList = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.model = unwrapped(self.model, self.name)
         if not getattr(self.tokenizer, "is_fast", False):
             raise ModelError(f"{self.name}: its tokenizer gives no offsets; use a fast tokenizer")
-        self.model.eval().requires_grad_(False)
+        if lost := [*_lost(self.model)]:
+            raise ModelError(f"{self.name}: has no weights ('{lost[0]}' is on the meta device)")
         self.layers_path = self.layers_path or _find_layers(self.model, self.name)
-        found = _get(self.model, self.layers_path)
+        found = bare(_get(self.model, self.layers_path))
         if not isinstance(found, nn.ModuleList):
             raise LayerError(
                 f"{self.name}: no decoder layers at '{self.layers_path}'; give layers_path "
                 "(--layers-path), the dotted path of the list of layers"
             )
         self._layers = found
+        self.in_use = Turn(self.model, self.layers_path)
+        self.model.eval().requires_grad_(False)
 
     @classmethod
     def load(
@@ -67,7 +73,9 @@ class Backbone:
         layers_path: str | None = None,
         echo: Callable[[str], None] = lambda text: None,
     ) -> Backbone:
-        """Load a packaged model by name, a local folder, or a hub id.
+        """Load a packaged model by name, a local folder, a GGUF file, or a hub id.
+
+        A hub's model may have a revision, owner/name@revision, or be a file, owner/name/file.gguf.
 
         Args:
             device: auto (CUDA if there is one), or any torch device.
@@ -94,12 +102,27 @@ class Backbone:
         return any(type(p) is not nn.Parameter for p in self.model.parameters())
 
     @property
+    def copyable(self) -> bool:
+        """Whether a copy in another precision is the same model.
+
+        Not of quantised weights, nor where a module's `forward` is bound to the module, as
+        Accelerate's is.
+        """
+        with self.in_use:
+            bound = any("forward" in vars(module) for module in self.model.modules())
+        return not (self.quantised or bound)
+
+    @property
     def width(self) -> int:
         return self.model.get_input_embeddings().embedding_dim
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_input_embeddings().weight.device
+        """Where the model reads texts; Accelerate may keep the embeddings elsewhere meanwhile."""
+        embeddings = self.model.get_input_embeddings()
+        if not embeddings.weight.is_meta:
+            return embeddings.weight.device
+        return torch.device(embeddings._hf_hook.execution_device)
 
     def layer(self, index: int) -> nn.Module:
         """Decoder layer `index`, counted from 0; LayerError if there is none."""
@@ -107,17 +130,31 @@ class Backbone:
             raise LayerError(
                 f"layer {index} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        return self._layers[index]
+        return bare(self._layers[index])
 
     @cached_property
     def adds_bos(self) -> bool:
         """Whether the tokenizer puts special tokens before a plain text."""
-        ids = self.tokenizer("a").input_ids
-        return len(ids) > 1 and ids[0] in self.special_ids
+        return self._special_around[0] > 0
+
+    @cached_property
+    def _special_around(self) -> tuple[int, int]:
+        return tokens.special_around(self.tokenizer)
 
     @property
     def has_chat(self) -> bool:
-        return bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether there is a chat template that takes a user's turn alone."""
+        return tokens.takes_turns(self.tokenizer)
+
+    @cached_property
+    def positions(self) -> int | None:
+        """How many positions were learnt, one a token; None where they are computed."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        words = self.model.get_input_embeddings()
+        tables = [m for m in self.decoder.children() if isinstance(m, nn.Embedding)]
+        rows = [table.num_embeddings for table in tables if table is not words]
+        # OPT's table has two rows more than it has positions.
+        return most if any(most is not None and most <= n <= most + 2 for n in rows) else None
 
     @property
     def pad_id(self) -> int:
@@ -128,34 +165,10 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What a pack must find again: hashes of config, tokenizer and weights, layer count.
-
-        Weights are sampled (up to 1,024 values a tensor, as bfloat16), so that the hash is quick
-        and the same whether the model was loaded in float32 or bfloat16.
-        """
-        config = self.model.config.to_dict()
-        volatile = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
-        for key in volatile:
-            config.pop(key, None)
-        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for key in ("padding", "truncation"):
-            tokenizer.pop(key, None)
-        weights = hashlib.sha256()
-        for key, tensor in sorted(self.model.state_dict().items()):
-            flat = (tensor if type(tensor) is Tensor else tensor.dequantize()).reshape(-1)
-            sample = (
-                flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.bfloat16).view(torch.int16)
-            )
-            weights.update(f"{key}{tuple(tensor.shape)}".encode())
-            weights.update(sample.numpy().tobytes())
-        return {
-            "name": self.name,
-            "config": _hash(config),
-            "tokenizer": _hash(tokenizer),
-            "weights": weights.hexdigest(),
-            "n_layers": self.n_layers,
-            "width": self.width,
-        }
+        """What a pack must find again; see `fingerprint.py`."""
+        own = {"name": self.name, "n_layers": self.n_layers, "width": self.width}
+        with self.in_use:
+            return own | fingerprint(self.model, self.tokenizer)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -164,65 +177,59 @@ class Backbone:
 
         A chat is a user's one turn, or a list of messages {"role", "content"}.
         """
-        if not chat:
-            if not isinstance(prompt, str):
-                raise InputError("a list of messages is a chat; ask with chat=True")
-            return Rendered.plain(prompt.rstrip())
-        if not self.has_chat:
+        if chat and not tokens.has_template(self.tokenizer):
             raise ModelError(f"{self.name} has no chat template; ask with a plain prompt (--plain)")
-
-        def template(turns: Sequence[Message]) -> str:
-            return self.tokenizer.apply_chat_template(
-                list(turns), tokenize=False, add_generation_prompt=True
-            )
-
-        try:
-            return render_chat(template, messages(prompt))
-        except TemplateError as error:  # many know no system message, or want turns to alternate
-            raise InputError(f"{self.name}: its template refuses this chat: {error}") from None
+        if chat:
+            asked = tokens.chat(self.tokenizer, messages(prompt))
+        elif isinstance(prompt, str):
+            asked = Rendered.plain(prompt)
+        else:
+            raise InputError("a list of messages is a chat; ask with chat=True")
+        return replace(asked, border=len(asked.text)) if asked.text[-1:].isspace() else asked
 
     def join(self, prompt: Prompt, target: str, *, chat: bool) -> tuple[Rendered, int]:
         """(prompt and target in one text, where the rendered prompt ends).
 
-        Between them is a space, none in a chat or behind nothing, or the white space that the
-        target begins with.
+        Between them is a space, or the white space that the target begins with; none in a chat, and
+        none behind nothing or behind white space.
         """
         asked = self.render(prompt, chat=chat)
         own = target[: len(target) - len(target.lstrip())]
-        space = "" if chat else own or " " * bool(asked.text)
+        space = "" if chat or asked.border is not None else own or " " * bool(asked.text)
         return replace(asked, text=asked.text + space + target.strip()), len(asked.text)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Tokens that are not text: the tokenizer's named ones and all marked as special."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        marked = (index for index, token in added if token.special)
-        return frozenset([*self.tokenizer.all_special_ids, *marked])
+        return tokens.special_ids(self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text: end-of-text, a chat turn's end, the generation config's."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         ids = configured if isinstance(configured, list) else [configured]
-        ids = [*ids, self.stop_id(chat=False), self.stop_id(chat=self.has_chat)]
+        ids = [*ids, self.stop_id(chat=False), self.stop_id(chat=True)]
         return tuple(dict.fromkeys(int(i) for i in ids if i is not None))
 
     def stop_id(self, *, chat: bool) -> int | None:
         """The token that ends an answer: the turn's end in a chat, end-of-text otherwise."""
-        if not chat:
-            return self.tokenizer.eos_token_id
-        answer = "zebra"
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        tail = self.tokenize(text[text.rindex(answer) + len(answer) :], chat=True)[0]
-        return next((i for i in tail if i in self.special_ids), self.tokenizer.eos_token_id)
+        return self._turn_end if chat else self.tokenizer.eos_token_id
 
-    def tokenize(self, text: str, *, chat: bool) -> Tokens:
-        """Token ids and character spans. A chat's template brings its own special tokens."""
-        encoded = self.tokenizer(
-            encodable(text), add_special_tokens=not chat, return_offsets_mapping=True
-        )
-        return list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    @cached_property
+    def _turn_end(self) -> int | None:
+        return tokens.turn_end(self.tokenizer)
+
+    def tokenize(self, text: str | Rendered, *, chat: bool) -> Tokens:
+        """Token ids and character spans. A chat's template brings its own special tokens.
+
+        Those that the tokenizer puts behind a plain text, such as an end-of-text, are left out: it
+        goes on.
+        """
+        whole, border = (text, None) if isinstance(text, str) else (text.text, text.border)
+        return tokens.tokenized(
+            self.tokenizer, whole, border,
+            special=not chat, ending=0 if chat else self._special_around[1],
+        )  # fmt: skip
 
     def encode(
         self,
@@ -237,37 +244,48 @@ class Backbone:
         Args:
             tokenised: what `tokenize` gave for each text, if it was asked already.
         """
-        rows = tokenised or [self.tokenize(rendered.text, chat=chat) for rendered in texts]
+        rows = tokenised or [self.tokenize(rendered, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
-        learnt = getattr(self.decoder, "wpe", None)  # GPT-2 has no positions beyond those learnt
-        if learnt is not None and longest > learnt.num_embeddings:
-            raise InputError(
-                f"{self.name}: a text of {longest} tokens; the model reads {learnt.num_embeddings}"
-            )
+        self.check_length(longest)
         ids = torch.full((len(rows), longest), self.pad_id)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         starts = []
-        for row, (tokens, _) in enumerate(rows):
-            start = longest - len(tokens) if side == "left" else 0
-            ids[row, start : start + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-            mask[row, start : start + len(tokens)] = 1
+        for row, (own, _) in enumerate(rows):
+            start = longest - len(own) if side == "left" else 0
+            ids[row, start : start + len(own)] = torch.tensor(own, dtype=torch.long)
+            mask[row, start : start + len(own)] = 1
             starts.append(start)
         offsets = [spans for _, spans in rows]
         return Encoding(list(texts), offsets, starts, ids.to(self.device), mask.to(self.device))
+
+    def check_length(self, count: int) -> None:
+        """InputError for more tokens than the model has learnt positions."""
+        if self.positions is not None and count > self.positions:
+            raise InputError(
+                f"{self.name}: a text of {count} tokens; the model reads {self.positions}"
+            )
 
     # --- hidden states ----------------------------------------------------------------------
 
     @property
     def decoder(self) -> nn.Module:
         """The decoder without the language-model head."""
-        return _get(self.model, self.layers_path.rpartition(".")[0])  # type: ignore[union-attr]
+        return bare(_get(self.model, self.layers_path.rpartition(".")[0]))  # type: ignore[union-attr]
 
-    def lower(self, layer: int) -> nn.Module:
+    def with_layers(self, layers: Sequence[nn.Module], **others: nn.Module) -> View:
+        """The decoder with other layers, and with other children by name."""
+        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        children = {name: nn.ModuleList(layers), **others}
+        own = self.decoder
+        swaps = [Swap(own._modules, key, child) for key, child in children.items()]
+        return View(own, swaps, self.in_use)
+
+    def lower(self, layer: int) -> View:
         """The decoder up to and with layer l; its `last_hidden_state` is that layer's output."""
         self.layer(layer)
-        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
-        kept = {name: nn.ModuleList(list(self._layers[: layer + 1]))}
-        return view(self.decoder, **kept, **{self.norm_name: nn.Identity()})
+        return self.with_layers(
+            [self.layer(index) for index in range(layer + 1)], **{self.norm_name: nn.Identity()}
+        )
 
     @property
     def norm_name(self) -> str:
@@ -292,20 +310,26 @@ class Backbone:
         their keys and values put into it.
         """
         k = past.get_seq_length() if past is not None else 0
-        out = self.decoder(
-            input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
-            position_ids=encoding.position_ids[:, k:],
-            past_key_values=past, use_cache=past is not None,
-        )  # fmt: skip
+        with self.in_use:
+            out = self.decoder(
+                input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
+                position_ids=encoding.position_ids[:, k:],
+                past_key_values=past, use_cache=past is not None,
+            )  # fmt: skip
         return out.last_hidden_state
 
     def head(self, states: Tensor) -> Tensor:
         """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
-        root = self.layers_path.partition(".")[0]  # type: ignore[union-attr]
-        headed = view(self.model, **{root: _Given(states[None])})
+        known = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
+        given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
         stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+        headed = View(self.model, [given], self.in_use)
         return headed(input_ids=stand_in, use_cache=False).logits[0]
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+def _lost(model: nn.Module) -> Iterator[str]:
+    """Parameters that are not in the model, nor kept for it by Accelerate."""
+    for name, module in model.named_modules():
+        if "_hf_hook" not in vars(module):
+            own = module.named_parameters(name, recurse=False)
+            yield from (key for key, parameter in own if parameter.is_meta)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from lks.errors import InputError
 
 ROLES = ("system", "user", "assistant")
 BETWEEN = "\n\n\ufffc\n\n"  # ends a sentence and belongs to no name
+
+MARK = "\ue000{}\ue001"  # stands for a message's content in a chat template's skeleton
+JOINT = "\ue002"  # put between the words of a content that a template changes
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
 Prompt = str | Sequence[Message]
@@ -19,11 +24,24 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """text[start:end], which somebody in this role wrote."""
+    """text[start:end], which somebody in this role wrote.
+
+    `said` is what they wrote if a chat template changed it: the model reads the changed text, and
+    mentions are looked for in theirs. `words` are where a word begins there and in text[start:end].
+    """
 
     start: int
     end: int
     role: str = "user"
+    said: str | None = None
+    words: tuple[Span, ...] = ()
+
+    def placed(self, start: int, end: int) -> Span:
+        """Where a span of what was said stands in the text, whole words of it."""
+        if self.said is not None:
+            start = max(written for said, written in self.words if said <= start)
+            end = min(written for said, written in self.words if said >= end)
+        return start + self.start, end + self.start
 
 
 @dataclass(frozen=True)
@@ -31,33 +49,48 @@ class Rendered:
     """What the model reads. Mentions count in `pieces` only.
 
     A chat template's own words, and a target fed in behind the prompt, lie outside of them.
+
+    Attributes:
+        border: where a prompt that ends in white space ends. What follows is tokenised apart, as
+            when it is written: " Rome" would take in the space that the model reads as its own.
+        lost: roles of messages that the chat template changes beyond recognition.
     """
 
     text: str
     pieces: tuple[Piece, ...]
+    border: int | None = None
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def plain(cls, text: str) -> Rendered:
         return cls(text, (Piece(0, len(text)),))
 
     def scanned(self, roles: Sequence[str] = ROLES) -> tuple[str, Callable[[int, int], Span]]:
-        """The pieces of some roles as one text, and a map from its spans to spans of `text`."""
+        """What was written in some roles as one text, and a map from its spans to those of `text`.
+
+        Raises:
+            InputError: a message cannot be found in what the chat template made of it.
+        """
+        if gone := [role for role in self.lost if role in roles]:
+            raise InputError(
+                f"the chat template changes what the {gone[0]} says beyond recognition, so no "
+                "edited entity can be found there; ask with a plain prompt (--plain)"
+            )
         pieces = [piece for piece in self.pieces if piece.role in roles]
-        lengths = (piece.end - piece.start + len(BETWEEN) for piece in pieces)
-        firsts = [0, *accumulate(lengths)]
+        parts = [self.text[p.start : p.end] if p.said is None else p.said for p in pieces]
+        firsts = [0, *accumulate(len(part) + len(BETWEEN) for part in parts)]
 
         def place(start: int, end: int) -> Span:
             number = bisect_right(firsts, start) - 1
-            shift = pieces[number].start - firsts[number]
-            return start + shift, end + shift
+            return pieces[number].placed(start - firsts[number], end - firsts[number])
 
-        return BETWEEN.join(self.text[piece.start : piece.end] for piece in pieces), place
+        return BETWEEN.join(parts), place
 
 
 def messages(prompt: Prompt) -> list[Message]:
     """A prompt as the messages of a chat; InputError for what is none."""
     if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt.strip()}]
+        return [{"role": "user", "content": prompt}]
     if not prompt:
         raise InputError("a chat without a message; give at least one")
     for message in prompt:
@@ -68,46 +101,112 @@ def messages(prompt: Prompt) -> list[Message]:
         if not isinstance(message["content"], str):
             kind = type(message["content"]).__name__
             raise InputError(f"the content of a chat's message must be text, not {kind}")
-    return [{**message, "content": message["content"].strip()} for message in prompt]
+    return list(prompt)
 
 
-def render_chat(template: Callable[[Sequence[Message]], str], chat: Sequence[Message]) -> Rendered:
+def each_prompt(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts; InputError for one prompt, or one chat, where there should be a list of them."""
+    if isinstance(prompts, str):
+        raise InputError("prompts must be a list; put the one in brackets: [prompt]")
+    found = list(prompts)
+    if any(isinstance(prompt, Mapping) for prompt in found):
+        raise InputError("chats must be a list of chats; put the one in brackets: [messages]")
+    return found
+
+
+def render_chat(template: Callable[[Sequence[Any]], str], chat: Sequence[Message]) -> Rendered:
     """A chat as `template` writes it, and where each message's content stands there.
 
-    The contents are found by rendering marks in their place: a content may well be a word that
-    the template itself uses. A template that changes contents is searched for them instead.
+    The contents are found in the template's skeleton, which has marks in their place: a content may
+    well be a word that the template itself uses. Some templates read content as a list of parts.
+
+    Raises:
+        InputError: the template refuses the chat, or leaves out all that is said in it.
     """
-    text = template(chat)
-    marks = [f"\ue000{number}\ue001" for number in range(len(chat))]
-    marked = template([{**m, "content": k} for m, k in zip(chat, marks, strict=True)])
-    found = _marked_pieces(marked, marks, chat) or []
-    if not found or _filled(marked, marks, chat) != text:
-        found = _searched_pieces(text, chat)
-    return Rendered(text, tuple(found))
+    problem = InputError("the chat template leaves out what the messages say")
+    contents = [message["content"] for message in chat]
+    marks = [MARK.format(number) for number in range(len(chat))]
+    for shape in (str, _parts):
+
+        def filled(contents: Sequence[str], shape: Callable[[str], Any] = shape) -> str:
+            pairs = zip(chat, contents, strict=True)
+            return template([{**message, "content": shape(text)} for message, text in pairs])
+
+        try:
+            text, skeleton = filled(contents), filled(marks)
+        except InputError as error:
+            problem = error if shape is str else problem
+            continue
+        if any(mark in skeleton for mark in marks):
+            return _found(text, skeleton, chat, filled)
+    raise problem
 
 
-def _filled(marked: str, marks: Sequence[str], chat: Sequence[Message]) -> str:
-    for mark, message in zip(marks, chat, strict=True):
-        marked = marked.replace(mark, message["content"])
-    return marked
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
-def _marked_pieces(marked: str, marks: Sequence[str], chat: Sequence[Message]) -> list[Piece]:
-    """In the order of the chat; a template may leave a message out, or write them in another."""
-    places = sorted((marked.find(mark), i) for i, mark in enumerate(marks) if mark in marked)
-    pieces, shift = {}, 0
-    for at, number in places:
-        length, start = len(chat[number]["content"]), at + shift
-        pieces[number] = Piece(start, start + length, chat[number]["role"])
-        shift += length - len(marks[number])
-    return [pieces[number] for number in sorted(pieces)]
+def _found(
+    text: str, skeleton: str, chat: Sequence[Message], filled: Callable[[Sequence[str]], str]
+) -> Rendered:
+    """A template may leave a message out, or write them in another order."""
+    first, *rest = re.split(MARK.format(r"(\d+)"), skeleton)
+    numbers, contents = list(map(int, rest[::2])), [message["content"] for message in chat]
+    spans = _between([contents[n] for n in numbers], [first, *rest[1::2]], text)
+    if spans is None:  # the template says other things, as by what the messages say
+        return _searched([chat[number] for number in sorted(set(numbers))], text)
+    placed = sorted(zip(numbers, spans, strict=True))
+    changed = {n for n, (start, end) in placed if text[start:end] not in contents[n]}
+    pieces, lost, joints = [], [], list[int]()
+    if changed:
+        parted = [JOINT.join(_words(c)) if n in changed else c for n, c in enumerate(contents)]
+        between = filled(parted).split(JOINT)
+        if "".join(between) == text:
+            joints = list(accumulate(map(len, between)))[:-1]
+    for number, (start, end) in placed:
+        said, role = contents[number], chat[number]["role"]
+        if number not in changed:
+            pieces.append(Piece(start, end, role))
+            continue
+        lengths = [0, *accumulate(map(len, _words(said)))]
+        inside = [0, *(at - start for at in joints if start <= at <= end), end - start]
+        if len(inside) == len(lengths):
+            pieces.append(Piece(start, end, role, said, tuple(zip(lengths, inside, strict=True))))
+        else:
+            lost.append(role)
+    return Rendered(text, tuple(pieces), lost=tuple(lost))
 
 
-def _searched_pieces(text: str, chat: Sequence[Message]) -> list[Piece]:
-    pieces, at = [], 0
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|\W", text)
+
+
+def _between(contents: Sequence[str], own: Sequence[str], text: str) -> list[Span] | None:
+    """Where contents stand between a template's own words: as they are, stripped, or changed."""
+    if not text.startswith(own[0]):
+        return None
+    at, spans = len(own[0]), []
+    for number, (content, behind) in enumerate(zip(contents, own[1:], strict=True), start=1):
+        last = number == len(contents)
+        kept = (c for c in (content, content.strip()) if text.startswith(c + behind, at))
+        end = at + len(next(kept, ""))
+        if not text.startswith(behind, end) or (last and end + len(behind) != len(text)):
+            end = len(text) - len(behind) if last else text.find(behind, at)
+        if end < at or not text.startswith(behind, end):
+            return None
+        spans.append((at, end))
+        at = end + len(behind)
+    return spans
+
+
+def _searched(chat: Sequence[Message], text: str) -> Rendered:
+    pieces, lost, at = [], [], 0
     for message in chat:
-        start = text.find(message["content"], at)
-        if start >= 0:
-            at = start + len(message["content"])
-            pieces.append(Piece(start, at, message["role"]))
-    return pieces
+        content, role = message["content"].strip(), message["role"]
+        start = text.find(content, at)
+        if start < 0:
+            lost.append(role)
+        else:
+            at = start + len(content)
+            pieces.append(Piece(start, at, role))
+    return Rendered(text, tuple(pieces), lost=tuple(lost))

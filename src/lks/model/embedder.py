@@ -150,7 +150,7 @@ class CachedEmbedder:
     """
 
     def __init__(self, embed: Embedder, kept: Sequence[str] = ()) -> None:
-        self._embed = embed
+        self._embed, self.name = embed, embed.name
         self._known = dict(zip(kept, embed.kept(kept), strict=True)) if kept else {}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:

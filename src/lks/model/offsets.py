@@ -15,7 +15,7 @@ def last_token(offsets: Offsets, start: int, end: int) -> int | None:
     """
     for index in range(len(offsets) - 1, -1, -1):
         first, last = offsets[index]
-        if first < end and last > start and last > first:
+        if max(first, start) < min(last, end):
             return index
     return None
 

@@ -25,6 +25,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 from lks.files import sha256, to_disk, write_whole
+from lks.scope.config import PRESETS, ScopeConfig
 
 SCHEMA = 2  # 1: no scope of its own, every mention fires
 MANIFEST, HYPERNETWORK, HISTORY = "manifest.json", "hypernetwork.safetensors", "history"
@@ -104,6 +105,18 @@ def _whole_names(manifest: Manifest) -> list[str]:
     return [HYPERNETWORK, GATE] if gated else [HYPERNETWORK]
 
 
+def parts_of(manifest: Manifest) -> ScopeConfig:
+    """What a pack's scope is made of; packs of earlier versions do not say, and have all parts.
+
+    Raises:
+        PackError: a part that this version has not.
+    """
+    scope = manifest.get("scope", {})
+    if "parts" in scope:
+        return ScopeConfig.from_json(scope["parts"], manifest["lks"])
+    return PRESETS["relation" if scope.get("kind") == "relation" else "entity"]
+
+
 def history(path: str | Path) -> list[Manifest]:
     """The manifests of all versions, the newest first, each checked against its child's note."""
     path = Path(path)
@@ -121,7 +134,7 @@ def history(path: str | Path) -> list[Manifest]:
 def part_edits(path: Path, part: Manifest) -> list[Edit | None]:
     """The edits of one part in the order of their blocks, None for those that were removed."""
     removed = set(part["removed"])
-    edits = EditSet.load(path / part["edits"])
+    edits = EditSet.load(path / part["edits"], any_keys=True)
     return [None if edit.id in removed else edit for edit in edits]
 
 
@@ -168,16 +181,33 @@ def set_thresholds(path: str | Path, **thresholds: float) -> Manifest:
 
 
 def rollback(path: str | Path, to: int | None = None) -> Manifest:
-    """A new version with the edits of version `to`; of the one before, if not given."""
+    """A new version with the edits of version `to`; else undo: one further back each time.
+
+    Raises:
+        InputError: there is no such version, or nothing left to undo.
+    """
     path = Path(path)
-    versions = {manifest["version"]: manifest for manifest in history(path)}
-    target = max(versions) - 1 if to is None else to
-    if target not in versions:
-        raise InputError(f"{path}: no version {target}; there are 1 to {max(versions)}")
-    old = versions[target]
+    found = {manifest["version"]: manifest for manifest in history(path)}
+    latest = max(found)
+    target = _of_which(found, latest) - 1 if to is None else to
+    if to is None and target < 1:
+        raise InputError(
+            f"{path}: nothing left to undo, it is as it was trained; "
+            f"--to goes to any version, 1 to {latest}"
+        )
+    if target not in found:
+        raise InputError(f"{path}: no version {target}; there are 1 to {latest}")
+    old = found[target]
     keys = ("parts", "files", "edits", "training", "scope")
-    kept = {key: old[key] for key in keys if key in old}
+    kept = {key: old[key] for key in keys if key in old} | {"told": {"to": target}}
     return change(path, f"rollback to {target}", [], lambda manifest: manifest | kept)
+
+
+def _of_which(found: dict[int, Manifest], version: int) -> int:
+    """The version that a rollback, or one to a rollback, brought back; any other is its own."""
+    while (to := found[version]["change"].get("to")) is not None:
+        version = to
+    return version
 
 
 def change(

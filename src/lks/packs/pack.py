@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from lks import files as files_module
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
+from lks.model.fingerprint import difference
 from lks.packs import manifest as manifest_module
 from lks.packs.gate import REFERENCES, read_gate
 from lks.packs.manifest import GATE, HYPERNETWORK
+from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState
 
 
@@ -36,6 +39,7 @@ class Pack:
         training: a summary of the training: settings, losses, seconds.
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
+        parts: what the scope is made of.
     """
 
     edits: EditSet
@@ -48,21 +52,17 @@ class Pack:
     scale: float
     training: dict[str, Any]
     gate: GateState | None = None
+    parts: ScopeConfig = DEFAULT
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
-        made_for = self.base_model
-        for key, what in (
-            ("n_layers", "layers"), ("width", "width"), ("config", "configuration"),
-            ("tokenizer", "tokenizer"), ("weights", "weights"),
-        ):  # fmt: skip
-            if made_for.get(key) != fingerprint[key]:
-                numbers = key in ("n_layers", "width")
-                detail = f" ({made_for.get(key)}, here {fingerprint[key]})" if numbers else ""
-                raise PackMismatch(
-                    f"the pack was made for {made_for.get('name')}, and {fingerprint['name']} has "
-                    f"another {what}{detail}; load the model it was made for, or train a new pack"
-                )
+        if other := difference(self.base_model, fingerprint):
+            made_for, here = self.base_model.get("name"), fingerprint["name"]
+            has = " with" if made_for == here else f", and {here} has"
+            raise PackMismatch(
+                f"the pack was made for {made_for}{has} {other}; "
+                "load the model it was made for, or train a new pack"
+            )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the pack to a folder as version 1, whole or not at all.
@@ -75,7 +75,7 @@ class Pack:
         facts = {
             "base_model": self.base_model, "layers": [self.layer], "form": self.form,
             "hypernetwork": self.kind, "scale": self.scale, "training": self.training,
-            "scope": _scope(self.gate),
+            "scope": _scope(self.gate, self.parts),
         }  # fmt: skip
         with manifest_module.whole_folder(path) as folder:
             exemplars = self.gate.exemplars if self.gate else None
@@ -109,6 +109,7 @@ class Pack:
                 load_file(path / HYPERNETWORK), manifest["base_model"], manifest["layers"][0],
                 manifest["form"], manifest["hypernetwork"], manifest["scale"], manifest["training"],
                 read_gate(path, manifest, [part.rows for part in parts]),
+                manifest_module.parts_of(manifest),
             )  # fmt: skip
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -121,29 +122,29 @@ def append(
 ) -> dict[str, Any]:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
-    An edit that gives a prompt another target than one in force takes that one's place.
+    An edit takes the place of the one in force with its id, and of one that gives its prompt
+    another target; the log has the old target and the new one.
 
     Args:
         references: of the relation gate, where the pack has one.
 
     Raises:
-        InputError: an id is in force there already.
+        InputError: the references are missing.
         OutputError: the disk says no, or another process is at it; the pack is as it was then.
     """
     path = Path(path)
 
     def longer(manifest: dict[str, Any]) -> dict[str, Any]:
-        taken = manifest_module.live_ids(path, manifest) & {edit.id for edit in edits}
-        if taken:
-            raise InputError(f"{path}: holds {', '.join(sorted(taken))} already; remove it first")
         gated = manifest.get("scope", {}).get("kind") == "relation"
         if gated and exemplars is None:
             raise InputError(f"{path}: has a relation gate; give the references of new edits too")
-        asked = {edit.question for edit in edits}
-        held = manifest_module.live_edits(path, manifest)
-        replaced = [edit.id for edit in held if edit.question in asked]
-        if replaced:
-            manifest = manifest_module.without(path, manifest, replaced)
+        now = {edit.id: edit for edit in edits} | {edit.question: edit for edit in edits}
+        pairs = [
+            (old, new) for old in manifest_module.live_edits(path, manifest)
+            if (new := now.get(old.id) or now.get(old.question))
+        ]  # fmt: skip
+        if pairs:
+            manifest = manifest_module.without(path, manifest, [old.id for old, _ in pairs])
         number = manifest["version"] + 1
         names = manifest_module.part_names(number)
         _save_part(path, number, edits, blocks, exemplars)
@@ -153,10 +154,16 @@ def append(
         parts = [*manifest["parts"], names | {"removed": []}]
         return manifest | {
             "parts": parts, "files": files, "edits": manifest["edits"] + len(edits),
-            "told": {"replaced": replaced[: manifest_module.NAMED]} if replaced else {},
+            "told": {"replaced": list(starmap(_correction, pairs[: manifest_module.NAMED]))}
+            if pairs else {},
         }  # fmt: skip
 
     return manifest_module.change(path, "add", [edit.id for edit in edits], longer)
+
+
+def _correction(old: Edit, new: Edit) -> dict[str, str]:
+    """What the log says of an edit that another one takes the place of."""
+    return {"id": old.id, "target": old.target, "by": new.id, "new_target": new.target}
 
 
 @dataclass(frozen=True)
@@ -168,14 +175,14 @@ class _Part:
     blocks: Tensor
 
 
-def _scope(gate: GateState | None) -> dict[str, Any]:
+def _scope(gate: GateState | None, parts: ScopeConfig) -> dict[str, Any]:
     """How the manifest describes the scope."""
     if gate is None:
-        return {"kind": "entity"}
+        return {"kind": "entity", "parts": parts.to_json()}
     return {
         "kind": "relation", "threshold": gate.metric.threshold,
         "open_threshold": gate.metric.open_threshold,
-        "embedder": gate.embedder, "fingerprint": gate.fingerprint,
+        "embedder": gate.embedder, "fingerprint": gate.fingerprint, "parts": parts.to_json(),
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,33 +37,55 @@ _MOST_MARKS = 16  # on one character: a text of a million marks stays linear
 
 
 @dataclass(frozen=True)
-class Words:
-    """Folded words of `original`; `places[i]` is where `words[i]` stands there."""
+class Doc:
+    """A text and its folded words; `places[i]` is where `words[i]` stands in the text."""
 
-    original: str
+    text: str
     words: list[str] = field(default_factory=list)
     told: list[tuple[int, int]] | None = None  # places, where the text is not plain ASCII
 
-    @property
-    def text(self) -> str:
+    @cached_property
+    def folded(self) -> str:
+        """The words, parted by one space."""
         return " ".join(self.words)
+
+    def holds(self, words: str) -> bool:
+        """Whether these folded words stand in the text, one after the other."""
+        return bool(words) and f" {words} " in f" {self.folded} "
 
     @cached_property
     def places(self) -> list[tuple[int, int]]:
         if self.told is not None:
             return self.told
-        return [match.span() for match in _ASCII_WORDS.finditer(self.original)]
+        return [match.span() for match in _ASCII_WORDS.finditer(self.text)]
+
+    @cached_property
+    def sentences(self) -> list[range]:
+        """Indices of the words of each sentence."""
+        ends = iter([*(match.start() for match in PARTED.finditer(self.text)), len(self.text)])
+        found, begin, end = [], 0, next(ends)
+        for index, (start, _) in enumerate(self.places):
+            if start > end:
+                found.append(range(begin, index))
+                begin = index
+                while start > end:
+                    end = next(ends)
+        return [own for own in (*found, range(begin, len(self.places))) if own]
+
+    def sentence(self, word: int) -> range:
+        """The sentence of a word."""
+        return self.sentences[bisect_right(self.sentences, word, key=lambda own: own.start) - 1]
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Span in the original text of words[first:last]."""
         return self.places[first][0], self.places[last - 1][1]
 
 
-def normalise(text: str, *, fold_case: bool = True) -> Words:
+def normalise(text: str, *, fold_case: bool = True) -> Doc:
     """The folded words of `text`. Linear in its length; any string will do."""
     if text.isascii() or text.translate(_PARTING).isascii():
-        return Words(text, _ASCII_WORDS.findall(text.lower() if fold_case else text))
-    result = Words(text, told=[])
+        return Doc(text, _ASCII_WORDS.findall(text.lower() if fold_case else text))
+    result = Doc(text, told=[])
     folds: dict[str, str] = {}
     for match in _WORDS.finditer(text):
         word = match.group()
@@ -87,7 +110,7 @@ def latin(word: str) -> str:
 
 
 def _fold_into(
-    result: Words, chunk: str, offset: int, folds: dict[str, str], fold_case: bool
+    result: Doc, chunk: str, offset: int, folds: dict[str, str], fold_case: bool
 ) -> None:
     """Adds the words of a chunk that is not plain ASCII, one cluster of characters at a time."""
     letters: list[str] = []

@@ -1,18 +1,33 @@
-"""Which of several overlapping mentions counts."""
+"""Which of several overlapping candidates counts: the longest, and none where two fit alike."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from lks.scope.normalizer import Words
-from lks.scope.types import Mention, _Hit
+from lks.scope.normalizer import Doc
+from lks.scope.types import Candidate, Kind, Mention, Reason
 
 _T = TypeVar("_T")
+_DOUBTFUL = (Kind.REORDERED, Kind.MISSPELT)  # of these two entities may fit one place alike
 
 
-def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
+def resolve(
+    doc: Doc, known: Sequence[Candidate], found: Sequence[Candidate]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """(mentions, refused) of one generator's candidates beside the mentions that are `known`.
+
+    Mentions are disjoint and in order of the text.
+    """
+    doubtful = [one for one in found if one.kind in _DOUBTFUL]
+    kept, refused = _unambiguous(doubtful, len(doc.words)) if doubtful else ([], [])
+    kept += [one for one in found if one.kind not in _DOUBTFUL]
+    return _disjoint([*known, *kept], doc) if kept else list(known), refused
+
+
+def longest(mentions: Sequence[Mention]) -> list[Mention]:
     """Of mentions that overlap the longest, of equally long ones that with the higher score."""
 
     def rank(mention: Mention) -> tuple[int, float, int, str]:
@@ -21,7 +36,7 @@ def disjoint(mentions: Sequence[Mention]) -> list[Mention]:
     return _first_come(sorted(mentions, key=rank), lambda own: slice(own.start, own.end))
 
 
-def _holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
+def holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
     """Whether a stretch overlaps none of these mentions, or those that it does lie in it and are
     shorter; they are disjoint and in order."""
     at = bisect_left(known, end, key=lambda mention: mention.start)
@@ -33,21 +48,21 @@ def _holds_more(known: Sequence[Mention], start: int, end: int) -> bool:
     return True
 
 
-def _same_place(hit: _Hit, other: _Hit) -> bool:
-    same = hit.entity.subject == other.entity.subject
-    return same and hit.first < other.last and other.first < hit.last
+def same_place(one: Candidate, other: Candidate) -> bool:
+    same = one.entity.subject == other.entity.subject
+    return same and one.first < other.last and other.first < one.last
 
 
-def _disjoint(hits: Sequence[_Hit], words: Words) -> list[_Hit]:
-    """The longest hits first, no word twice; in order of the text."""
+def _disjoint(candidates: Sequence[Candidate], doc: Doc) -> list[Candidate]:
+    """The longest first, no word twice; in order of the text."""
 
-    def rank(hit: _Hit) -> tuple[int, int, float]:
-        start, end = words.span(hit.first, hit.last)
-        return start - end, start, -hit.score
+    def rank(one: Candidate) -> tuple[int, int, float]:
+        start, end = doc.span(one.first, one.last)
+        return start - end, start, -one.score
 
-    if len(hits) < 2:
-        return list(hits)
-    return _first_come(sorted(hits, key=rank), lambda hit: slice(hit.first, hit.last))
+    if len(candidates) < 2:
+        return list(candidates)
+    return _first_come(sorted(candidates, key=rank), lambda one: slice(one.first, one.last))
 
 
 def _first_come(ranked: Sequence[_T], place: Callable[[_T], slice]) -> list[_T]:
@@ -62,27 +77,32 @@ def _first_come(ranked: Sequence[_T], place: Callable[[_T], slice]) -> list[_T]:
     return sorted(kept, key=lambda one: place(one).start)
 
 
-def _unambiguous(hits: Iterable[_Hit], count: int) -> tuple[list[_Hit], list[_Hit]]:
-    """(hits, ambiguous): of misspelt names that overlap, the one with the most support.
+def _unambiguous(
+    candidates: Iterable[Candidate], count: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    """(kept, refused): of candidates that overlap, the one with the most support.
 
     Two entities with equally many edits refuse each other, unless one stretch holds the other.
     """
-    owner: list[_Hit | None] = [None] * count
-    kept: list[_Hit] = []
-    clashing: dict[int, _Hit] = {}
-    order = sorted(hits, key=lambda hit: (-hit.support, hit.edits, hit.first, hit.last, hit.key))
-    for hit in order:
-        rivals = {id(rival): rival for rival in owner[hit.first : hit.last] if rival is not None}
+    owner: list[Candidate | None] = [None] * count
+    kept: list[Candidate] = []
+    clashing: dict[int, Candidate] = {}
+    order = sorted(
+        candidates, key=lambda one: (-one.support, one.edits, one.first, one.last, one.key)
+    )
+    for one in order:
+        rivals = {id(rival): rival for rival in owner[one.first : one.last] if rival is not None}
         for rival in rivals.values():
-            same = hit.entity.subject == rival.entity.subject
+            same = one.entity.subject == rival.entity.subject
             nested = (
-                rival.first <= hit.first
-                and hit.last <= rival.last
-                and (hit.last - hit.first < rival.last - rival.first)
+                rival.first <= one.first
+                and one.last <= rival.last
+                and (one.last - one.first < rival.last - rival.first)
             )
-            if hit.edits == rival.edits and not same and not nested:
-                clashing |= {id(rival): rival, id(hit): hit}
+            if one.edits == rival.edits and not same and not nested:
+                clashing |= {id(rival): rival, id(one): one}
         if not rivals:
-            owner[hit.first : hit.last] = [hit] * (hit.last - hit.first)
-            kept.append(hit)
-    return [hit for hit in kept if id(hit) not in clashing], list(clashing.values())
+            owner[one.first : one.last] = [one] * (one.last - one.first)
+            kept.append(one)
+    refused = [replace(one, reason=Reason.TWO_FIT) for one in clashing.values()]
+    return [one for one in kept if id(one) not in clashing], refused

@@ -1,48 +1,49 @@
 """The edit scope: which edits a text triggers, and where.
 
-The matcher finds the mentions of edited entities; a relation gate, if there is one, decides which
-of the entity's edits the text asks for. Without a gate all of them fire (the paper's scope).
+Made of small parts, which a `ScopeConfig` names: the matcher's find the mentions of edited
+entities; a relation gate, if there is one, decides which of the entity's edits the text asks for.
+Without a gate all of them fire (the paper's scope).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import repeat
 
 from lks.edits.edit import Edit
 from lks.edits.profiles import in_force
-from lks.scope.candidates.token_set import MEANT
-from lks.scope.gate.questions import REACH, Sentences, Span, asks_on, without_hearsay
+from lks.scope.config import DEFAULT, ScopeConfig
+from lks.scope.gate.metric import GateState
+from lks.scope.gate.prototypes import Embed
+from lks.scope.gate.questions import REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
-from lks.scope.matcher import Matcher
-from lks.scope.normalizer import normalise
-from lks.scope.resolver import disjoint
-from lks.scope.types import Decision, Finding, Mention, ids
+from lks.scope.matcher import Matcher, mention_of
+from lks.scope.normalizer import Doc, normalise
+from lks.scope.resolver import longest
+from lks.scope.types import Decision, Finding, Mention, Named, Reason, TextVeto, ids
 
-KINDS = ("relation", "entity")
-REFUSED = "a negative phrase stands in the text"
-STATED = "the text states it, and then asks about another entity"
-ANSWERED = "the text states it, and then asks something else"
-FAR = "perhaps its name in other words or another case, but its edits ask otherwise ({:.2f} of {})"
-ANSWER = 2_000  # characters after an entity in which the text may state its fact
+MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
 
 
 class Scope:
     """Texts in, mentions out. Never changed: make a new one for other edits.
 
     Profiles that are not in force take no part.
+
+    Args:
+        config: the parts that it is made of.
     """
 
-    def __init__(self, edits: Iterable[Edit], gate: RelationGate | None = None) -> None:
-        edits = in_force(edits)
-        self._matcher, self._gate = Matcher(edits), gate
-        self._refused = {
-            edit.id: [words for text in edit.negative if (words := normalise(text).text)]
-            for edit in edits
-            if edit.negative
-        }
+    def __init__(
+        self,
+        edits: Iterable[Edit],
+        gate: RelationGate | None = None,
+        config: ScopeConfig = DEFAULT,
+    ) -> None:
+        edits, self.config = in_force(edits), config
+        self._matcher, self._gate = Matcher(edits, config), gate
+        self._vetoes: list[TextVeto] = [part.fit(edits) for part in config.made("text_vetoes")]
         self._edits = {edit.id: edit for edit in edits}
 
     def with_gate(self, gate: RelationGate | None) -> Scope:
@@ -51,13 +52,29 @@ class Scope:
         clone._gate = gate
         return clone
 
+    def gated(self, state: GateState | None, embed: Embed | None, edits: Iterable[Edit]) -> Scope:
+        """The same names behind a gate with this state, if there is one.
+
+        Args:
+            edits: all that the state's exemplars number, in their order.
+        """
+        if state is None or embed is None:
+            return self.with_gate(None)
+        return self.with_gate(RelationGate.of(state, embed, edits, self.config))
+
+    def of_edits(self, edits: Iterable[Edit]) -> Scope:
+        """A scope of other edits, of the same parts but without a gate."""
+        return Scope(edits, config=self.config)
+
     def may_fire(self, texts: Iterable[str]) -> set[str]:
         """Ids of the edits whose entities the texts name or, in other words, may name."""
-        found: list[Mention] = []
-        for text in texts:
-            named, proposed = self._matcher.with_reworded(text)
-            found += named + [mention for mention, _ in proposed]
-        return set(ids(found))
+        found: list[str] = []
+        for doc in map(normalise, texts):
+            known, _ = self._matcher.find(doc)
+            proposed = self._matcher.proposed(doc, known)
+            found += [edit_id for one in known for edit_id in one.entity.edit_ids]
+            found += ids(mention for mention, _ in proposed)
+        return set(found)
 
     def mentions(self, text: str) -> list[Mention]:
         """Every mention in `text`, in order; those with `fired` take part in an edit."""
@@ -72,33 +89,18 @@ class Scope:
 
     def examine(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Every mention in each text with the reasons; the gate reads all texts at once."""
-        entities = [_entities(named) for named, _ in self._named(texts)]
-        asked: list[tuple[list[str], list[str]]] = []
-        for text, known in zip(texts, entities, strict=True):
-            if self._gate and known:
-                sentences = _sentences(text, known)
-                asked += [(sentences.asking(_spans(own)), ids(own)) for own in known]
-        verdicts = iter(self._gate.decide(asked)) if self._gate else repeat(())
-        of_entity = iter(asked) if self._gate else repeat(((), ()))
-        examined = []
-        for text, known in zip(texts, entities, strict=True):
-            judged = [
-                (own, self._unanswered(text, own, next(of_entity)[0], next(verdicts)))
-                for own in known
-            ]
-            found = [self._findings(text, own, said) for own, said in judged]
-            stated = self._stated(text, found) if self._gate else set()
-            if stated:
-                judged = [(own, _silenced(said, stated, STATED)) for own, said in judged]
-                found = [self._findings(text, own, said) for own, said in judged]
-            flat = [finding for own in found for finding in own]
-            examined.append(sorted(flat, key=lambda finding: finding.mention.start))
-        return examined
+        docs = [normalise(text) for text in texts]
+        named = [_entities(mentions) for mentions, _ in self._named(docs)]
+        self._decide(docs, named)
+        for doc, entities in zip(docs, named, strict=True):
+            for veto in self._vetoes if entities else ():
+                _silence(entities, veto.silenced(doc, entities), veto.reason)
+        return [self._findings(entities) for entities in named]
 
-    def near_misses(self, text: str) -> list[tuple[Mention, str]]:
+    def near_misses(self, text: str) -> list[tuple[Mention, Reason]]:
         """Places that look like a name, misspelt or in other words, but do not count, and why."""
-        ((known, refused),) = self._named([text])
-        reworded = [(replace(m, fired=False), FAR.format(m.score, MEANT)) for m in refused]
+        ((known, refused),) = self._named([normalise(text)])
+        reworded = [(replace(mention, fired=False), Reason.FAR) for mention in refused]
         told = {(m.start, m.end, m.subject) for m in [*known, *refused]}
         misspelt = self._matcher.near_misses(text)
         return [m for m in misspelt if (m[0].start, m[0].end, m[0].subject) not in told] + reworded
@@ -106,28 +108,33 @@ class Scope:
     def question(self, text: str, edit_id: str) -> str:
         """The last sentence of `text` that may ask about the edit's entity, names masked."""
         known = _entities(self._matcher(text))
-        own = next((entity for entity in known if edit_id in ids(entity)), None)
+        own = next((entity for entity in known if edit_id in ids(entity.mentions)), None)
         asking = _sentences(text, known).asking(_spans(own)) if own else []
         return asking[-1] if asking else text
 
-    def _named(self, texts: Sequence[str]) -> list[tuple[list[Mention], list[Mention]]]:
+    def _named(self, docs: Sequence[Doc]) -> list[tuple[list[Mention], list[Mention]]]:
         """The mentions in each text, and what may be a name in other words but is not meant.
 
         The score of names in other words, or in another case, which only a gate can tell, is how
         near their sentence, name and all, is to the nearest wording of their edits.
         """
+        found = [self._matcher.find(doc)[0] for doc in docs]
+        mentions = [
+            [mention_of(doc, one) for one in own] for doc, own in zip(docs, found, strict=True)
+        ]
         if self._gate is None:
-            return [(self._matcher(text), []) for text in texts]
-        found = [self._matcher.with_reworded(text) for text in texts]
-        found = [(known, proposed[-REACH:]) for known, proposed in found]
-        asked = [(said, self._wordings(mention)) for _, own in found for mention, said in own]
+            return [(own, []) for own in mentions]
+        proposed = [
+            self._matcher.proposed(doc, own)[-REACH:] for doc, own in zip(docs, found, strict=True)
+        ]
+        asked = [(said, self._wordings(mention)) for own in proposed for mention, said in own]
         scores = iter(self._gate.alike(asked))
         named = []
-        for known, proposed in found:
-            scored = [replace(mention, score=next(scores)) for mention, _ in proposed]
+        for known, own in zip(mentions, proposed, strict=True):
+            scored = [replace(mention, score=next(scores)) for mention, _ in own]
             meant = [mention for mention in scored if mention.score >= MEANT]
             refused = [mention for mention in scored if mention.score < MEANT]
-            named.append((disjoint([*known, *meant]) if meant else known, refused))
+            named.append((longest([*known, *meant]) if meant else known, refused))
         return named
 
     def _wordings(self, mention: Mention) -> list[str]:
@@ -139,101 +146,64 @@ class Scope:
         edits = [self._edits[edit_id] for edit_id in mention.edit_ids]
         wordings = [edit.prompt for edit in edits]
         subject = mention.subject
-        if subject.islower() or normalise(mention.surface).text == normalise(subject).text:
+        if subject.islower() or normalise(mention.surface).folded == normalise(subject).folded:
             wordings.append(f"Tell me about {subject}")
         return [*wordings, *(text for edit in edits for text in edit.paraphrases)][:REACH]
 
-    def _findings(
-        self, text: str, own: Sequence[Mention], verdicts: Sequence[Decision]
-    ) -> list[Finding]:
-        """Findings at one entity's mentions."""
-        refused = self._refused_in(text, ids(own))
-        known = {verdict.edit_id: verdict for verdict in _silenced(verdicts, refused, REFUSED)}
-        findings = []
-        for mention in own:
+    def _decide(self, docs: Sequence[Doc], named: Sequence[Sequence[Named]]) -> None:
+        """Give each entity its decisions."""
+        if self._gate is None:
+            for own in (own for entities in named for own in entities):
+                own.decisions = [
+                    Decision(e, 1.0, 0.0, True, Reason.NAMED, "") for e in ids(own.mentions)
+                ]
+            return
+        for doc, entities in zip(docs, named, strict=True):
+            if entities:
+                sentences = _sentences(doc.text, entities)
+                for own in entities:
+                    own.sentences = sentences.asking(_spans(own))
+        flat = [own for entities in named for own in entities]
+        decided = self._gate.decide([(own.sentences, ids(own.mentions)) for own in flat])
+        for own, decisions in zip(flat, decided, strict=True):
+            own.decisions = decisions
+
+    def _findings(self, entities: Sequence[Named]) -> list[Finding]:
+        """One for each mention, in order of the text."""
+        found = [finding for own in entities for finding in self._of_entity(own)]
+        return sorted(found, key=lambda finding: finding.mention.start)
+
+    def _of_entity(self, own: Named) -> Iterator[Finding]:
+        known = {decision.edit_id: decision for decision in own.decisions}
+        for mention in own.mentions:
             here = tuple(known[edit_id] for edit_id in mention.edit_ids if edit_id in known)
-            fired = tuple(verdict.edit_id for verdict in here if verdict.fired)
-            score = max((v.score for v in here if v.fired or not fired), default=0.0)
-            if self._gate is None:
-                fired = tuple(e for e in mention.edit_ids if e not in refused)
+            fired = tuple(decision.edit_id for decision in here if decision.fired)
+            score = max((d.score for d in here if d.fired or not fired), default=0.0)
             changed = replace(
                 mention, edit_ids=fired or mention.edit_ids, fired=bool(fired),
                 gate=score if self._gate else None,
             )  # fmt: skip
-            findings.append(Finding(changed, here))
-        return findings
-
-    def _unanswered(
-        self,
-        text: str,
-        own: Sequence[Mention],
-        sentences: Sequence[str],
-        verdicts: Sequence[Decision],
-    ) -> Sequence[Decision]:
-        """The verdicts, without edits that the text states before it asks something else.
-
-        As the turns of a chat do: "Where is it? Rome. How tall is it?"
-        """
-        if not sentences or not asks_on(sentences[-1]):
-            return verdicts
-        answer = without_hearsay(text[own[0].end : own[0].end + ANSWER])
-        earlier = (v.edit_id for v in verdicts if v.fired and v.sentence != sentences[-1])
-        facts = (self._edits[e] for e in earlier if not self._edits[e].profile_of)
-        stated = {fact.id for fact in facts if _stands(fact.target, answer)}
-        return _silenced(verdicts, stated, ANSWERED)
-
-    def _stated(self, text: str, found: Sequence[Sequence[Finding]]) -> set[str]:
-        """Edits whose target stands between their entity and a later one that fires.
-
-        The text says already what they would; and of two blocks in one text each disturbs what
-        the other makes the model say.
-        """
-        fired = [[f.mention for f in own if f.mention.fired] for own in found]
-        lasts = sorted(((own[-1].start, i) for i, own in enumerate(fired) if own), reverse=True)
-        stated = set()
-        for i, own in enumerate(fired):
-            end = found[i][-1].mention.end
-            last = next((start for start, other in lasts[:2] if other != i), 0)
-            between = text[end : min(last, end + ANSWER)] if own else ""
-            if between:
-                stated |= {e for e in ids(own) if _stands(self._edits[e].target, between)}
-        return stated
-
-    def _refused_in(self, text: str, edit_ids: Sequence[str]) -> set[str]:
-        """Those of the edits that a negative phrase in the text forbids."""
-        phrases = {e: self._refused[e] for e in edit_ids if e in self._refused}
-        folded = normalise(text).text if phrases else ""
-        return {e for e, own in phrases.items() if any(_holds(folded, words) for words in own)}
+            yield Finding(changed, here if self._gate else ())
 
 
-def _spans(mentions: Iterable[Mention]) -> list[Span]:
-    return [(mention.start, mention.end) for mention in mentions]
+def _spans(own: Named) -> list[Span]:
+    return [(mention.start, mention.end) for mention in own.mentions]
 
 
-def _sentences(text: str, entities: Iterable[Iterable[Mention]]) -> Sentences:
+def _sentences(text: str, entities: Iterable[Named]) -> Sentences:
     """The sentences of a text that names these entities."""
     return Sentences(text, sorted(span for own in entities for span in _spans(own)))
 
 
-def _silenced(verdicts: Sequence[Decision], edits: set[str], why: str) -> list[Decision]:
-    """The verdicts, with those of some edits turned down."""
-    return [
-        replace(v, fired=False, why=why) if v.fired and v.edit_id in edits else v for v in verdicts
-    ]
+def _silence(entities: Sequence[Named], edit_ids: set[str], reason: Reason) -> None:
+    for own in entities if edit_ids else ():
+        own.decisions = [
+            replace(d, fired=False, reason=reason) if d.fired and d.edit_id in edit_ids else d
+            for d in own.decisions
+        ]
 
 
-def _stands(phrase: str, text: str) -> bool:
-    """Whether the words of a phrase stand in a text, one after the other."""
-    words = normalise(phrase).text
-    return bool(words) and _holds(normalise(text).text, words)
-
-
-def _holds(folded: str, words: str) -> bool:
-    """Whether a folded text holds these folded words."""
-    return f" {words} " in f" {folded} "
-
-
-def _entities(mentions: Sequence[Mention]) -> list[list[Mention]]:
+def _entities(mentions: Sequence[Mention]) -> list[Named]:
     """Mentions of one text by entity, in order: those that share an edit belong together."""
     groups: dict[int, list[Mention]] = {}
     group_of: dict[str, int] = {}
@@ -242,4 +212,4 @@ def _entities(mentions: Sequence[Mention]) -> list[list[Mention]]:
         moved = [m for other in merged for m in groups.pop(other)] + [mention]
         groups.setdefault(home, []).extend(moved)
         group_of |= dict.fromkeys(ids(moved), home)
-    return [sorted(group, key=lambda mention: mention.start) for group in groups.values()]
+    return [Named(sorted(group, key=lambda m: m.start)) for group in groups.values()]

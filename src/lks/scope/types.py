@@ -1,12 +1,68 @@
-"""What the parts of the scope pass to each other."""
+"""What the parts of the scope pass to each other, and what a part is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lks.edits.edit import Edit
+from lks.scope.normalizer import Doc
+
+if TYPE_CHECKING:
+    from lks.scope.names.index import EntityIndex
+
+
+LONGEST = 30  # words of a sentence that may be a question about a name in other words
+
+
+class Kind(StrEnum):
+    """How a text names an entity."""
+
+    EXACT = "exact"  # by its subject
+    ALIAS = "alias"
+    VARIANT = "variant"  # its name in another form: Saint Denis for St. Denis
+    REORDERED = "reordered"
+    MISSPELT = "fuzzy"
+    REWORDED = "reworded"  # in other words or another case: only the whole sentence can tell
+
+
+class Reason(StrEnum):
+    """Why an edit fires or does not, and why a place is no mention."""
+
+    NAMED = "named"  # without a gate, that is enough
+    ASKED = "asked"
+    OPENED = "open_ended"  # of a profile: it answers
+    NOT_OPENED = "not_open_ended"
+    PROFILED = "profile_answers"
+    UNPROFILED = "no_profile"
+    BELOW = "below_threshold"
+    NEARER = "nearer_edit"
+    LATER = "later_question"
+    ELSEWHERE = "other_relation"
+    NEGATIVE = "nearer_to_negative"
+    REFUSED = "negative_phrase"
+    DENIED = "denial"
+    RELATIVE = "relative"
+    ANOTHER_HOLDER = "another_holder"
+    ABOUT_HOLDER = "about_holder"
+    ANSWERED = "answered"
+    STATED = "stated"
+    LONGER = "longer_name"
+    TWO_FIT = "two_names_fit"
+    CASE = "another_case"
+    FAR = "asks_otherwise"
+    TOO_FAR = "too_far"
+    NUMBER = "another_number"
+    SHORT = "short_word"
+    FIRST = "first_letter"
+    FORM = "another_form"
+    GENERATION = "another_generation"
+    INITIAL = "another_initial"
+    COMMON = "common_word"
+    OTHER_NAME = "other_name"
+    OWN_PART = "own_part"  # of a part that is not in this package
 
 
 @dataclass(frozen=True)
@@ -24,31 +80,13 @@ class Mention:
     surface: str
     start: int
     end: int
-    kind: str  # exact | alias | variant | reordered | fuzzy | reworded
+    kind: str  # a `Kind`
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"edit_ids": list(self.edit_ids)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """words[first:last] of a text name `bearer`."""
-
-    first: int
-    last: int
-    entity: Entity
-    kind: str
-    score: float = 1.0
-    edits: int = 0
-    support: int = 0  # letters in its favour: those of the name, less two for each edit
-
-    @property
-    def key(self) -> tuple[str, tuple[str, ...]]:
-        """Settles ties, whatever the order of the edits."""
-        return self.entity.subject, tuple(sorted(self.entity.edit_ids))
+        return asdict(self) | {"edit_ids": list(self.edit_ids), "kind": str(self.kind)}
 
 
 @dataclass(slots=True)
@@ -56,17 +94,46 @@ class Entity:
     """The edits that one name stands for. `cased` is the only spelling that counts, if not None."""
 
     subject: str
-    kind: str  # exact: the name is the subject; alias: one of its aliases; variant: of these
+    kind: Kind  # EXACT: the name is the subject; ALIAS: one of its aliases; VARIANT: of these
     cased: str | None
     edit_ids: tuple[str, ...]
 
-    def join(self, edit: Edit, kind: str) -> None:
+    def join(self, edit: Edit, kind: Kind) -> None:
         """Take in one more edit. A subject goes before an alias; then the order of the alphabet,
         so that the order of the edits does not matter."""
         if edit.id not in self.edit_ids:
             self.edit_ids += (edit.id,)
-        if (kind != "exact", edit.subject) < (self.kind != "exact", self.subject):
+        if (kind != Kind.EXACT, edit.subject) < (self.kind != Kind.EXACT, self.subject):
             self.kind, self.subject = kind, edit.subject
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """words[first:last] of a text may name `entity`.
+
+    Attributes:
+        edits, support: of a misspelt name: letters that differ, and letters in its favour.
+        reason: why it is no mention after all; None while nothing speaks against it.
+        told: the name's own words end here, before `last`: "Nokia X series".
+        sentence: words of the sentence that must mean what one of the edits asks; None where the
+            name alone tells.
+    """
+
+    first: int
+    last: int
+    entity: Entity
+    kind: Kind
+    score: float = 1.0
+    edits: int = 0
+    support: int = 0
+    reason: Reason | None = None
+    told: int = 0
+    sentence: range | None = None
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """Settles ties, whatever the order of the edits."""
+        return self.entity.subject, tuple(sorted(self.entity.edit_ids))
 
 
 @dataclass(frozen=True)
@@ -77,8 +144,11 @@ class Decision:
     score: float
     threshold: float
     fired: bool
-    why: str
+    reason: Reason
     sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"score": round(self.score, 4), "reason": str(self.reason)}
 
 
 @dataclass(frozen=True)
@@ -86,15 +156,79 @@ class Finding:
     """A mention and, where a gate decided, what it said of each edit of the entity."""
 
     mention: Mention
-    verdicts: tuple[Decision, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        verdicts = [asdict(verdict) for verdict in self.verdicts]
-        for verdict in verdicts:
-            verdict["score"] = round(verdict["score"], 4)
-        return self.mention.to_json() | {"verdicts": verdicts}
+        decisions = [decision.to_json() for decision in self.decisions]
+        return self.mention.to_json() | {"decisions": decisions}
 
 
-def ids(mentions: Sequence[Mention]) -> list[str]:
+@dataclass
+class Named:
+    """An entity that a text names: its mentions in order, the sentences that may ask about it with
+    the mentions masked, and what was decided of its edits."""
+
+    mentions: list[Mention]
+    sentences: list[str] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def fired(self) -> set[str]:
+        return {decision.edit_id for decision in self.decisions if decision.fired}
+
+
+# --- parts: each is small, has a switch in `ScopeConfig`, and can be left out ---------------------
+
+
+class NameForm(Protocol):
+    """Other ways to write a name, known when the index is made."""
+
+    def forms(self, name: str) -> Iterable[str]: ...
+
+
+class Generator(Protocol):
+    """Finds where a text may name an entity."""
+
+    def fit(self, index: EntityIndex) -> Self: ...
+
+    def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Candidates beside `known`, the mentions that earlier generators found, in order."""
+        ...
+
+
+class Filter(Protocol):
+    """Says why a candidate is no mention after all."""
+
+    def fit(self, index: EntityIndex) -> Self: ...
+    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None: ...
+
+
+class SentenceVeto(Protocol):
+    """Rules a sentence out for an edit, near as it is to the edit's wordings."""
+
+    reason: Reason
+
+    def says(self, sentence: str) -> bool:
+        """Whether a sentence, the entity masked, is of this sort."""
+        ...
+
+    def exempts(self, edit: Edit) -> bool:
+        """Whether an edit's own wordings are of this sort, so that it is not ruled out."""
+        ...
+
+
+class TextVeto(Protocol):
+    """Silences edits that fired, by what else stands in the text."""
+
+    reason: Reason
+
+    def fit(self, edits: Sequence[Edit]) -> Self: ...
+
+    def silenced(self, doc: Doc, named: Sequence[Named]) -> set[str]:
+        """Ids of edits that shall not fire in this text."""
+        ...
+
+
+def ids(mentions: Iterable[Mention]) -> list[str]:
     """Ids of all edits that mentions may fire, each once."""
     return list(dict.fromkeys(edit_id for mention in mentions for edit_id in mention.edit_ids))

@@ -28,6 +28,20 @@ class State:
     latest: Tensor
 
 
+def beside(out: Path) -> Path:
+    """The folder for the checkpoint of a pack that is to be at `out`."""
+    return out.with_name(out.name + ".checkpoint")
+
+
+def check_absent(folder: Path) -> None:
+    """Raise InputError where an interrupted run left a checkpoint, which a new one would lose."""
+    if (folder / FILE).exists():
+        raise InputError(
+            f"{folder} is the checkpoint of a run that was interrupted; go on with --resume, or "
+            "start afresh with --no-resume"
+        )
+
+
 def save(folder: Path, state: State, epochs: Sequence[Any]) -> None:
     """Write the state after an epoch; the earlier checkpoint stays until the new one is whole."""
     tensors = {f"blocks.{key}": value for key, value in state.blocks.state_dict().items()}
@@ -71,7 +85,9 @@ def load(folder: Path, state: State) -> list[dict[str, Any]]:
             meta = stored.metadata()
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"the checkpoint {path} is damaged ({error}); start afresh") from error
+        raise InputError(
+            f"the checkpoint {path} is damaged ({error}); start afresh with --no-resume"
+        ) from error
     blocks = {k.removeprefix("blocks."): v for k, v in tensors.items() if k.startswith("blocks.")}
     own = state.blocks.state_dict()
     same = meta["config"] == json.dumps(state.config, sort_keys=True) and all(
@@ -80,7 +96,7 @@ def load(folder: Path, state: State) -> list[dict[str, Any]]:
     if not same:
         raise InputError(
             f"the checkpoint {path} is of other edits, settings or another model; "
-            "use the same ones, or leave --resume out to start afresh"
+            "use the same ones, or start afresh with --no-resume"
         )
     state.blocks.load_state_dict(blocks)
     state.latest.copy_(tensors["latest"])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from lks.errors import InputError
+from lks.scope.config import PRESETS as SCOPES
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class TrainingConfig:
         lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
             linearly to 0.
         scope: what fires an edit: `relation`, a text that names its entity and asks for its
-            relation, or `entity`, every text that names it (the paper's).
+            relation, `strict`, so by names as they are known only, or `entity`, every text that
+            names it (the paper's); all in `lks.scope.config.PRESETS`.
         embedder: compares the questions, see `lks.model.embedder.Embedder`.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
@@ -98,7 +100,7 @@ class TrainingConfig:
             epochs=self.epochs or min(max(round(8 * (1000 / n) ** 0.4), 6), 32),
             batch_size=self.batch_size or min(max(n // 64, 8), 64, n),
             wordings=self.wordings or min(max(800 // n, 2), 8),
-            w_loc=(0.0 if self.scope == "relation" else 0.3) if self.w_loc is None else self.w_loc,
+            w_loc=(0.0 if SCOPES[self.scope].gate else 0.3) if self.w_loc is None else self.w_loc,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -145,7 +147,7 @@ _RULES: list[tuple[str, str, Any]] = [
     ("depth", "between 0 and 1", lambda value: 0 <= value < 1),
     ("form", "replace or residual", lambda value: value in ("replace", "residual")),
     ("hypernetwork", "linear or mlp", lambda value: value in ("linear", "mlp")),
-    ("scope", "relation or entity", lambda value: value in ("relation", "entity")),
+    ("scope", f"one of {', '.join(SCOPES)}", lambda value: value in SCOPES),
     ("precision", "auto, float32 or bfloat16", lambda v: v in ("auto", "float32", "bfloat16")),
 ]
 

@@ -167,7 +167,7 @@ def _tokenised(
         only: the one edit that may fire.
     """
     asked = text.asked
-    ids, offsets = backbone.tokenize(asked.text, chat=text.chat)
+    ids, offsets = backbone.tokenize(asked, chat=text.chat)
     scanned, place = asked.scanned()
     (mentions,) = scope.fired([scanned])
     if only is not None:
@@ -178,7 +178,9 @@ def _tokenised(
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]
     prefix = min(tokens_from(offsets, mention.start) for _, mention in located)
     if text.target is None:
-        row = TextRow(ids, places, [len(ids) - 1], prefix, final=True, continued=kl_tokens - 1)
+        room = kl_tokens if backbone.positions is None else backbone.positions - len(ids)
+        more = min(kl_tokens - 1, max(room, 0))
+        row = TextRow(ids, places, [len(ids) - 1], prefix, final=True, continued=more)
         return _Tokenised(row, edit_ids, None)
     first = tokens_from(offsets, text.target)  # the space before it too, if that is a token
     scored, labels = predicted(ids, first, backbone.stop_id(chat=text.chat))

@@ -20,7 +20,7 @@ from torch import Tensor
 from lks.edits.edit import Edit
 from lks.scope.gate.metric import Exemplars, Metric
 from lks.scope.gate.prototypes import Array, Embed, common_relations
-from lks.scope.languages.en_requests import OPEN_ENDED, PLAIN_REQUESTS
+from lks.scope.languages.en import open_ended_requests
 from lks.scope.scope import Scope
 from lks.training.prompts import TrainingPrompts
 
@@ -85,8 +85,8 @@ def train_metric(
     useful = sum(len(set(wordings[i])) > 1 or bool(others[i]) for i in told)
     share = useful**2 / (useful**2 + EVEN**2)
     odds = [(1 - share) / len(common)] * len(common) + [share / max(len(told), 1)] * len(told)
-    texts, open_ended = embed(pairs.texts), embed(OPEN_ENDED)
-    requests = open_ended[: len(PLAIN_REQUESTS)]
+    texts, open_ended = embed(pairs.texts), embed(open_ended_requests())
+    requests = open_ended[: len(open_ended_requests(plain=True))]
     matrix = _fit(
         torch.from_numpy(np.concatenate([texts, requests])), pairs, np.array(odds), len(requests),
         min(max(useful // 3, LEAST_STEPS), MOST_STEPS), np.random.default_rng(seed),

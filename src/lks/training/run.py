@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lks.cli.console import echo, training_progress
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import TrainingInterrupted
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import peak_memory
 from lks.packs.pack import Pack
+from lks.training import checkpoint
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
+from lks.training.progress import Progress, Silence
 from lks.training.prompts import PromptReport
 from lks.training.train_pack import train_pack
 
@@ -28,20 +29,27 @@ def train_to(
     *,
     pool: Iterable[Edit] = (),
     memory: int | None = None,
-    resume: bool = False,
+    resume: bool | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
+    progress: Progress | None = None,
 ) -> Pack:
     """Train a pack and save it at `out`; of processes that train together, the first one saves.
 
+    Args:
+        resume: go on from the checkpoint of an interrupted run, or do not; None: refuse where
+            there is one.
+
     Raises:
+        InputError: there is a checkpoint and `resume` is None, or there is none to go on from.
         TrainingInterrupted: on an interrupt; the checkpoint `OUT.checkpoint` stays.
     """
     team, out = ProcessGroup.of_environment(backbone.device), out.resolve()
-    checkpoints = out.with_name(out.name + ".checkpoint")
+    checkpoints = checkpoint.beside(out)
+    if resume is None:
+        checkpoint.check_absent(checkpoints)
     pack = trained(
-        backbone, edits, config, quiet=quiet or not team.main, pool=pool, memory=memory, team=team,
-        checkpoints=checkpoints, resume=resume,
+        backbone, edits, config, progress if team.main else None, pool=pool, memory=memory,
+        team=team, checkpoints=checkpoints, resume=bool(resume),
         advice=f"go on with --resume (checkpoint: {checkpoints})",
     )  # fmt: skip
     if team.main:
@@ -54,23 +62,23 @@ def trained(
     backbone: Backbone,
     edits: EditSet,
     config: TrainingConfig,
+    progress: Progress | None = None,
     *,
-    quiet: bool,
     advice: str = "start again",
     **options: Any,
 ) -> Pack:
-    """`train_pack` with a progress bar and peak memory; options go through."""
-
-    config = config.for_edits(len(edits))
+    """`train_pack` that tells how far it is and keeps the peak memory; options go through."""
+    progress = progress or Silence()
 
     def report(made: PromptReport) -> None:
-        echo(str(made), quiet or made.all_own)
+        if not made.all_own:
+            progress.note(str(made))
 
     try:
-        with training_progress(quiet) as (on_progress, on_epoch):
+        with progress.shown():
             pack = train_pack(
-                backbone, edits, config, on_prompts=report, on_epoch=on_epoch,
-                on_progress=on_progress, **options,
+                backbone, edits, config.for_edits(len(edits)), on_prompts=report,
+                on_epoch=progress.epoch, on_progress=progress.stage, **options,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"training was interrupted; {advice}") from None

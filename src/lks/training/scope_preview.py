@@ -7,14 +7,13 @@ from pathlib import Path
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import InputError
 from lks.model.embedder import DEFAULT, CachedEmbedder, Embedder
 from lks.packs import manifest as manifest_module
 from lks.packs.gate import read_gate
+from lks.scope.config import preset
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
-from lks.scope.gate.relation import RelationGate
-from lks.scope.scope import KINDS, Scope
+from lks.scope.scope import Scope
 
 
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
@@ -22,13 +21,12 @@ def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
     manifest = manifest_module.verify(path)
     parts = [manifest_module.part_edits(path, part) for part in manifest["parts"]]
     edits = EditSet(edit for part in parts for edit in part if edit is not None)
-    names = Scope(edits)
+    names = Scope(edits, config=manifest_module.parts_of(manifest))
     rows = [[i for i, edit in enumerate(part) if edit is not None] for part in parts]
     gate = read_gate(path, manifest, rows) if names.may_fire(texts) else None
     if gate is None:
         return names
-    embed = Embedder(gate.embedder, expected=gate.fingerprint)
-    return names.with_gate(RelationGate.of(gate, embed, edits))
+    return names.gated(gate, Embedder(gate.embedder, expected=gate.fingerprint), edits)
 
 
 def scope_of_edits(
@@ -37,25 +35,24 @@ def scope_of_edits(
     """The scope that edits would have, about: only those that the texts may fire are learnt from.
 
     Args:
-        kind: `relation`, the default, or `entity`.
+        kind: what it is made of, one of `PRESETS`; `relation` if not given.
         embedder: what compares the questions.
     """
-    if kind not in (None, *KINDS):
-        raise InputError(f"--scope {kind}: unknown; one of {', '.join(KINDS)}")
-    names = Scope(edits)
-    if kind == "entity" or not (asked := names.may_fire(texts)):
+    parts = preset(kind or "relation")
+    names = Scope(edits, config=parts)
+    if not parts.gate or not (asked := names.may_fire(texts)):
         return names
-    name = embedder or DEFAULT
-    return Scope(edits, _untrained([edit for edit in edits if edit.id in asked], edits, name))
+    some = [edit for edit in edits if edit.id in asked]
+    embed = CachedEmbedder(Embedder(embedder or DEFAULT), common_wordings())
+    return names.gated(_untrained(embed, some, edits), embed, some)
 
 
-def _untrained(edits: Sequence[Edit], pool: EditSet, embedder: str) -> RelationGate:
+def _untrained(embed: CachedEmbedder, edits: Sequence[Edit], pool: EditSet) -> GateState:
     """A gate learnt from these edits alone, with their own wordings and those lent by all."""
     from lks.training.gate_metric import learn
     from lks.training.prompts import training_prompts
     from lks.training.train_pack import GATE_WORDINGS
 
-    embed = CachedEmbedder(Embedder(embedder), common_wordings())
     prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
     metric, exemplars = learn(embed, edits, prompts)
-    return RelationGate.of(GateState(metric, exemplars, embedder), embed, edits)
+    return GateState(metric, exemplars, embed.name)

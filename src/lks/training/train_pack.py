@@ -15,9 +15,9 @@ from lks.errors import EditFileError, InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.packs.pack import Pack
+from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
-from lks.scope.gate.relation import RelationGate
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
@@ -35,6 +35,7 @@ def train_pack(
     edits: EditSet,
     config: TrainingConfig | None = None,
     *,
+    parts: ScopeConfig | None = None,
     pool: Iterable[Edit] = (),
     memory: int | None = None,
     team: ProcessGroup | None = None,
@@ -47,6 +48,7 @@ def train_pack(
     """Train a pack for `edits`.
 
     Args:
+        parts: what the scope is made of, if not of the parts of `config.scope`.
         pool: further edits whose templates may be lent as training prompts.
         memory, team, checkpoints, resume: see `training.trainer.train`.
 
@@ -60,13 +62,14 @@ def train_pack(
         raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
     backbone.layer(config.resolve_layer(backbone.n_layers))
-    names, embedder = Scope(edits), Embedder(config.embedder)
+    parts = parts or preset(config.scope)
+    names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
     started = time.monotonic()
     lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.main)
     on_prompts(report)
     if gate is not None:
-        scope = names.with_gate(RelationGate.of(gate, embedder, edits))
+        scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
     trained = train(
@@ -94,6 +97,7 @@ def train_pack(
             "dropped_texts": trained.dropped_texts,
         },
         gate=gate,
+        parts=parts,
     )
 
 
@@ -105,7 +109,8 @@ def _prepared(
     gated: bool = True,
 ) -> tuple[list[TrainingPrompts], PromptReport, GateState | None]:
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
-    embed = CachedEmbedder(embedder, common_wordings()) if config.scope == "relation" else None
+    gate = preset(config.scope).gate
+    embed = CachedEmbedder(embedder, common_wordings()) if gate else None
     lent, report = training_prompts(
         edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
     )
@@ -124,13 +129,13 @@ def scope_of(
     Args:
         pool: as of `train_pack`.
     """
-    names = Scope(edits)
+    config = (config or TrainingConfig()).for_edits(len(edits))
+    names = Scope(edits, config=preset(config.scope))
     if not len(edits):
         return names
-    config = (config or TrainingConfig()).for_edits(len(edits))
     embedder = Embedder(config.embedder)
     *_, gate = _prepared(embedder, edits, pool, config)
-    return names.with_gate(RelationGate.of(gate, embedder, edits)) if gate else names
+    return names.gated(gate, embedder, edits)
 
 
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
@@ -149,5 +154,5 @@ def _why_silent(edit: Edit) -> str:
         return f'edit "{edit.id}": one of its negatives stands in its own prompt'
     return (
         f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
-        "or lies inside another edit's longer subject"
+        "lies inside another edit's longer subject, or stands there in another entity's case"
     )

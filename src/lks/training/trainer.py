@@ -20,6 +20,7 @@ from lks.model.engine.batching import collate, grouped
 from lks.model.engine.machine import texts_budget
 from lks.model.engine.split_model import SplitModel, fast_dtype
 from lks.model.engine.tensor_store import TensorStore
+from lks.scope.config import preset
 from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
@@ -85,14 +86,15 @@ def train(
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
         split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.locality_places,
-        alone=config.scope == "relation", store=store, team=team, on_progress=on_progress,
+        alone=preset(config.scope).gate, store=store, team=team, on_progress=on_progress,
     )  # fmt: skip
     read, at_mentions = _states(examples, team)
-    torch.manual_seed(config.seed)
-    blocks = KnowledgeBlocks(
-        read, kind=config.hypernetwork, form=config.form, scale=state_size(at_mentions),
-        refine=config.refine,
-    ).to(backbone.device)  # fmt: skip
+    with backbone.in_use:  # another thread's samples would take numbers from the same source
+        torch.manual_seed(config.seed)
+        blocks = KnowledgeBlocks(
+            read, kind=config.hypernetwork, form=config.form, scale=state_size(at_mentions),
+            refine=config.refine,
+        ).to(backbone.device)  # fmt: skip
     loop = _Loop(split, blocks, examples, config, store, team, on_progress)
     trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
@@ -258,10 +260,12 @@ class _Loop:
         batches = [[chosen[i] for i in batch] for batch in grouped([e.suffix for e in chosen])]
         examples = [example for batch in batches for example in batch]
         if examples:
-            # One pass through the head for all: its weights are most of what a small step reads.
-            values = self._losses(examples, torch.cat([self._final_states(b) for b in batches]))
-            weight = [weights[example.kind] / count[example.kind] for example in examples]
-            (values * torch.tensor(weight, device=values.device)).sum().backward()
+            with self.split.backbone.in_use:  # one turn for all passes of the step
+                # One pass through the head for all: its weights are most of what a step reads.
+                final = torch.cat([self._final_states(batch) for batch in batches])
+                values = self._losses(examples, final)
+                weight = [weights[example.kind] / count[example.kind] for example in examples]
+                (values * torch.tensor(weight, device=values.device)).sum().backward()
             for example, value in zip(examples, values.tolist(), strict=True):
                 self.latest[_cell(example)] = value
         for optimizer in optimizers:

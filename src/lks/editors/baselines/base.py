@@ -38,7 +38,7 @@ class EditListModel(UneditedModel, ABC):
         """Settings that go by the model or the number of edits, as they came out."""
         return {}
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [bool(self.edits)] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:
@@ -83,6 +83,11 @@ class WeightModel(EditListModel):
             raise ModelError(
                 f"{backbone.name}: its weights are quantised, and this editor changes weights; "
                 "load it unquantised, or use an editor that leaves weights alone (lks)"
+            )
+        if any(parameter.is_meta for parameter in parameters):
+            raise ModelError(
+                f"{backbone.name}: its weights are not all in the model (device_map), and this "
+                "editor changes weights; load it without, or use an editor that leaves them (lks)"
             )
         self.parameters = list(parameters)
         self._original = self._edited = [parameter.data for parameter in parameters]

@@ -93,12 +93,12 @@ class GraceModel(EditListModel):
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return transformers.generate(self.backbone, prompts, self._deferring, **options)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
-        """Whether a prompt's key lies within a radius; a string is read as a plain prompt."""
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
+        """Whether a prompt's key lies within a radius; a string is plain without `chat`."""
         spot, found = residual(self.backbone, self._layer), []
         for prompt in prompts:
-            chat = not isinstance(prompt, str)
-            encoding = self.backbone.encode([self.backbone.render(prompt, chat=chat)], chat=chat)
+            style = chat or not isinstance(prompt, str)
+            encoding = self.backbone.encode([self.backbone.render(prompt, chat=style)], chat=style)
             (inputs,), _ = read(self.backbone, [spot], encoding)
             key = inputs[0, _prompt_end(encoding, 0)].float()
             found.append(self._nearest(key) is not None)
@@ -144,7 +144,7 @@ class GraceModel(EditListModel):
         """Key and value of each edit, [d] each: the value minimises the target's loss."""
         backbone, settings = self.backbone, self._settings
         spot = residual(backbone, self._layer)
-        prompts = [edit.prompt.rstrip() for edit in edits]  # as it is read before an answer
+        prompts = [edit.prompt for edit in edits]
         ends = [(len(prompt) - 1, len(prompt)) for prompt in prompts]
         (keys,), (begun,) = read_at(backbone, [spot], prompts, ends)
         stated = [stating(backbone, edit.prompt, edit.target, stop=True) for edit in edits]

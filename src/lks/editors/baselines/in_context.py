@@ -47,7 +47,7 @@ class PromptedModel(EditListModel):
     def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
         return super().generate(self._with_contexts(prompts), **options)
 
-    def triggered(self, prompts: Sequence[Prompt]) -> list[bool]:
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [bool(context) for context in self.contexts([_text(p) for p in prompts])]
 
     def _with_contexts(self, prompts: Sequence[Prompt]) -> list[Prompt]:

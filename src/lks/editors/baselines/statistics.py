@@ -23,6 +23,7 @@ from lks.errors import InputError
 from lks.files import cache_dir
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
+from lks.model.engine.generation import continued
 
 AT_ONCE = 32
 WRITTEN_AT_ONCE = 256  # texts: a step of many costs little more than a step of few
@@ -75,12 +76,10 @@ def written(backbone: Backbone, count: int, length: int, seed: int) -> Tensor:
     start = torch.full((count, 1), first, device=backbone.device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        out = backbone.model.generate(
-            input_ids=start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0,
-            min_new_tokens=length, max_new_tokens=length, pad_token_id=backbone.pad_id,
-        )  # fmt: skip
-    ids: Tensor = out[:, 1:]
-    return ids
+        inputs = {"input_ids": start, "attention_mask": torch.ones_like(start)}
+        return continued(
+            backbone, inputs, length, {"do_sample": True, "top_k": 0, "min_new_tokens": length}
+        )
 
 
 def _key_covariance(backbone: Backbone, layers: Sequence[int], sample: Sample) -> list[Tensor]:

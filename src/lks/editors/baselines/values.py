@@ -72,7 +72,7 @@ def stating(
         span: delta is added at the last token of this, in characters; else at the prompt's.
     """
     joined, boundary = backbone.join(prompt, target, chat=False)
-    ids, offsets = backbone.tokenize(joined.text, chat=False)
+    ids, offsets = backbone.tokenize(joined, chat=False)
     first = max(tokens_from(offsets, boundary), 1)
     scored, labels = predicted(ids, first, backbone.stop_id(chat=False) if stop else None)
     if span is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
@@ -27,16 +26,21 @@ class Scalpel:
     def __init__(self, pack: Pack | None = None, config: TrainingConfig | None = None) -> None:
         self.pack, self.config = pack, config
 
-    @contextmanager
-    def apply(self, backbone: Backbone, edits: Iterable[Edit] = ()) -> Iterator[ScalpelModel]:
-        """The backbone with a pack in force; `edits` are trained if the editor has no pack.
+    def apply(self, backbone: Backbone, edits: Iterable[Edit] = ()) -> ScalpelModel:
+        """The backbone with a pack and `edits` in force, to be used with `with` or without.
+
+        Without a pack all edits are trained together; with one, those that it does not hold as
+        they are are added to it (`ScalpelModel.add`).
 
         Raises:
             PackMismatch: the pack was made for another model.
         """
-        pack = self.pack or train_pack(backbone, EditSet(edits), self.config)
+        edits = EditSet(edits)
+        pack = self.pack or train_pack(backbone, edits, self.config)
         pack.check(backbone.fingerprint)
-        yield ScalpelModel(backbone, pack)  # nothing to undo: hooks live inside single calls
+        model = ScalpelModel(backbone, pack)
+        model.add(edit for edit in edits if model.in_force.edits.get(edit.id) != edit)
+        return model
 
 
 class PaperScalpel(Scalpel):

@@ -9,6 +9,7 @@ from typing import Any
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
+from lks.model.engine.generation import Stops
 from lks.model.engine.protocol import Findings, Intervention, Written, noting
 from lks.model.engine.transformers import generate_ids, rendered
 
@@ -26,7 +27,7 @@ class Scan:
         ends: where mentions of edited entities end in the text, whether they fire or not.
     """
 
-    fired: Hashable
+    fired: tuple[Hashable, ...]
     ends: Sequence[int]
 
 
@@ -49,7 +50,7 @@ def generate(
         scan: looks through a text.
     """
     texts, findings = rendered(backbone, prompts, chat=chat), Findings()
-    read = dict(enumerate(texts))
+    stops, read = Stops.of(backbone, settings), dict(enumerate(texts))
     written, ended = [""] * len(texts), [False] * len(texts)
     left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
     for turn in range(MOST):
@@ -70,7 +71,7 @@ def generate(
             kept = _until_change(before, more, scan) if turn + 1 < MOST else len(more)
             written[i] += more[:kept]
             left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
-            ended[i] = kept == len(more) and bool(own) and own[-1] in backbone.stop_ids
+            ended[i] = kept == len(more) and stops.ended(backbone, own)
             if kept < len(more) and left[i] > 0:
                 changed.append(i)
         again = changed
@@ -84,7 +85,7 @@ def generate(
 
 def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: bool) -> str:
     """Tokens as they read behind a text: alone, some tokenizers leave the first space out."""
-    tokens, _ = backbone.tokenize(before.text, chat=chat)
+    tokens, _ = backbone.tokenize(before, chat=chat)
     own = [token for token in ids if token not in backbone.special_ids]
     last = backbone.tokenizer.decode(tokens[-1:])
     return backbone.tokenizer.decode([*tokens[-1:], *own])[len(last) :]

@@ -18,7 +18,6 @@ import statistics
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -47,7 +46,7 @@ from lks.files import write_whole
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads, peak_memory
 from lks.packs.pack import Pack
-from lks.training.checkpoint import FILE as CHECKPOINT
+from lks.training import checkpoint
 from lks.training.config import TrainingConfig
 from lks.training.prompts import with_lent_paraphrases
 from lks.training.run import train_to
@@ -247,9 +246,7 @@ def run_cell(cell: Cell, out: Path) -> None:
 
 def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     """Sets of edits to be in force together, and the rows that lend templates."""
-    with warnings.catch_warnings():  # of conflicts the user was told when the table began
-        warnings.simplefilter("ignore")
-        pool = EditSet.load(cell.data)
+    pool = EditSet.load(cell.data)
     order = list(pool)
     if cell.size > len(order):
         raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")
@@ -292,10 +289,8 @@ class _Trained:
         path = self.path.with_name(f"{self.path.name}-{told}.pack")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            reached = path.with_name(path.name + ".checkpoint") / CHECKPOINT
-            train_to(
-                path, backbone, edits, config, pool=self.pool, quiet=True, resume=reached.exists()
-            )
+            reached = checkpoint.beside(path) / checkpoint.FILE
+            train_to(path, backbone, edits, config, pool=self.pool, resume=reached.exists())
         with Scalpel(Pack.load(path)).apply(backbone) as model:
             yield model
 

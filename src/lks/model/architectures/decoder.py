@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from torch import nn
 
 from lks.errors import LayerError
 
@@ -19,24 +17,6 @@ LAYER_PATHS = (
     "model.decoder.layers",  # OPT
 )
 NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
-
-
-def view(module: nn.Module, **children: nn.Module) -> nn.Module:
-    """A shallow copy of `module` with some children replaced; the original is not touched."""
-    clone = copy.copy(module)
-    clone._modules = {**module._modules, **children}
-    return clone
-
-
-class _Given(nn.Module):
-    """Stands where the decoder was and gives back states that are known already."""
-
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
-
-    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
 def _get(root: Any, path: str) -> Any:

@@ -60,14 +60,21 @@ def prefill(
     store: TensorStore | None = None,
     on_read: Callable[[int], None] = lambda done: None,
 ) -> list[Suffix]:
-    """Suffixes of texts, in their order; `on_read` is told how many are done."""
+    """Suffixes of texts, in their order; `on_read` is told how many are done.
+
+    Raises:
+        InputError: a text has more tokens than the model has learnt positions.
+    """
+    for row in rows:
+        split.backbone.check_length(len(row.ids) + row.continued)
     store = store or TensorStore()
     found: dict[int, Suffix] = {}
     for prefixes in _by_prefix(split, rows, store):
         rest = {i: len(rows[i].ids) - len(prefix.tokens) for i, prefix in prefixes.items()}
         for batch in _batches(rows, rest):
             chosen = [rows[i] for i in batch]
-            made = _read_batch(split, chosen, [prefixes[i] for i in batch], store)
+            with split.backbone.in_use:  # one turn for all passes of the batch
+                made = _read_batch(split, chosen, [prefixes[i] for i in batch], store)
             found.update(zip(batch, made, strict=True))
             on_read(len(found))
     return [found[i] for i in range(len(rows))]

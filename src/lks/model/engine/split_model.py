@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
-from lks.model.architectures.decoder import view
 from lks.model.backbone import Backbone
 from lks.model.engine.batching import SuffixBatch, _cast
 
@@ -39,34 +38,37 @@ class _Entrance(nn.Module):
 class SplitModel:
     """A backbone cut behind layer l, in a precision of its own.
 
+    It may share the backbone's layers, and a CPU's attention is set for the whole process: so each
+    pass holds the backbone's lock, and others may read between two passes.
+
     Args:
         dtype: of weights and activations, if not the backbone's; copies are made only then, and
-            never of a quantised model.
+            only where they can be (`Backbone.copyable`).
     """
 
     def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
         backbone.layer(layer)
-        model = backbone.model
-        own = next(model.parameters()).dtype
-        dtype = own if backbone.quantised else dtype or own
-        self.backbone, self.layer, self.dtype = backbone, layer, dtype
-        if not backbone.quantised and any(p.dtype != dtype for p in model.parameters()):
-            model = _cast(model, dtype)
-        split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
-        decoder, layers = split.decoder, split.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        own = next(backbone.model.parameters()).dtype
+        copyable, split = backbone.copyable, backbone
+        self.backbone, self.layer = backbone, layer
+        self.dtype = dtype = (dtype or own) if copyable else own
+        if copyable and any(p.dtype != dtype for p in backbone.model.parameters()):
+            with backbone.in_use:
+                model = _cast(backbone.model, dtype)
+            split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         self.device = backbone.device
         self._whole, self._lower, self._entrance = split, split.lower(layer), _Entrance()
         upper = [split.layer(index) for index in range(layer + 1, split.n_layers)]
         passing = [_Entrance() for _ in range(layer)]
-        stack = nn.ModuleList([*passing, self._entrance, *upper])
-        self._upper = view(decoder, **{layers: stack})
+        self._upper = split.with_layers([*passing, self._entrance, *upper])
 
     def lower(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
         """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""
-        states: Tensor = self._lower(
-            input_ids=ids, attention_mask=mask, position_ids=positions,
-            past_key_values=cache, use_cache=True,
-        ).last_hidden_state  # fmt: skip
+        with self.backbone.in_use:
+            states: Tensor = self._lower(
+                input_ids=ids, attention_mask=mask, position_ids=self._learnt(positions),
+                past_key_values=cache, use_cache=True,
+            ).last_hidden_state  # fmt: skip
         return states
 
     def upper(
@@ -78,18 +80,25 @@ class SplitModel:
         """
         self._entrance.states = states
         try:
-            with short_attention(states.device):
+            with self.backbone.in_use, short_attention(states.device):
                 out = self._upper(
-                    inputs_embeds=states.detach(), attention_mask=mask, position_ids=positions,
+                    inputs_embeds=states.detach(), attention_mask=mask,
+                    position_ids=self._learnt(positions),
                     past_key_values=cache, use_cache=cache is not None,
                 )  # fmt: skip
         finally:
             self._entrance.states = None
         return out.last_hidden_state
 
+    def _learnt(self, positions: Tensor) -> Tensor:
+        """Those of padding may lie beyond the ones that the model has learnt."""
+        most = self.backbone.positions
+        return positions if most is None else positions.clamp(max=most - 1)
+
     def head(self, states: Tensor) -> Tensor:
         """Logits, [n, d] -> [n, V]."""
-        return self._whole.head(states)
+        with self.backbone.in_use:
+            return self._whole.head(states)
 
     def final_states(self, batch: SuffixBatch, new: Tensor) -> Tensor:
         """The edited decoder's outputs at the scored places, [K, d], with R' = `new`, [M, d]."""

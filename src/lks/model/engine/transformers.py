@@ -16,10 +16,10 @@ from typing import Any, Concatenate
 import torch
 from torch import Tensor
 
-from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.model.chat import Prompt, Rendered
+from lks.model.chat import Prompt, Rendered, each_prompt
 from lks.model.encoding import Encoding, Tokens
+from lks.model.engine.generation import ALONE, Stops, check, continued
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
 from lks.model.engine.protocol import (
     Findings,
@@ -65,7 +65,7 @@ def score(
     begin with, unless padding stands before them.
     """
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
-    tokenised = [backbone.tokenize(text.text, chat=chat) for text, _ in joined]
+    tokenised = [backbone.tokenize(text, chat=chat) for text, _ in joined]
     firsts = [tokens_from(own, end) for (_, own), (_, end) in zip(tokenised, joined, strict=True)]
     readings = _readings(joined, tokenised, firsts)
     scores: list[Score | None] = [None] * len(pairs)
@@ -146,20 +146,24 @@ def generate(
 ) -> list[str]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
-    The texts are `Written`, which tells the one from the other, and what fired.
+    The texts are `Written`, which tells the one from the other, and what fired. A model that has
+    learnt so many positions and no more writes no further than these.
 
-    `settings` go to the model's `generate` (num_beams, do_sample, ...).
+    `settings` go to the model's `generate` (num_beams, do_sample, ...; `generation.SETTINGS`).
+
+    Raises:
+        InputError: a setting cannot be given, or a prompt is longer than the positions.
     """
     texts, findings = rendered(backbone, prompts, chat=chat), Findings()
     ids = generate_ids(
         backbone, texts, noting(intervention, findings),
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
-    stops = set(backbone.stop_ids)
+    stops = Stops.of(backbone, settings)
     return [
         Written.of(
             backbone.tokenizer.decode(row, skip_special_tokens=True),
-            ended=bool(row) and row[-1] in stops,
+            ended=stops.ended(backbone, row),
             findings=findings.get(text, ()),
         )
         for text, row in zip(texts, ids, strict=True)
@@ -168,9 +172,7 @@ def generate(
 
 def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> list[Rendered]:
     """What the model reads for each prompt; InputError for a prompt instead of a list."""
-    if isinstance(prompts, str):
-        raise InputError("generate takes a list of prompts; put the one in brackets")
-    return [backbone.render(prompt, chat=chat) for prompt in prompts]
+    return [backbone.render(prompt, chat=chat) for prompt in each_prompt(prompts)]
 
 
 @_alone
@@ -185,22 +187,34 @@ def generate_ids(
     **settings: Any,
 ) -> list[list[int]]:
     """Tokens written after each rendered text; an end token, if reached, is the last."""
-    if settings.get("num_return_sequences", 1) != 1:
-        raise InputError("generate writes one text a prompt; give a prompt several times instead")
-    stops = set(backbone.stop_ids)
-    settings = {"do_sample": False, **settings}
+    check(max_new_tokens, settings)
+    stops = Stops.of(backbone, settings)
+    if stops.strings or any(settings.get(name) is not None for name in ALONE):
+        batch_size = 1
     written: list[list[int]] = [[] for _ in texts]
-    for chunk in _by_length(dict(enumerate(texts)), batch_size):
-        encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
-        with intervention(encoding):
-            out = backbone.model.generate(
-                **encoding.inputs, max_new_tokens=max_new_tokens, pad_token_id=backbone.pad_id,
-                eos_token_id=list(stops) or None, **settings,
-            )  # fmt: skip
-        for i, row in zip(chunk, out[:, encoding.input_ids.shape[1] :].tolist(), strict=True):
-            end = next((n + 1 for n, token in enumerate(row) if token in stops), len(row))
-            written[i] = row[:end]
+    for most, some in _by_room(backbone, texts, max_new_tokens, chat=chat).items():
+        for chunk in _by_length(some, batch_size) if most else ():
+            encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
+            with intervention(encoding):
+                out = continued(backbone, encoding.inputs, most, settings, stops)
+            for i, row in zip(chunk, out.tolist(), strict=True):
+                written[i] = stops.cut(row)
     return written
+
+
+def _by_room(
+    backbone: Backbone, texts: Sequence[Rendered], most: int, *, chat: bool
+) -> dict[int, dict[int, Rendered]]:
+    """Texts by how many tokens may follow them: `most`, or fewer where positions end."""
+    groups: dict[int, dict[int, Rendered]] = {}
+    for i, text in enumerate(texts):
+        room = most
+        if backbone.positions is not None:
+            length = len(backbone.tokenize(text, chat=chat)[0])
+            backbone.check_length(length)
+            room = min(most, backbone.positions - length + 1)  # the last one is not read
+        groups.setdefault(room, {})[i] = text
+    return groups
 
 
 def _readings(
@@ -224,6 +238,6 @@ def _readings(
 
 def _by_length(texts: Mapping[int, Rendered], batch_size: int) -> Iterator[list[int]]:
     """Indices in batches of texts of about one length, so that little is padded."""
-    order = sorted(texts, key=lambda i: len(texts[i].text))
+    order = sorted(texts, key=lambda i: len(texts[i].text)) if batch_size > 1 else list(texts)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Self
 
 from countryinfo import CountryInfo
 
-from lks.scope.normalizer import Words, normalise
+from lks.scope.names.index import EntityIndex
+from lks.scope.normalizer import Doc, normalise
+from lks.scope.types import LONGEST, Candidate, Kind
 
 
-class Adjectives:
-    """Finds the adjectives and peoples of the countries among `patterns`.
+class Demonyms:
+    """A country by its adjective or its people; the sentence must mean its edit.
 
-    A country that has its adjective with others is the one with the most people. A capital beside
-    it makes it the name of something else (Russian Empire).
+    An adjective of several countries is that of the one with the most people. A capital beside it
+    makes it the name of something else (Russian Empire).
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = patterns
+    version = 1
+    example = ("France", "the French president")
+
+    def fit(self, index: EntityIndex) -> Self:
+        self._index = index
+        return self
 
     @cached_property
     def _names(self) -> dict[str, list[tuple[list[str], int]]]:
@@ -26,25 +33,30 @@ class Adjectives:
         nobody asks."""
         found: dict[str, list[tuple[list[str], int]]] = {}
         adjectives = _adjectives()
-        for index, pattern in enumerate(self._patterns):
+        for index, pattern in enumerate(self._index.patterns):
             if pattern in adjectives:
                 words = normalise(adjectives[pattern]).words
                 found.setdefault(words[0], []).append((words, index))
         return found
 
-    def search(self, words: Words) -> Iterator[tuple[int, int, int]]:
-        """(first, last, name): words[first:last] are said of country `name`."""
-        for first, word in enumerate(words.words):
+    def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
+        for first, word in enumerate(doc.words):
             for own, name in self._names.get(word, ()):
                 last = first + len(own)
-                if words.words[first:last] == own and _stands_alone(words, first, last):
-                    yield first, last, name
+                if doc.words[first:last] != own or not _stands_alone(doc, first, last):
+                    continue
+                sentence = doc.sentence(first)
+                in_sentence = last <= sentence.stop and len(sentence) <= LONGEST
+                for entity in self._index.bearers[name] if in_sentence else ():
+                    yield Candidate(
+                        first, last, entity, Kind.REWORDED, told=last, sentence=sentence
+                    )
 
 
-def _stands_alone(words: Words, first: int, last: int) -> bool:
+def _stands_alone(doc: Doc, first: int, last: int) -> bool:
     """Whether a place, and no word beside it, has a capital; a sentence's first may have one."""
-    text, around = words.original, slice(max(first - 1, 0), last + 1)
-    capital = [text[start].isupper() for start, _ in words.places[around]]
+    text, around = doc.text, slice(max(first - 1, 0), last + 1)
+    capital = [text[start].isupper() for start, _ in doc.places[around]]
     before = capital.pop(0) if first else False
     return (
         all(capital[: last - first])
@@ -64,5 +76,5 @@ def _adjectives() -> dict[str, str]:
             taken.add(adjective)
             for name in (country["name"], *country.get("altSpellings", ())):
                 if not name.isupper():
-                    found[normalise(name).text] = adjective
+                    found[normalise(name).folded] = adjective
     return found

@@ -7,59 +7,46 @@ asks whether the whole sentence means what one of their edits means.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from math import prod
+from typing import Self
 
 from Stemmer import Stemmer
 
-from lks.scope.languages.en import CommonWords, content_words, is_function_word
-from lks.scope.normalizer import PARTED, Words
+from lks.scope.languages.en import content_words, is_function_word
+from lks.scope.names.index import EntityIndex
+from lks.scope.normalizer import Doc
+from lks.scope.types import LONGEST, Candidate, Kind
 
-MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
-_LONGEST = 30  # words of a sentence that may be a question about a name
 _FEW = 20  # names filed under one word: with more it tells nothing
 _TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
-_NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
+NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
 _SPREAD = 2  # words that a place may have more than the name
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """words[first:last] may be pattern `name`, whose own words stand in words[first:told].
+class TokenSet:
+    """A name in other words: inflected, in another order, "X series" for X family.
 
-    `sentence` are the indices of the sentence's words.
+    Found are names whose telling words, two at least, stand in a sentence, inflected. Three and
+    more may stand in any order, and others may stand for up to half that only say what kind of
+    thing it is: common words, in lower case in a name with capitals. Two in another order are
+    often another name (York University), unless both are in lower case or a possessive parts them.
+    The sentence must mean its edit.
     """
 
-    first: int
-    told: int
-    last: int
-    name: int
-    sentence: range
+    version = 1
+    example = ("return policy", "our policy for returns")
 
-
-class RewordedIndex:
-    """Finds patterns whose telling words, two at least, stand in a sentence, inflected.
-
-    Three and more may stand in any order, and others may stand for up to half that only say what
-    kind of thing it is: common words, in lower case in a name with capitals. Two in another order
-    are often another name (York University), unless both are in lower case or a possessive parts
-    them.
-
-    Args:
-        small: the words of a pattern that are written in lower case.
-    """
-
-    def __init__(
-        self, patterns: Sequence[str], common: CommonWords, small: Callable[[int], set[str]]
-    ) -> None:
-        self._patterns, self._common, self._small = patterns, common, small
+    def fit(self, index: EntityIndex) -> Self:
+        patterns = index.patterns
+        self._index, self._patterns, self._common = index, patterns, index.common
+        self._small = index.small
         self._stemmer = Stemmer("english")
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
         known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
-        for index, pattern in enumerate(patterns):
+        for name, pattern in enumerate(patterns):
             words = _distinct(pattern)
             for word in words:
                 if word not in known:
@@ -73,23 +60,25 @@ class RewordedIndex:
             for needed, _, stem in weighed[: 1 + _most_missing(words)]:
                 names = self._filed.setdefault(stem, [])
                 if len(names) <= _FEW:
-                    names.append(index)
+                    names.append(name)
                 if needed:
                     break
+        return self
 
-    def search(self, words: Words) -> Iterator[Proposal]:
-        """Proposals in a text."""
-        stems = self._stems(words.words)
-        for sentence in sentences(words) if self._possible(set(stems)) else ():
-            at = {stems[i]: i for i in reversed(sentence) if not is_function_word(words.words[i])}
+    def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
+        stems = self._stems(doc.words)
+        for sentence in doc.sentences if self._possible(set(stems)) else ():
+            if len(sentence) > LONGEST:
+                continue
+            at = {stems[i]: i for i in reversed(sentence) if not is_function_word(doc.words[i])}
             for name in self._possible(at.keys()):
-                found = self._place(words, stems, at, name, sentence)
-                if found and not self._anothers(words, stems, found):
-                    yield found
-
-    def tells(self, name: int) -> bool:
-        """Whether a name may be meant where it stands in another case."""
-        return any(self._common.rank(word) >= _NOUNS for word in _distinct(self._patterns[name]))
+                found = self._place(doc, stems, at, name, sentence)
+                if found and not self._anothers(doc, stems, *found, name, sentence):
+                    first, told, last = found
+                    for entity in self._index.bearers[name]:
+                        yield Candidate(
+                            first, last, entity, Kind.REWORDED, told=told, sentence=sentence
+                        )
 
     def _possible(self, stems: Set[str]) -> list[int]:
         """Names that a text of these stems may hold: a quick look, past which few texts get."""
@@ -103,16 +92,16 @@ class RewordedIndex:
 
     def _place(
         self,
-        text: Words,
+        doc: Doc,
         stems: Sequence[str],
         at: Mapping[str, int],
         name: int,
         sentence: range,
-    ) -> Proposal | None:
-        """Where the name is, if its words are near each other in the sentence and tell enough."""
+    ) -> tuple[int, int, int] | None:
+        """(first, told, last) of the name, if its words are near each other and tell enough."""
         if not self._holds(at, name):
             return None
-        words, end = text.words, sentence.stop
+        words, end = doc.words, sentence.stop
         own = dict(zip(_distinct(self._patterns[name]), self._own[name], strict=True))
         found = {word: at[stem] for word, stem in own.items() if stem in at}
         missing = own.keys() - found.keys()
@@ -130,7 +119,7 @@ class RewordedIndex:
         turned = len(own) == 2 and list(found.values()) != sorted(found.values())
         if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
             return None
-        return Proposal(first, told, last, name, sentence)
+        return first, told, last
 
     def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
         if not missing:
@@ -144,23 +133,32 @@ class RewordedIndex:
         "When was the Nokia X discontinued?" asks about another name.
         """
         last = next(reversed(own)) in missing and not word.endswith("ed")
-        return last and self._common.rank(word) >= _NOUNS
+        return last and self._common.rank(word) >= NOUNS
 
     def _may_lack(self, word: str) -> bool:
         """Whether another word may stand for this one: family, series, range."""
         return len(word) > 2 and word in self._common and not _ROMAN.fullmatch(word)
 
-    def _anothers(self, words: Words, stems: Sequence[str], found: Proposal) -> bool:
+    def _anothers(
+        self,
+        doc: Doc,
+        stems: Sequence[str],
+        first: int,
+        told: int,
+        last: int,
+        name: int,
+        sentence: range,
+    ) -> bool:
         """Whether a word in or beside that place makes the name another's: Ferrari 156.
 
         At the beginning of a sentence a capital says nothing.
         """
-        begins, own = found.sentence.start, self._own[found.name]
-        for index in range(max(found.first - 1, begins), min(found.last + 1, found.sentence.stop)):
-            word = words.words[index]
+        begins, own = sentence.start, self._own[name]
+        for index in range(max(first - 1, begins), min(last + 1, sentence.stop)):
+            word = doc.words[index]
             if stems[index] in own or is_function_word(word):
                 continue
-            capital = index > begins and words.original[words.places[index][0]].isupper()
+            capital = index > begins and doc.text[doc.places[index][0]].isupper()
             number = any(map(str.isdigit, word)) or _ROMAN.fullmatch(word)
             if number or (capital and word not in self._common):
                 return True
@@ -182,19 +180,3 @@ def _most_missing(words: Sequence[str]) -> int:
 def _distinct(pattern: str) -> list[str]:
     """The telling words of a pattern, each once."""
     return list(dict.fromkeys(content_words(pattern.split(" "))))
-
-
-def sentences(words: Words) -> Iterator[range]:
-    """Indices of the words of each sentence that is short enough."""
-    text = words.original
-    ends = iter([*(match.start() for match in PARTED.finditer(text)), len(text)])
-    begin, end = 0, next(ends)
-    for index, (start, _) in enumerate(words.places):
-        if start > end:
-            if 0 < index - begin <= _LONGEST:
-                yield range(begin, index)
-            begin = index
-            while start > end:
-                end = next(ends)
-    if len(words.places) - begin <= _LONGEST:
-        yield range(begin, len(words.places))

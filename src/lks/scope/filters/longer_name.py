@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Self
 
 from lks.edits.edit import Edit
+from lks.scope.names.index import EntityIndex
+from lks.scope.normalizer import Doc
+from lks.scope.types import Candidate, Kind, Reason
 
-LONGER = "a part of a longer name"
 _AHEAD = 16  # characters looked at on either side
 _AFTER = re.compile(
     r",? (?:Jr|Sr|Junior|Senior)\b"
@@ -20,6 +23,27 @@ _BEFORE = re.compile(
     r"|\b[A-Z]\w*-$"
 )
 _BEFORE_ANY = re.compile(r"\bDemocratic $")  # Republic of the Congo
+
+
+class LongerName:
+    """A name that is only a part of a longer one: South Sudan, Rocky II, Windows 10.1.
+
+    Not where the edit's own wordings have the longer name.
+    """
+
+    version = 1
+    example = ("Sudan", "the capital of South Sudan")
+
+    def fit(self, index: EntityIndex) -> Self:
+        self._told = told_so(index.edits)
+        return self
+
+    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
+        if candidate.kind == Kind.REWORDED:
+            return None
+        longer = longer_name(doc.text, *doc.span(candidate.first, candidate.last))
+        own = any(longer in self._told.get(e, ()) for e in candidate.entity.edit_ids)
+        return Reason.LONGER if longer is not None and not own else None
 
 
 def longer_name(text: str, start: int, end: int) -> str | None:

@@ -17,7 +17,7 @@ class Metric:
 
     Attributes:
         matrix: M, [w, w].
-        open_ended: vectors of `OPEN_ENDED`, [o, w].
+        open_ended: vectors of open-ended requests, [o, w].
         threshold, open_threshold: least score that fires an edit, or makes a request open-ended;
             an `open_threshold` of 1 is never reached.
     """

@@ -19,24 +19,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lks.edits.edit import Edit
+from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.prototypes import SAME, Array, CommonRelations, Embed
-from lks.scope.gate.vetoes import VETOES
-from lks.scope.types import Decision
+from lks.scope.types import Decision, Reason, SentenceVeto
 
-OPENED = "open-ended request"
-NOT_OPENED = "no open-ended request"
-UNPROFILED = "open-ended request, and no profile in force"
-PROFILED = "open-ended request: the profile answers"
-LATER = "a later sentence asks for another edit of the entity"
 ENGLISH = "minilm"  # an embedder to which all sentences of another script are much alike:
 FOREIGN = 0.8  # so they must be nearer; of 20 questions for something else 7 were, all paraphrases
 CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
-ELSEWHERE = "a question for another relation"
-NEARER = "another edit of the entity is nearer"  # it reached its threshold too
 
 
 class RelationGate:
@@ -46,8 +38,9 @@ class RelationGate:
         edit_ids: of the edits that `references` number.
         thresholds: of edits that have one of their own.
         profiles: ids of the edits that are profiles.
-        exempt: for each of `VETOES` the ids of the edits that it does not rule out.
+        vetoes: each with the ids of the edits that it does not rule out.
         english: the embedder knows no other script than Latin.
+        other_relations: whether a common question for another relation rules an edit out.
     """
 
     def __init__(
@@ -58,12 +51,13 @@ class RelationGate:
         exemplars: Exemplars,
         thresholds: Mapping[str, float] | None = None,
         profiles: Collection[str] = (),
-        exempt: Sequence[Collection[str]] = ((),) * len(VETOES),
+        vetoes: Sequence[tuple[SentenceVeto, Collection[str]]] = (),
         english: bool = False,
+        other_relations: bool = True,
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
-        self._profiles = frozenset(profiles)
-        self._exempt, self._english = [frozenset(ids) for ids in exempt], english
+        self._profiles, self._vetoes = frozenset(profiles), vetoes
+        self._english, self._other_relations = english, other_relations
         self._read, self._vectors = exemplars.vectors, metric(exemplars.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
@@ -74,34 +68,41 @@ class RelationGate:
             self._rows[edit_ids[edit]][negative].append(vector)
 
     @classmethod
-    def of(cls, learnt: GateState, embed: Embed, edits: Iterable[Edit]) -> RelationGate:
-        """The gate of these edits, which the references number in their order."""
+    def of(
+        cls,
+        learnt: GateState,
+        embed: Embed,
+        edits: Iterable[Edit],
+        config: ScopeConfig = DEFAULT,
+    ) -> RelationGate:
+        """The gate of these edits, which the exemplars number in their order."""
         edits = list(edits)
         thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
         profiles = [edit.id for edit in edits if edit.profile_of]
-        exempt = [[edit.id for edit in edits if own.exempts(edit)] for own in VETOES]
-        ids, english = [edit.id for edit in edits], learnt.embedder == ENGLISH
+        parts: list[SentenceVeto] = config.made("sentence_vetoes")
+        vetoes = [(own, frozenset(e.id for e in edits if own.exempts(e))) for own in parts]
         return cls(
-            embed, learnt.metric, ids, learnt.exemplars, thresholds, profiles, exempt, english
-        )
+            embed, learnt.metric, [edit.id for edit in edits], learnt.exemplars, thresholds,
+            profiles, vetoes, learnt.embedder == ENGLISH, config.other_relations,
+        )  # fmt: skip
 
     def decide(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
     ) -> list[list[Decision]]:
-        """Verdicts on each question's edits, from (masked sentences, ids of an entity's edits)."""
+        """Decisions on each question's edits: (masked sentences, ids of an entity's edits)."""
         texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
         if not texts:
             return [[] for _ in questions]
         number = {text: i for i, text in enumerate(texts)}
         read = self._embed(texts)
         asked = self._metric(read)
-        verdicts: list[list[Decision]] = []
+        decided: list[list[Decision]] = []
         for sentences, edit_ids in questions:
             own = [number[sentence] for sentence in sentences]
-            verdicts.append(
-                self._verdicts(sentences, read[own], asked[own], edit_ids) if own else []
+            decided.append(
+                self._decisions(sentences, read[own], asked[own], edit_ids) if own else []
             )
-        return verdicts
+        return decided
 
     def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
         """How near each text is to the nearest of some wordings, names and all: the cosine."""
@@ -113,57 +114,75 @@ class RelationGate:
             round(max(float(vectors[one] @ vectors[text]) for text in own), 3) for one, own in pairs
         ]
 
-    def _verdicts(
+    def _decisions(
         self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
     ) -> list[Decision]:
-        """From vectors of the sentences, as read and under the metric, both [m, w]."""
+        """From vectors of the sentences, as read and under the metric, both [m, w].
+
+        The last sentence that asks for an edit decides, and in it the best edit: of two blocks for
+        one entity each would disturb what the other makes the model say.
+        """
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
-        against = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
+        against = self._against(sentences, read, asked, edit_ids, scores)
         limits = self._limits(sentences, edit_ids)
         opened = (asked @ self._open.T).max(1)
-        elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
-        vetoed = (against >= scores) | elsewhere
-        ruled = np.stack([
-            _ruled_out(sentences, edit_ids, ruling.says, exempt)
-            for ruling, exempt in zip(VETOES, self._exempt, strict=True)
-        ])  # fmt: skip
-        reached = (scores >= limits) & ~vetoed & ~ruled.any(0)  # all [edits, sentences]
-        least = self._metric.open_threshold
+        least, best = self._metric.open_threshold, scores.argmax(0)
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
-        best = (scores == scores.max(0)) & (np.cumsum(scores == scores.max(0), 0) == 1)
-        chosen = reached & best & ~wide
-        asking = _last(chosen.any(0))  # of two blocks for one entity each would disturb the other
-        general = bool(self._profiles & {*edit_ids}) and _last(wide) > asking
-        verdicts = []
+        open_at = max(np.flatnonzero(wide).tolist(), default=-1)
+        asking = [
+            at
+            for at, i in enumerate(best.tolist())
+            if scores[i, at] >= limits[i, at] and not wide[at] and not against(i, at)
+        ]
+        last = asking[-1] if asking else -1
+        general = bool(self._profiles & {*edit_ids}) and open_at > last
+        decided = []
         for i, edit_id in enumerate(edit_ids):
             if edit_id in self._profiles:
                 at = int(opened.argmax())
-                limits[i, at] = least
-                found = (opened[at], general, OPENED if general else NOT_OPENED)
-            elif chosen[i, asking] and not general:
-                found = (scores[i, at := asking], True, "its relation is asked")
+                reason = Reason.OPENED if general else Reason.NOT_OPENED
+                score, limit = float(opened[at]), least
             else:
-                at = int(scores[i].argmax())
-                why = "below the threshold"
-                if general:
-                    why = PROFILED
-                elif chosen[i].any():
-                    why = LATER
+                fires = asking and best[last] == i and not general
+                at = last if fires else int(scores[i].argmax())
+                score, limit = float(scores[i, at]), float(limits[i, at])
+                if fires:
+                    reason = Reason.ASKED
+                elif general:
+                    reason = Reason.PROFILED
+                elif any(best[other] == i for other in asking):
+                    reason = Reason.LATER
                 elif wide[at]:
-                    why = UNPROFILED
-                elif ruled[:, i, at].any() and scores[i, at] >= limits[i, at]:
-                    why = VETOES[int(ruled[:, i, at].argmax())].why
-                elif elsewhere[i, at]:
-                    why = ELSEWHERE
-                elif vetoed[i, at]:
-                    why = "nearer to a negative"
-                elif reached[i, at]:
-                    why = NEARER
-                found = (scores[i, at], False, why)
-            score, fired, why = found
-            limit = float(limits[i, at])
-            verdicts.append(Decision(edit_id, float(score), limit, fired, why, sentences[at]))
-        return verdicts
+                    reason = Reason.UNPROFILED
+                elif score < limit:
+                    reason = Reason.BELOW
+                else:
+                    reason = against(i, at) or Reason.NEARER
+            fired = reason in (Reason.ASKED, Reason.OPENED)
+            decided.append(Decision(edit_id, score, limit, fired, reason, sentences[at]))
+        return decided
+
+    def _against(
+        self,
+        sentences: Sequence[str],
+        read: Array,
+        asked: Array,
+        edit_ids: Sequence[str],
+        scores: Array,
+    ) -> Callable[[int, int], Reason | None]:
+        """What speaks against edit i in a sentence."""
+        negative = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
+        elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
+
+        def reason(i: int, at: int) -> Reason | None:
+            for veto, exempt in self._vetoes:
+                if edit_ids[i] not in exempt and veto.says(sentences[at]):
+                    return veto.reason
+            if elsewhere[i, at]:
+                return Reason.ELSEWHERE
+            return Reason.NEGATIVE if negative[i, at] >= scores[i, at] else None
+
+        return reason
 
     def _limits(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> Array:
         """The score from which each edit fires, [edits, sentences]."""
@@ -186,6 +205,8 @@ class RelationGate:
         An edit's relation is that of its prompt, which is the first of its references.
         """
         found = np.full((len(edit_ids), len(read)), -1, np.float32)
+        if not self._other_relations:
+            return found
         common, vectors = self._common
         is_wording = read @ common.vectors.T >= SAME
         told = [i for i, edit_id in enumerate(edit_ids) if self._rows[edit_id][False]]
@@ -203,24 +224,8 @@ class RelationGate:
         return (asked @ self._vectors[rows].T).max(1)
 
 
-def _ruled_out(
-    sentences: Sequence[str],
-    edit_ids: Sequence[str],
-    says: Callable[[str], bool],
-    exempt: Collection[str],
-) -> NDArray[np.bool_]:
-    """Which edits a sentence that says something rules out, [edits, sentences]."""
-    said = np.array([says(sentence) for sentence in sentences])
-    return np.array([said & (edit_id not in exempt) for edit_id in edit_ids])
-
-
 def _foreign(sentence: str) -> bool:
     """Whether most of its letters are of another script than Latin."""
     letters = [char for char in sentence if char.isalpha()]
     latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
     return 2 * latin < len(letters)
-
-
-def _last(chosen: NDArray[np.bool_]) -> int:
-    """The last index that holds, [m]; -1 if none does."""
-    return int(chosen.nonzero()[0].max(initial=-1))

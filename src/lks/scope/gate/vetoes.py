@@ -6,11 +6,10 @@ Embeddings hardly tell "Where was the CEO of it born?" from "Who is the CEO of i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from lks.edits.edit import Edit
 from lks.scope.gate.questions import MASK, WINDOW
+from lks.scope.types import Reason
 
 _VERB = r"(?:am|is|are|was|were|do|does|did|has|have|had|ca|can|could|will|wo|would|should|must)"
 _DENIAL = re.compile(
@@ -101,34 +100,58 @@ def about_holder(sentence: str) -> bool:
     return _ABOUT_HOLDER.search(sentence) is not None
 
 
-@dataclass(frozen=True)
-class Veto:
-    """What a sentence may say, and which edits speak so themselves: these are not ruled out."""
-
-    why: str
-    says: Callable[[str], bool]
-    exempts: Callable[[Edit], bool]
+def _wordings(edit: Edit) -> list[str]:
+    """The edit's own wordings, its name masked."""
+    return [text.replace(edit.subject, MASK) for text in (edit.prompt, *edit.paraphrases)]
 
 
-def _own(says: Callable[[str], bool]) -> Callable[[Edit], bool]:
-    """Whether a wording of an edit says it."""
+class Denial:
+    """A sentence that says what is not so: "it is not in". A question does ask."""
 
-    def exempts(edit: Edit) -> bool:
-        wordings = (edit.prompt, *edit.paraphrases)
-        return any(says(text.replace(edit.subject, MASK)) for text in wordings)
+    version, reason = 1, Reason.DENIED
+    example = ("it", "it is not in")
 
-    return exempts
+    def says(self, sentence: str) -> bool:
+        return denies(sentence)
+
+    def exempts(self, edit: Edit) -> bool:
+        return denies(_wordings(edit)[0])
 
 
-DENIED = Veto(
-    "the sentence says what is not so", denies,
-    lambda edit: denies(edit.prompt.replace(edit.subject, MASK)),
-)  # fmt: skip
-RELATIVE = Veto("the sentence asks about a relative", about_kin, _own(of_kin))
-ANOTHER = Veto(
-    "the sentence asks for another holder of the office", another_holder, _own(another_holder)
-)
-HOLDER = Veto(
-    "the sentence asks something about who holds the office", about_holder, _own(about_holder)
-)
-VETOES = (DENIED, RELATIVE, ANOTHER, HOLDER)
+class Relative:
+    """A question about a relative of the entity: "Where was it's mother born?"."""
+
+    version, reason = 1, Reason.RELATIVE
+    example = ("it", "Where was it's mother born?")
+
+    def says(self, sentence: str) -> bool:
+        return about_kin(sentence)
+
+    def exempts(self, edit: Edit) -> bool:
+        return any(map(of_kin, _wordings(edit)))
+
+
+class AnotherHolder:
+    """A question for another holder of an office: "the previous CEO of it", "in 2005"."""
+
+    version, reason = 1, Reason.ANOTHER_HOLDER
+    example = ("it", "Who was the CEO of it in 2005?")
+
+    def says(self, sentence: str) -> bool:
+        return another_holder(sentence)
+
+    def exempts(self, edit: Edit) -> bool:
+        return any(map(another_holder, _wordings(edit)))
+
+
+class AboutHolder:
+    """A question about who holds an office: "Where was the CEO of it born?"."""
+
+    version, reason = 1, Reason.ABOUT_HOLDER
+    example = ("it", "Where was the CEO of it born?")
+
+    def says(self, sentence: str) -> bool:
+        return about_holder(sentence)
+
+    def exempts(self, edit: Edit) -> bool:
+        return any(map(about_holder, _wordings(edit)))

@@ -10,17 +10,16 @@ from rapidfuzz.process import cpdist
 
 from lks.edits.aliases import AliasDictionary
 from lks.edits.edit import Edit
-from lks.edits.text import same_text
+from lks.edits.text import entity_key, same_text
 from lks.scope.candidates.fuzzy.deletion_index import LARGEST, DeletionIndex
 from lks.scope.candidates.fuzzy.generator import letters, search_key
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
-from lks.scope.gate.relation import NEARER
 from lks.scope.languages.en import CommonWords
 from lks.scope.names.derived import more_names
 from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import normalise
 from lks.scope.scope import Scope
-from lks.scope.types import ids
+from lks.scope.types import Reason, ids
 
 # Pairs in two large files that reach a gate's threshold (.55) and ask the same score more, nearly
 # all; two facts of one thing ("it is made in", "What is the housing of it made of?") may have .60.
@@ -35,7 +34,7 @@ def clashes(edits: Iterable[Edit], aliases: AliasDictionary | None = None) -> li
     10,000 names take about a second.
     """
     edits, common = list(edits), CommonWords()
-    table = EntityIndex(edits, common, more_names(edits, common, aliases, derived=False))
+    table = EntityIndex(edits, common, more=more_names(edits, common, aliases, derived=False))
     subjects = {edit.id: edit.subject for edit in edits}
     lines = {*_shared(table, subjects), *_misspelt(table, common)}
     return sorted(lines)
@@ -72,10 +71,11 @@ def contradictions(
     asked = [e for e, found in zip(edits, named, strict=True) if len(ids(found)) > 1]
     pairs: dict[frozenset[str], Contradiction] = {}
     for edit, found in zip(asked, scope.examine([e.prompt for e in asked]), strict=True):
-        for verdict in (verdict for finding in found for verdict in finding.verdicts):
-            other = by_id[verdict.edit_id]
-            reached = verdict.score >= CLEAR and (verdict.fired or verdict.why == NEARER)
-            same = same_text(edit.subject) == same_text(other.subject)
+        for decision in (decision for finding in found for decision in finding.decisions):
+            other = by_id[decision.edit_id]
+            near = decision.fired or decision.reason == Reason.NEARER
+            reached = decision.score >= CLEAR and near
+            same = entity_key(edit.subject) == entity_key(other.subject)
             if reached and same and same_text(edit.target) != same_text(other.target):
                 pairs.setdefault(frozenset((edit.id, other.id)), Contradiction(edit, other))
     return list(pairs.values())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lks.scope.types import Finding, Mention
+from lks.scope.types import Finding, Mention, Reason
 
 NEAR = 0.1  # a score so little below its threshold is a near miss
 SHOWN = 10
@@ -16,7 +16,7 @@ BESIDE = 40  # characters shown on either side of a name
 def summarise(
     texts: Sequence[str],
     examined: Sequence[Sequence[Finding]],
-    refused: Sequence[Sequence[tuple[Mention, str]]],
+    refused: Sequence[Sequence[tuple[Mention, Reason]]],
 ) -> dict[str, Any]:
     """Counts over texts, their findings and the names refused in them (`Scope.near_misses`).
 
@@ -41,30 +41,30 @@ def summarise(
 def _near(texts: Sequence[str], examined: Sequence[Sequence[Finding]]) -> list[dict[str, Any]]:
     """Texts in which an edit came close to firing, the closest first."""
     close = {
-        (number, verdict.edit_id): verdict
+        (number, decision.edit_id): decision
         for number, found in enumerate(examined)
         for finding in found
-        for verdict in finding.verdicts
-        if not verdict.fired and verdict.score >= verdict.threshold - NEAR
+        for decision in finding.decisions
+        if not decision.fired and decision.score >= decision.threshold - NEAR
     }
     nearest = sorted(close.items(), key=lambda item: item[1].threshold - item[1].score)
     return [
         {
-            "text": texts[number][:200], "edit_id": edit_id, "why": verdict.why,
-            "score": round(verdict.score, 4), "threshold": verdict.threshold,
+            "text": texts[number][:200], "edit_id": edit_id, "reason": str(decision.reason),
+            "score": round(decision.score, 4), "threshold": decision.threshold,
         }
-        for (number, edit_id), verdict in nearest[:SHOWN]
+        for (number, edit_id), decision in nearest[:SHOWN]
     ]  # fmt: skip
 
 
 def _refused(
-    texts: Sequence[str], refused: Sequence[Sequence[tuple[Mention, str]]]
+    texts: Sequence[str], refused: Sequence[Sequence[tuple[Mention, Reason]]]
 ) -> list[dict[str, Any]]:
     """What looked like a name and did not count, the likeliest first, each surface once."""
     found = {
-        (mention.surface, mention.subject): (mention, why, text)
+        (mention.surface, mention.subject): (mention, reason, text)
         for text, own in zip(texts, refused, strict=True)
-        for mention, why in own
+        for mention, reason in own
     }
     nearest = sorted(found.values(), key=lambda item: -item[0].score)
     return [
@@ -73,7 +73,7 @@ def _refused(
             "surface": mention.surface,
             "subject": mention.subject,
             "score": mention.score,
-            "why": why,
+            "reason": str(reason),
         }
-        for mention, why, text in nearest[:SHOWN]
+        for mention, reason, text in nearest[:SHOWN]
     ]

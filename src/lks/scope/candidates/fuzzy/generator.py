@@ -7,8 +7,8 @@ either misspelt themselves or tell that the word beside them is. Most texts have
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,65 +30,79 @@ from lks.scope.candidates.fuzzy.deletion_index import (
     spread,
 )
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
-from lks.scope.languages.en import CommonWords
-from lks.scope.normalizer import ALIKE, latin, spaceless
+from lks.scope.names.index import EntityIndex, spelled
+from lks.scope.normalizer import ALIKE, Doc, latin, spaceless
+from lks.scope.types import Candidate, Entity, Kind, Reason
 
 _BLOCK = 1_000  # words of a text looked at together
 _LONGEST_WORD = 40
+_CLEAR = 8  # letters of a name that is recognised, misspelt, in any case
 _NO_WORD = "\0"  # stands for words that are never misspelt: too long, or no letters
 _FARTHEST = allowed(LARGEST, foreign=True)
 _REACH = LARGEST + _FARTHEST  # letters of the longest stretch that may be a name
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """words[first:last] of the text could be pattern `name`, misspelt; `reason` says why not."""
+class Misspelt:
+    """Misspelt and transliterated names: one letter wrong from 6 letters on, two from 12."""
 
-    first: int
-    last: int
-    name: int
-    edits: int
-    support: int
-    score: float
-    reason: str | None
+    version = 1
+    example = ("Eiffel Tower", "the Eifel Tower")
 
-
-class FuzzyIndex:
-    """Finds misspelt and transliterated names among `patterns` (folded, words parted by spaces)."""
-
-    def __init__(self, patterns: Sequence[str], common: CommonWords) -> None:
-        self._patterns = patterns
-        self._common = common
-        self._known = frozenset(word for pattern in patterns for word in pattern.split(" "))
-        self._index = DeletionIndex([search_key(pattern) for pattern in patterns])
+    def fit(self, index: EntityIndex) -> Self:
+        self._names, self._patterns, self._common = index, index.patterns, index.common
+        self._known = frozenset(word for pattern in self._patterns for word in pattern.split(" "))
+        self._index = DeletionIndex([search_key(pattern) for pattern in self._patterns])
         self._longest = int(min(self._index.lengths.max(initial=0), LARGEST))
+        return self
+
+    def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
+        return self._search(doc, known, wide=False)
+
+    def refused(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Candidates where nothing can be accepted too, such as names with another number."""
+        return self._search(doc, known, wide=True)
 
     @cached_property
     def _wide_index(self) -> DeletionIndex:
         """Finds names with other numbers too, which can be explained but never accepted."""
         return DeletionIndex([search_key(pattern) for pattern in self._patterns], digits=False)
 
-    def search(
-        self, words: Sequence[str], settled: Sequence[int], *, wide: bool = False
-    ) -> list[Candidate]:
-        """Candidates in folded `words`; those that are `settled` are no anchors.
-
-        A `wide` search is for explanations: it also looks where nothing can be accepted.
-        """
+    def _search(self, doc: Doc, known: Sequence[Candidate], *, wide: bool) -> Iterator[Candidate]:
+        """Candidates around words that are neither everyday ones nor in a known mention."""
+        if not self._patterns:
+            return
+        words, settled = doc.words, bytearray(len(doc.words))
+        for one in known:
+            settled[one.first : one.last] = b"\x01" * (one.last - one.first)
         everyday = frozenset() if wide else self._common.words
         anchors = [
             index
             for index, word in enumerate(words)
             if word not in everyday and not settled[index] and (wide or _is_anchor(word))
         ]
-        found: list[Candidate] = []
         for first, last, own in _blocks(anchors, words, self._longest):
-            found += self._in_block(words[first:last], own, first, wide)
-        return found
+            for a, b, name, case in self._in_block(words[first:last], own, wide):
+                a, b = a + first, b + first
+                start, end = doc.span(a, b)
+                entity, other_case = self._bearer(name, doc.text[start:end])
+                reason = case.refusal(self._common, self._known) or other_case
+                yield Candidate(
+                    a, b, entity, Kind.MISSPELT, case.score, case.edits, case.support, reason
+                )
+
+    def _bearer(self, name: int, surface: str) -> tuple[Entity, Reason | None]:
+        """(who is meant, reason against it) where `surface` is a name, misspelt."""
+        bearers, capital = self._names.bearers[name], _has_capital(spelled(surface))
+        alike = [b for b in bearers if b.cased is None or _has_capital(b.cased) == capital]
+        if alike:
+            return min(alike, key=lambda entity: entity.cased or ""), None
+        clear = len(self._patterns[name]) >= _CLEAR
+        return bearers[0], None if clear else Reason.CASE
 
     def _in_block(
-        self, words: Sequence[str], anchors: Sequence[int], offset: int, wide: bool
-    ) -> Iterator[Candidate]:
+        self, words: Sequence[str], anchors: Sequence[int], wide: bool
+    ) -> Iterator[tuple[int, int, int, Misspelling]]:
+        """(first, last, name, how they differ): words[first:last] may be that name."""
         plain = [_plain(word) for word in words]
         foreign = [not word.isascii() for word in words]
         edges = np.zeros(len(words) + 1, dtype=np.int64)
@@ -115,11 +129,11 @@ class FuzzyIndex:
             a, b = windows[index]
             own = [_plain(word) for word in names[index].split(" ")]
             case = Misspelling(plain[a:b], own, int(edits[index]), foreign[index])
-            reason = case.refusal(self._common, self._known)
-            yield Candidate(
-                a + offset, b + offset, int(name[index]),
-                case.edits, case.support, case.score, reason,
-            )  # fmt: skip
+            yield a, b, int(name[index]), case
+
+
+def _has_capital(text: str) -> bool:
+    return any(map(str.isupper, text))
 
 
 def _is_anchor(word: str) -> bool:

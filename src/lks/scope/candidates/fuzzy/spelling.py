@@ -11,13 +11,7 @@ from rapidfuzz.distance import OSA
 from lks.scope.candidates.fuzzy.deletion_index import SMALLEST
 from lks.scope.languages.en import CommonWords, is_stopword
 from lks.scope.normalizer import ALIKE
-
-TOO_FAR = "too far"
-TWO_FIT = "two names fit"
-_NUMBER = "another number"
-_SHORT = "a short word differs"
-_FIRST = "another first letter"
-_FORM = "another form of the word"
+from lks.scope.types import Reason
 
 _SUPPORT, _MUCH_SUPPORT = 5, 8  # letters of words that are right, where another is doubtful
 _CODE = 3  # letters of a word that may be a model's code
@@ -95,7 +89,7 @@ class Misspelling:
             end += 1
         return [(text[start : len(text) - end], name[start : len(name) - end])]
 
-    def refusal(self, common: CommonWords, known: Container[str]) -> str | None:
+    def refusal(self, common: CommonWords, known: Container[str]) -> Reason | None:
         """Why the text does not mean the name; None if it does.
 
         Args:
@@ -103,9 +97,9 @@ class Misspelling:
             known: words of names.
         """
         if self.edits > allowed(self._letters, foreign=self._foreign):
-            return TOO_FAR
+            return Reason.TOO_FAR
         if sum(len(word) for word in self._name if not is_stopword(word)) < SMALLEST:  # The Who
-            return _SHORT
+            return Reason.SHORT
         kept = list(self._text)
         for ours, _ in self._changed:
             for word in ours:
@@ -122,26 +116,26 @@ class Misspelling:
 
     def _other_word(
         self, ours: Sequence[str], meant: Sequence[str], rest: _Kept, common: CommonWords
-    ) -> str | None:
+    ) -> Reason | None:
         """Whether the letters show that something else is meant: a number, an initial, a form."""
         word, own = "".join(ours), "".join(meant)
         if any(map(str.isdigit, word + own)):
-            return _NUMBER
+            return Reason.NUMBER
         if self._foreign:
             same = word[:1].translate(ALIKE) == own[:1].translate(ALIKE)
-            return None if same else _FIRST
+            return None if same else Reason.FIRST
         if len(ours) != len(meant):
             return None
         if _ROMAN.fullmatch(word) and _ROMAN.fullmatch(own):
-            return _NUMBER
+            return Reason.NUMBER
         if {word, own} <= _GENERATIONS:
-            return "another generation"
+            return Reason.GENERATION
         if len(word) == len(own) == 1:
-            return "another initial"
+            return Reason.INITIAL
         if word == own + "s" and not self._possessive(own, rest, common):
-            return _FORM
+            return Reason.FORM
         if len(self._name) == 1 and len(own) <= _BRIEF and word[1:] == own[1:]:
-            return _FIRST
+            return Reason.FIRST
         return None
 
     def _possessive(self, own: str, rest: _Kept, common: CommonWords) -> bool:
@@ -160,7 +154,7 @@ class Misspelling:
         rest: _Kept,
         common: CommonWords,
         known: Container[str],
-    ) -> str | None:
+    ) -> Reason | None:
         """Whether the text's words mean what they say."""
         if len(ours) == len(meant) == 1:
             (word,), (own,) = ours, meant
@@ -168,20 +162,20 @@ class Misspelling:
                 len(w) <= _CODE and w not in common and not is_stopword(w) for w in (word, own)
             )
             if code and own == self._name[-1] and len(word) == len(own):
-                return _SHORT  # Golf GTE is no Golf GTI
+                return Reason.SHORT  # Golf GTE is no Golf GTI
             if own == self._name[0] and len(self._name) > 1 and _two_forms(word, own):
-                return _FORM  # Christiane Lindner
+                return Reason.FORM  # Christiane Lindner
         short = min(len("".join(ours)), len("".join(meant))) <= 2
         needed = _SUPPORT if rest.told or all(map(is_stopword, meant)) else _MUCH_SUPPORT
         if short and rest.letters < needed:
-            return _SHORT
+            return Reason.SHORT
         if rest.nothing and all(map(common.english, ours)):
-            return "a common word"
+            return Reason.COMMON
         if all(word in common for word in ours):
             # Two first names, as Christian and Christina, are never each other's misspelling.
             swapped = len(self._name) <= 2 and all(word in common for word in meant)
-            return "a common word" if swapped or not rest.support else None
+            return Reason.COMMON if swapped or not rest.support else None
         other = all(word in known or word in common for word in ours)
         if other and not short and not rest.told:
-            return "a word of another name"
+            return Reason.OTHER_NAME
         return None

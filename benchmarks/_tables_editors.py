@@ -1,0 +1,153 @@
+"""Tables that compare editors, and what the README says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from _results import DATA, METHODS, Row, cell, cells, comparison, read
+from _table import (
+    KINDS,
+    NAME,
+    QUESTIONS,
+    SIZES,
+    TASK_NAMES,
+    TASKS,
+    Table,
+    dec,
+    duration,
+    of,
+    percent,
+    short,
+    three,
+)
+
+
+def by_size() -> list[Row]:
+    """A row a method; its EP by data set and size."""
+    found: dict[str, Row] = {}
+    for row in comparison():
+        own = found.setdefault(row["method"], {"name": METHODS[row["method"]]})
+        own[row["data"], min(s for s in SIZES if s >= row["size"])] = row
+    order = {row["method"]: i for i, row in enumerate(cells("counterfact", 100))}
+    return [found[method] for method in sorted(found, key=lambda m: order[m])]
+
+
+def _ep(data: str, size: int) -> Callable[[Row], str]:
+    def column(row: Row) -> str:
+        made = row.get((data, size))
+        return dec(made["ep"]) + (" †" if made["leaky"] else "") if made else "–"
+
+    return column
+
+
+def ep_by_size(data: str) -> Table:
+    return Table(by_size, (NAME, *((f"{size:,}", _ep(data, size)) for size in SIZES)))
+
+
+SCORES = (
+    NAME,
+    ("EP", of("ep")),
+    ("teacher-forced r / g / l", lambda r: three(r, *KINDS, places=3)),
+    ("written r / g / l", lambda r: three(r, *(f"free_{kind}" for kind in KINDS))),
+    ("states the target r / g", lambda r: three(r, "contained", "contained_generality")),
+    ("EP in a chat", of("chat_ep")),
+    ("s an edit", of("edit_seconds_each", show=short)),
+    ("bytes an edit", lambda r: f"{r['stored_bytes_each']:,.0f}"),
+)
+
+
+def scores(data: str, size: int) -> Table:
+    return Table(partial(cells, data, size), SCORES)
+
+
+def _ability(task: str) -> Callable[[Row], str]:
+    return lambda row: dec(row["abilities"][task]["after"], 2)
+
+
+def fired(row: Row) -> str:
+    """Share of the ability questions that fired an edit."""
+    own = [row["abilities"][task]["fired"] for task in TASKS[:5]]
+    return percent(sum(own) / len(own), 1)
+
+
+def abilities(data: str, size: int) -> Table:
+    tasks = ((TASK_NAMES[task], _ability(task)) for task in TASKS)
+    return Table(partial(cells, data, size), (NAME, *tasks, ("fired", fired)))
+
+
+def seeds() -> str:
+    """EP of LKS with a hundred edits, seed by seed."""
+    told = []
+    for data, name in DATA.items():
+        eps = [read(f"table/{data}-100-lks-{seed}.json")["plain"] for seed in range(3)]
+        told.append(f"{', '.join(dec(own['teacher_forced']['ep']) for own in eps)} on {name}")
+    return f"With 100 edits and the seeds 0, 1 and 2, LKS has an EP of {' and '.join(told)}."
+
+
+def hard_compared() -> list[Row]:
+    methods = read("hard_questions-counterfact-100.json")["methods"]
+    return [
+        {"name": name, **{method: own["kinds"][kind]["after"] for method, own in methods.items()},
+         "unedited": methods["lks"]["kinds"][kind]["before"]}
+        for kind, name in QUESTIONS.items() if kind in methods["lks"]["kinds"]
+    ]  # fmt: skip
+
+
+ASKED = ("unedited", "lks", "inject", "rag", "ike", "grace", "ft")
+
+
+HEADLINE = (
+    NAME,
+    ("new fact stated, own question", of("contained", show=percent)),
+    ("new fact stated, other words", of("contained_generality", show=percent)),
+    ("other questions unchanged", of("locality", show=percent)),
+    ("answer is the fact alone", of("free_generality", show=percent)),
+)
+
+
+def headline() -> list[Row]:
+    """CounterFact, a thousand edits: no cell of these has a known flaw."""
+    return [row for row in cells("counterfact", 1_000) if row["method"] != "lks-paper"]
+
+
+def why_not_rag() -> list[Row]:
+    return cells("counterfact", 9_919, ("lks", "inject", "rag"))
+
+
+def sentence() -> str:
+    """What the README says before its plot."""
+    own = cell("lks", "counterfact", 9_919)
+    training = duration(own["size"] * own["edit_seconds_each"]).replace("min", "minutes")
+    return (
+        f"All {own['size']:,} facts of the public data set CounterFact were taught at once.\n"
+        f"The model has 135 million parameters. Training took {training} on one CPU core.\n"
+        f"{own['scored']} of the facts were then asked in words that training never saw:\n"
+        f"the written answer was exactly the new fact in {percent(own['free_generality'])} of the "
+        f"cases.\nAs many other questions about the same entities kept their old answer in\n"
+        f"{percent(own['free_locality'])} of the cases."
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "readme-sentence": sentence,
+    "why-not-rag": Table(
+        why_not_rag,
+        (*HEADLINE, ("time to first token", of("first_token_ratio", show="{:.2f} times".format))),
+    ),
+    "seeds": seeds,
+    **{f"ep-{data}": ep_by_size(data) for data in DATA},
+    **{
+        f"scores-{data}-{size}": scores(data, size)
+        for data, most in (("zsre", 10_000), ("counterfact", 9_919))
+        for size in (100, 1_000, most)
+    },
+    **{
+        f"abilities-{data}-{size}": abilities(data, size)
+        for data, size in (("counterfact", 1_000), ("counterfact", 9_919))
+    },
+    "hard-compared": Table(
+        hard_compared,
+        (NAME, *((METHODS[m], of(m, show=partial(dec, places=2))) for m in ASKED)),
+    ),
+}

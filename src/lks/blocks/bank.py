@@ -1,0 +1,82 @@
+"""The bank: the knowledge blocks of all edits in force, as one tensor.
+
+Shapes: n edits, m places, d the backbone's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lks.blocks.forms import pooled, put_in
+from lks.model.engine.hook import Plan
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a mention ends in a padded batch, and the edits whose blocks belong there."""
+
+    row: int
+    column: int
+    edit_ids: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Blocks of n edits. Never changed: `only` and `joined` make another bank.
+
+    Attributes:
+        blocks: [n, d], on the backbone's device.
+        rows: which row is whose, by the edit's id.
+        form, scale: how blocks are put in, see `hypernetwork.apply_form`.
+    """
+
+    blocks: Tensor
+    rows: Mapping[str, int]
+    form: str
+    scale: float
+
+    @classmethod
+    def of(cls, edit_ids: Iterable[str], blocks: Tensor, *, form: str, scale: float) -> Bank:
+        """A bank of blocks, [n, d], in the order of the ids."""
+        rows = {edit_id: row for row, edit_id in enumerate(edit_ids)}
+        if len(rows) != len(blocks):
+            raise ValueError(f"{len(rows)} edits, but {len(blocks)} blocks")
+        return cls(blocks, rows, form, scale)
+
+    def of_edits(self, edit_ids: Iterable[str]) -> Tensor:
+        """Blocks of these edits, [k, d]; KeyError for an id that is not there."""
+        rows = [self.rows[edit_id] for edit_id in edit_ids]
+        return self.blocks[_whole(rows, self.blocks.device)]
+
+    def only(self, edit_ids: Sequence[str]) -> Bank:
+        """A bank of some of the edits, in this order."""
+        return Bank.of(edit_ids, self.of_edits(edit_ids), form=self.form, scale=self.scale)
+
+    def joined(self, edit_ids: Sequence[str], blocks: Tensor) -> Bank:
+        """A bank with the blocks of more edits, [k, d], behind those that are there."""
+        together = torch.cat([self.blocks, blocks.to(self.blocks)])
+        return Bank.of([*self.rows, *edit_ids], together, form=self.form, scale=self.scale)
+
+    def plan(self, batch: int, places: Sequence[Place]) -> Plan:
+        """The plan that puts the blocks in at m places of a batch of so many texts.
+
+        What the blocks of a place come to is known before the model reads: only R is not.
+        """
+        device, form, scale = self.blocks.device, self.form, self.scale
+        members = self.of_edits(edit_id for place in places for edit_id in place.edit_ids)
+        owner = [i for i, place in enumerate(places) for _ in place.edit_ids]
+        own = pooled(form, members, _whole(owner, device), len(places))
+
+        def blocks(r: Tensor, at: Tensor) -> Tensor:
+            return put_in(form, r.float(), own[at], scale)
+
+        rows, columns = [place.row for place in places], [place.column for place in places]
+        return Plan(batch, _whole(rows, device), _whole(columns, device), blocks)
+
+
+def _whole(numbers: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long, device=device)

@@ -1,0 +1,138 @@
+"""What is in force at one moment: edits, their blocks, and what decides where they fire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from lks.blocks.bank import Bank, Place
+from lks.blocks.placement import locate
+from lks.editors.lks.rescan import Scan
+from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
+from lks.model.chat import Rendered
+from lks.model.embedder import Embedder
+from lks.model.encoding import Encoding
+from lks.model.engine.hook import Plan, replacing
+from lks.scope.gate.metric import Exemplars, GateState
+from lks.scope.inspect.conflicts import Contradiction, contradictions
+from lks.scope.scope import Scope
+
+
+@dataclass(frozen=True, eq=False)
+class InForce:
+    """A snapshot that never changes: a change makes another one, and takes its place at once.
+
+    So whoever has one works on one state of things from beginning to end, whatever others do.
+
+    Attributes:
+        edits: by id, in order.
+        bank: their blocks, in the same order.
+        gate: what the relation gate learnt, its references numbered as the edits; None where
+            every mention of an entity fires its edits.
+        scope: which of the edits a text fires, and where.
+    """
+
+    edits: Mapping[str, Edit]
+    bank: Bank
+    gate: GateState | None
+    scope: Scope
+
+    @classmethod
+    def of(
+        cls,
+        names: Scope,
+        edits: Iterable[Edit],
+        bank: Bank,
+        gate: GateState | None,
+        embed: Embedder | None,
+    ) -> InForce:
+        """What is in force with these edits.
+
+        Args:
+            names: the scope of the edits without a gate.
+            embed: what the gate compares questions with.
+        """
+        by_id = {edit.id: edit for edit in edits}
+        if gate is None or embed is None:
+            return cls(by_id, bank, None, names)
+        return cls(by_id, bank, gate, names.gated(gate, embed, by_id.values()))
+
+    def only(self, edits: Sequence[Edit], embed: Embedder | None) -> InForce:
+        """The same with some of the edits, in this order; KeyError for one that is not there."""
+        exemplars, gate = self.exemplars(edits), self.gate
+        if gate is not None and exemplars is not None:
+            gate = replace(gate, exemplars=exemplars)
+        bank = self.bank.only([edit.id for edit in edits])
+        return InForce.of(self.scope.of_edits(edits), edits, bank, gate, embed)
+
+    def beside(self, new: EditSet) -> EditSet:
+        """The edits that stay when new ones come: those of other ids and other questions."""
+        ids = {edit.id for edit in new}
+        others = (edit for edit in self.edits.values() if edit.id not in ids)
+        return EditSet([*others, *new])[: -len(new)]
+
+    def joined(
+        self,
+        new: EditSet,
+        blocks: Tensor,
+        exemplars: Exemplars | None,
+        embed: Embedder | None,
+        names: Scope | None = None,
+    ) -> InForce:
+        """The same with new edits, in place of some or beside them.
+
+        Args:
+            blocks, references: of the new edits, [n, d].
+            names: the scope of the edits that are in force then, without a gate, if it is there.
+        """
+        if not len(new):
+            return self
+        known, gate = self.beside(new), self.gate
+        held = self.exemplars(known)
+        if gate is not None and held is not None and exemplars is not None:
+            both = Exemplars.joined([held, exemplars], [len(known), len(new)])
+            gate = replace(gate, exemplars=both)
+        bank = self.bank.only([edit.id for edit in known]).joined([e.id for e in new], blocks)
+        edits = [*known, *new]
+        return InForce.of(names or self.scope.of_edits(edits), edits, bank, gate, embed)
+
+    def exemplars(self, edits: Iterable[Edit]) -> Exemplars | None:
+        """The relation gate's references of edits in force."""
+        wanted = [self.bank.rows[edit.id] for edit in edits]
+        return self.gate.exemplars.only(wanted) if self.gate else None
+
+    def contradictions(self, edits: Sequence[Edit]) -> list[Contradiction]:
+        """Pairs of one of `edits` and another in force that contradict each other."""
+        return contradictions(edits, self.edits.values(), self.scope)
+
+    def scan(self, rendered: Rendered, roles: Sequence[str]) -> Scan:
+        """What fires in a text and where, and where edited entities are named."""
+        text, place = rendered.scanned(roles)
+        (found,) = self.scope.examine([text])
+        mentions = [(f.mention, place(f.mention.start, f.mention.end)) for f in found]
+        fired = tuple((mention.edit_ids, span) for mention, span in mentions if mention.fired)
+        return Scan(fired, [end for _, (_, end) in mentions])
+
+    def replacing(
+        self, layer: nn.Module, encoding: Encoding, roles: Sequence[str]
+    ) -> AbstractContextManager[Plan]:
+        """The replacer for one batch: its plan has one place for each mention that fires."""
+        places = []
+        scanned = [rendered.scanned(roles) for rendered in encoding.texts]
+        findings = self.scope.examine([text for text, _ in scanned])
+        for row, (found, (_, place), offsets, start) in enumerate(
+            zip(findings, scanned, encoding.offsets, encoding.starts, strict=True)
+        ):
+            fired = [finding.mention for finding in found if finding.mention.fired]
+            for token, mention in locate(fired, place, offsets):
+                places.append(Place(row, start + token, mention.edit_ids))
+        plan = replace(self.bank.plan(len(encoding.texts), places), findings=findings)
+        return replacing(layer, plan)
+
+    def stored_bytes(self) -> int:
+        """Of blocks and the gate's references."""
+        return self.bank.blocks.nbytes + (self.gate.exemplars.vectors.nbytes if self.gate else 0)

@@ -1,0 +1,177 @@
+"""The records of a file of edits, of whatever kind, and the keys that they may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lks.edits import tables
+from lks.edits.jsonl import json_records, numbered_lines, parsed, parsed_lines, text_of
+from lks.errors import EditFileError
+
+_REQUIRED = ("subject", "prompt", "target")
+KEYS = frozenset({
+    *_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability", "negative",
+    "threshold", "statement", "profile_of", "ground_truth", "source", "note",
+})  # fmt: skip
+_PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
+_Probe = tuple[str, str | None, bool]  # prompt, target, held out
+_SYNONYMS = {  # other words for known keys, where the record lacks these
+    "entity_name": "subject", "name": "subject",
+    "question": "prompt", "query": "prompt", "input": "prompt", "instruction": "prompt",
+    "answer": "target", "output": "target", "completion": "target", "response": "target",
+    "new_target": "target", "target_new": "target",
+    "rephrase": "paraphrases", "rephrases": "paraphrases", "wordings": "paraphrases",
+    "synonyms": "aliases",
+}  # fmt: skip
+_CLOSE = 0.83  # likeness from which a key is a known one, misspelt
+
+
+def misnamed(keys: Iterable[str], known: frozenset[str] = KEYS) -> dict[str, str]:
+    """Keys that are none, and the known key that each seems to be meant for."""
+    keys = list(keys)
+    found = {}
+    for key in keys:
+        meant = None if key in known else _meant(key, known)
+        if meant is not None and not (_folded(key) in _SYNONYMS and meant in keys):
+            found[key] = meant
+    return found
+
+
+@lru_cache(maxsize=1024)  # the same few keys stand in every record
+def _meant(key: str, known: frozenset[str]) -> str | None:
+    folded = _folded(key)
+    if _SYNONYMS.get(folded) in known:
+        return _SYNONYMS[folded]
+    near = get_close_matches(folded, known, n=1, cutoff=_CLOSE)
+    # `subject_id` is a key of its own, no misspelt `subject`
+    return near[0] if near and folded.count("_") <= near[0].count("_") else None
+
+
+def _folded(key: str) -> str:
+    return "_".join(key.replace("-", " ").casefold().split())
+
+
+def _did_you_mean(key: str, meant: str) -> str:
+    return f'"{key}" is no known key; did you mean "{meant}"?'
+
+
+class Reader:
+    """Takes typed fields out of a record and collects what is wrong with them."""
+
+    def __init__(self, record: dict[str, Any], known: frozenset[str], any_keys: bool) -> None:
+        self.record, self.any_keys = record, any_keys
+        self.meant = {} if any_keys else misnamed(map(str, record), known)
+        self.problems = [_did_you_mean(*pair) for pair in self.meant.items()]
+
+    def text(self, name: str, *, required: bool = False) -> str | None:
+        value = self.record.get(name)
+        if value is None:
+            if required and name not in self.meant.values():
+                self.problems.append(f'"{name}" is missing')
+        elif not isinstance(value, str):
+            self.problems.append(f'"{name}" must be a string, not {kind_of(value)}')
+        elif not value.strip():
+            self.problems.append(f'"{name}" is empty')
+        else:
+            return value
+        return None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.record.get(name)
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+            self.problems.append(f'"{name}" must be a list of non-empty strings')
+            return ()
+        return tuple(value)
+
+    def share(self, name: str) -> float | None:
+        value = self.record.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= 1):
+            self.problems.append(f'"{name}" must be a number between 0 and 1')
+            return None
+        return value
+
+    def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:
+        value = self.record.get(name)
+        # A single object is the form of benchmark rows: for scoring only.
+        single = isinstance(value, dict)
+        rows = [] if value is None else [value] if single else value
+        if not isinstance(rows, list):
+            self.problems.append(f'"{name}" must be a list of objects, not {kind_of(value)}')
+            return []
+        probes: list[_Probe] = []
+        for row in rows:
+            if isinstance(row, str) and not target_required:
+                row = {"prompt": row}
+            if not isinstance(row, dict):
+                self.problems.append(f'"{name}" must hold objects, not {kind_of(row)}')
+                continue
+            inner = Reader(row, _PROBE_KEYS, self.any_keys)
+            prompt = inner.text("prompt", required=True)
+            target = inner.text("target", required=target_required)
+            held_out = row.get("held_out", single)
+            if not isinstance(held_out, bool):
+                inner.problems.append('"held_out" must be true or false')
+            self.problems += [f"{name}: {problem}" for problem in inner.problems]
+            if prompt is not None and not inner.problems:
+                probes.append((prompt, target, held_out))
+        return probes
+
+
+def kind_of(value: Any) -> str:
+    return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
+        type(value), "a string" if isinstance(value, str) else "a number"
+    )
+
+
+def records(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    """(line number, record) of a file of whatever kind; what is no record goes into `problems`.
+
+    Raises:
+        EditFileError: the file as a whole cannot be read, or is of no kind that is known.
+    """
+    text = text_of(path)
+    lines = numbered_lines(text)
+    if not lines or lines[0][1].startswith(("{", "[")):
+        yield from json_records(path, text, problems)
+    elif _is_table(path, text):
+        yield from _table_records(text, problems)
+    elif any(line.startswith("{") for _, line in lines):
+        yield from parsed_lines(lines, problems)
+    else:
+        raise EditFileError(
+            f'{path}: neither JSON nor a table, its first line is "{lines[0][1][:40]}"; give JSON, '
+            "one record a line, or CSV whose first line names the columns subject, prompt, target"
+        )
+
+
+def _is_table(path: Path, text: str) -> bool:
+    """Whether the first line names columns.
+
+    Raises:
+        EditFileError: it does, but they are not those of edits.
+    """
+    names = tables.columns(text)
+    meant = misnamed(names)
+    if not (KEYS.intersection(names) or meant):
+        return False
+    problems = [f"line 1: {_did_you_mean(*pair)}" for pair in meant.items()]
+    absent = [name for name in _REQUIRED if name not in (*names, *meant.values())]
+    problems += [f'line 1: no column "{name}"' for name in absent]
+    problems += [f'line 1: two columns "{n}"' for n in dict.fromkeys(names) if names.count(n) > 1]
+    if problems:
+        raise EditFileError(f"{path}: the columns are not those of edits; rename them", problems)
+    return True
+
+
+def _table_records(text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    for number, cells in tables.rows(text, problems):
+        try:
+            yield number, tables.record(cells, parsed)
+        except EditFileError as error:
+            problems.append(f"line {number}: {error}")

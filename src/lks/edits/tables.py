@@ -1,0 +1,83 @@
+"""Tables of records, as spreadsheets write them: CSV parted by commas, semicolons or tabs.
+
+The first line names the columns. A cell of a list holds its texts parted by `|`, or a JSON list.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lks.errors import EditFileError
+
+_LISTS = {"aliases", "paraphrases", "generality", "negative", "profile_of"}
+_PROBES = {"locality", "portability"}  # lists too, or JSON objects
+_NUMBERS = {"threshold"}
+
+
+def columns(text: str) -> list[str]:
+    """The names in the first line; none where that is no CSV."""
+    try:
+        return [name.strip() for name in reader(text).fieldnames or []]
+    except csv.Error:
+        return []
+
+
+def rows(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, column -> cell) of the rows; empty cells are left out, and so are empty rows.
+
+    What is wrong with a row goes into `problems`.
+    """
+    table = reader(text)
+    try:
+        for row in table:
+            beyond = "".join(row.pop(None, [])).strip()  # cells that no column stands over
+            cells = {name.strip(): cell for name, cell in row.items() if cell and cell.strip()}
+            line = table.line_num - sum(cell.count("\n") for cell in cells.values())
+            if beyond:
+                problems.append(f'line {line}: more cells than columns; put "..." around commas')
+            elif cells:
+                yield line, cells
+    except csv.Error as error:
+        problems.append(f"line {table.line_num + 1}: not CSV ({error})")
+
+
+def record(cells: dict[str, str], parse: Callable[[str], Any]) -> dict[str, Any]:
+    """The record of an edit that a row holds; `parse` reads JSON.
+
+    Raises:
+        EditFileError: a cell that begins as JSON is none.
+    """
+    found: dict[str, Any] = dict(cells)
+    for name in cells.keys() & (_LISTS | _PROBES | _NUMBERS):
+        cell = cells[name].strip()
+        if name in _NUMBERS:
+            found[name] = _number(cell)
+        elif cell.startswith("[") or (name in _PROBES and cell.startswith("{")):
+            try:
+                found[name] = parse(cell)
+            except EditFileError as error:
+                problem = f'"{name}": {error}'
+                raise EditFileError(problem, [problem]) from None
+        else:
+            found[name] = [part.strip() for part in cell.split("|") if part.strip()]
+    return found
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell  # told where the record is read
+
+
+def reader(text: str) -> csv.DictReader[str]:
+    """Rows by column. The delimiter is what parts the first line into the most names."""
+    header = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    return csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True,
+        skipinitialspace=f"{delimiter} " in header,
+    )  # fmt: skip
