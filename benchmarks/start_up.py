@@ -25,7 +25,7 @@ from lks.evaluation.provenance import provenance
 
 SRC = Path(__file__).parent.parent / "src"
 QUESTION = "Where is the Eiffel Tower?"
-TEXTS, ALONE = 1000, 20
+TEXTS, ALONE = 400, 20
 EMBED = f"""
 import json, time
 from lks.model.embedder import Embedder
