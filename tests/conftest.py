@@ -155,6 +155,18 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class NoFilter:
+    """Refuses nothing."""
+
+    version = 1
+
+    def fit(self, index: object) -> NoFilter:
+        return self
+
+    def reject(self, doc: object, candidate: object) -> None:
+        return None
+
+
 def make_edits() -> EditSet:
     """Four edits of three entities; one entity has two facts."""
     return EditSet(

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import make_backbone, make_edits
 from typer.testing import CliRunner
@@ -16,6 +18,13 @@ from lks.cli.app import app
 from lks.editors.registry import editor
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
+from lks.model.embedder import Embedder
+from lks.scope.config import DEFAULT
+from lks.scope.gate.metric import GateState, Metric
+from lks.scope.languages.en import open_ended_requests
+from lks.scope.scope import Scope
+from lks.training.gate_metric import learn
+from lks.training.prompts import TrainingPrompts
 
 PAGES = Path(__file__).parent.parent / "docs" / "extend"
 
@@ -46,6 +55,26 @@ def test_the_editor(tmp_path: Path, model_folder: Path, monkeypatch: pytest.Monk
     done = CliRunner().invoke(app, [*command.split(), *small, "--chat-rows", "0"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "table" / "facts-1-reminder.Reminder-0.json").exists()
+
+
+def test_the_veto(tmp_path: Path, embedder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, use = re.findall(r"```python\n(.*?)```", (PAGES / "veto.md").read_text("utf-8"), re.S)
+    assert script.startswith("# suppose.py\n") and len(script.splitlines()) <= 40
+    (tmp_path / "suppose.py").write_text(script, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (command,) = [line for line in use.splitlines() if line.startswith("parts =")]
+    told: dict[str, Any] = {"DEFAULT": DEFAULT}
+    exec(command, told)
+    edits = list(make_edits())
+    embed = Embedder(str(embedder_folder))
+    metric = Metric(np.eye(64, dtype=np.float32), embed(open_ended_requests()), 0.5, 1.0)
+    metric, exemplars = learn(embed, edits, [TrainingPrompts()] * len(edits), metric=metric)
+    state, text = GateState(metric, exemplars), "Suppose Mount Fuji is in"
+    asked = [
+        Scope(edits, config=parts).gated(state, embed, edits).fired([text])[0]
+        for parts in (DEFAULT, told["parts"])
+    ]
+    assert [bool(fired) for fired in asked] == [True, False]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])

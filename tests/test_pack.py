@@ -22,6 +22,8 @@ from lks.packs.folder import check_target
 from lks.packs.manifest import verify
 from lks.packs.pack import Pack, append
 from lks.packs.training_summary import TrainingSummary
+from lks.scope.config import DEFAULT, PRESETS
+from lks.scope.scope import Scope
 
 
 @pytest.fixture
@@ -52,6 +54,26 @@ def test_what_is_saved_comes_back(made: Pack, saved: Path) -> None:
         "blocks.safetensors", "edits.jsonl", "hypernetwork.safetensors", "manifest.json",
     ]  # fmt: skip
     assert [p.name for p in saved.parent.iterdir()] == ["facts.pack"]  # nothing temporary
+
+
+def test_the_parts_of_a_scope_lie_in_the_pack(made: Pack, tmp_path: Path) -> None:
+    parts = DEFAULT.without("misspelt").with_part("filters", "conftest:NoFilter")
+    replace(made, parts=parts).save(tmp_path / "own.pack")
+    again = Pack.load(tmp_path / "own.pack")
+    assert again.parts == parts
+    assert Scope(again.edits, config=again.parts).mentions("the Eifel Tower") == []
+    manifest = json.loads((tmp_path / "own.pack" / "manifest.json").read_text())
+    manifest["scope"]["parts"]["generators"]["guessed"] = 1
+    (tmp_path / "own.pack" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackError, match=r"not: guessed \(generators\); use lks \d"):
+        Pack.load(tmp_path / "own.pack")
+
+
+def test_a_pack_that_does_not_tell_its_parts_has_all(saved: Path) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    del manifest["scope"]["parts"]
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    assert Pack.load(saved).parts == PRESETS["entity"]
 
 
 @pytest.mark.parametrize("name", ["blocks.safetensors", "hypernetwork.safetensors", "edits.jsonl"])

@@ -55,7 +55,10 @@ QUICK = TrainingConfig(
 def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 50)
-    states, labels = torch.randn(losses.ROWS + 5, 8), torch.randint(50, (losses.ROWS + 5,))
+    states, labels = (
+        torch.randn(losses.LOGIT_ROWS + 5, 8),
+        torch.randint(50, (losses.LOGIT_ROWS + 5,)),
+    )
     weights, results = torch.randn(len(states)), []
     for way in (lambda f, s: losses.by_rows(f, s, labels), lambda f, s: f(s, labels)):
         leaf = states.clone().requires_grad_()

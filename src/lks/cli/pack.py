@@ -18,7 +18,8 @@ pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help
 @pack_app.command("info")
 def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
     """What a pack holds."""
-    from lks.packs.manifest import verify
+    from lks.packs.manifest import parts_of, verify
+    from lks.scope.registry import PARTS
 
     manifest = verify(pack)
     if as_json:
@@ -37,6 +38,10 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
     }
     for key, value in told.items():
         print(f"{key:13} {value}")
+    parts = parts_of(manifest)
+    print(f"{'scope':13} {'with a' if parts.gate else 'without a'} relation gate, made of")
+    for kind in PARTS:
+        print(f"  {kind.replace('_', ' '):15} {', '.join(getattr(parts, kind)) or 'none'}")
 
 
 @pack_app.command("verify")

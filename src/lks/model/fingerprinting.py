@@ -16,7 +16,7 @@ from lks.json_record import JsonObject
 from lks.model.fingerprint import Fingerprint
 from lks.model.untyped import CausalLM, Tokenizer
 
-HASHED, KEPT = 1024, 8  # values of a tensor
+HASHED, SAMPLED = 1024, 8  # values of a tensor
 VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 WITHOUT_EFFECT = ("_token_id", "dropout", "_pdrop", "initializer_range", "use_cache")  # endings
 
@@ -36,7 +36,7 @@ def fingerprint(
         rounded = flat[:: max(1, flat.numel() // HASHED)].to("cpu", torch.bfloat16)
         weights.update(rounded.view(torch.int16).numpy().tobytes())
         shapes.update(f"{key}{shape}\n".encode())
-        few = flat[:: max(1, flat.numel() // KEPT)][:KEPT].to("cpu", torch.bfloat16)
+        few = flat[:: max(1, flat.numel() // SAMPLED)][:SAMPLED].to("cpu", torch.bfloat16)
         sample.append(few.view(torch.int16).numpy())
     return Fingerprint(
         name=name,

@@ -32,7 +32,7 @@ SCHEMA = 2  # 1: no scope of its own, every mention fires
 HYPERNETWORK, HISTORY = "hypernetwork.safetensors", "history"
 GATE = "gate.safetensors"
 LOCK_SECONDS = 10
-NAMED = 20  # edits named in a line of the history
+LOGGED = 20  # edits named in a line of the history
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Change(JsonRecord):
         to: int | None = None,
     ) -> Change:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(action, len(ids), tuple(ids[:NAMED]), at, tuple(replaced[:NAMED]), to)
+        return cls(action, len(ids), tuple(ids[:LOGGED]), at, tuple(replaced[:LOGGED]), to)
 
     @classmethod
     def from_json(cls, record: JsonObject) -> Change:

@@ -44,7 +44,7 @@ class Pack:
         blocks: [n, d] float32, one block an edit, in the order of `edits`.
         hypernetwork: the hypernetwork's state, to make blocks of further edits.
         base_model: the fingerprint of the backbone that the blocks were made for.
-        form, kind, scale: how blocks are made and put in; see `hypernetwork.py`.
+        form, kind, scale: how blocks are made and put in; see `forms.py`.
         training: how it was trained: settings, losses, seconds.
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
@@ -144,17 +144,17 @@ def append(
     another target; the log has the old target and the new one.
 
     Args:
-        references: of the relation gate, where the pack has one.
+        exemplars: of the relation gate, where the pack has one.
 
     Raises:
-        InputError: the references are missing.
+        InputError: the exemplars are missing.
         OutputError: the disk says no, or another process is at it; the pack is as it was then.
     """
     path = Path(path)
 
     def longer(manifest: Manifest) -> Manifest:
         if manifest.scope.gated and exemplars is None:
-            raise InputError(f"{path}: has a relation gate; give the references of new edits too")
+            raise InputError(f"{path}: has a relation gate; give the exemplars of new edits too")
         now = {edit.id: edit for edit in edits} | {edit.question: edit for edit in edits}
         live = manifest_module.live_edits(path, manifest)
         pairs = [(old, new) for old in live if (new := now.get(old.id) or now.get(old.question))]

@@ -131,6 +131,7 @@ def todays(settings: JsonObject) -> JsonObject:
 
 
 _RENAMED = {"finishing": "tail_epochs", "learnt": "learnt_loss"}
+_MAY_BE_NONE = ("layer", "w_loc")
 _ABOVE_0 = ("lr", "refine_lr", "kl_tokens")
 _NOT_BELOW_0 = (
     *("w_rel", "w_gen", "w_loc", "epochs", "batch_size", "wordings", "least_steps"),
@@ -147,7 +148,7 @@ _CHOICES = {
 def _problem(name: str, value: int | float | str | None) -> str | None:
     """What a setting needs to be, if it is not."""
     if value is None:
-        return None
+        return None if name in _MAY_BE_NONE else "given"
     if name in _CHOICES:
         *most, last = _CHOICES[name]
         return None if value in _CHOICES[name] else f"{', '.join(most)} or {last}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.nn.functional import pad
 
-ROWS, ROW_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
+LOGIT_ROWS, LOGIT_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
 
 
 def nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -56,10 +56,10 @@ class _ByRows(torch.autograd.Function):
         ctx: FunctionCtx, states: Tensor, other: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
         values, slopes = [], []
-        for start in range(0, len(states), ROWS):
-            own, beside = states[start : start + ROWS], other[start : start + ROWS]
+        for start in range(0, len(states), LOGIT_ROWS):
+            own, beside = states[start : start + LOGIT_ROWS], other[start : start + LOGIT_ROWS]
             n = len(own)
-            more = -n % ROW_STEP  # few shapes: each new one costs the CPU library a set-up
+            more = -n % LOGIT_STEP  # few shapes: each new one costs the CPU library a set-up
             own, beside = (pad(t, (0, 0) * (t.ndim - 1) + (0, more)) for t in (own, beside))
             with torch.enable_grad():
                 own = own.detach().requires_grad_()

@@ -19,14 +19,11 @@ from lks.scope.scope import Scope
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
     """A pack's scope for these texts; the embedder is loaded only if one may fire."""
     manifest = manifest_module.verify(path)
-    config = manifest_module.parts_of(manifest)
     parts = [manifest_module.part_edits(path, part) for part in manifest.parts]
     edits = EditSet(edit for part in parts for edit in part if edit is not None)
-    names = Scope(edits, config=config)
-    if not (config.gate and names.may_fire(texts)):
-        return names
+    names = Scope(edits, config=manifest_module.parts_of(manifest))
     rows = [[i for i, edit in enumerate(part) if edit is not None] for part in parts]
-    gate = read_gate(path, manifest, rows)
+    gate = read_gate(path, manifest, rows) if names.may_fire(texts) else None
     if gate is None:
         return names
     return names.gated(gate, Embedder(gate.embedder, expected=gate.fingerprint), edits)

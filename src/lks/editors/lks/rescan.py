@@ -13,7 +13,7 @@ from lks.model.engine.protocol import Findings, Generation, Intervention, noting
 from lks.model.engine.transformers import generate_ids, rendered
 from lks.model.untyped import Setting
 
-MOST = 8  # times that one text is taken up anew
+MOST_RESCANS = 8  # times that one text is taken up anew
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n|(?<=[。！？])(?=.)")
 WORD_END = re.compile(r"(?<=[^\W_])(?=[\W_])")
 
@@ -53,7 +53,7 @@ def generate(
     read, stops = dict(enumerate(texts)), Stops.of(backbone, settings)
     written, ended = [""] * len(texts), [False] * len(texts)
     left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
-    for turn in range(MOST):
+    for turn in range(MOST_RESCANS):
         grown = [_with(texts[i], written[i]) for i in again]
         read |= zip(again, grown, strict=True)
         new = generate_ids(
@@ -68,7 +68,7 @@ def generate(
         for i, before, ids in zip(again, grown, new, strict=True):
             own = ids[: left[i]]
             more = _behind(backbone, before, own, chat=chat)
-            kept = _until_change(before, more, scan) if turn + 1 < MOST else len(more)
+            kept = _until_change(before, more, scan) if turn + 1 < MOST_RESCANS else len(more)
             written[i] += more[:kept]
             left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
             ended[i] = kept == len(more) and stops.ended(backbone, own)

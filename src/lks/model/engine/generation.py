@@ -20,7 +20,7 @@ from lks.model.engine.running import Swap, swapped
 from lks.model.untyped import Setting
 
 # What counts of a model's own generation config.
-KEPT = (
+OWN_SETTINGS = (
     *("bos_token_id", "eos_token_id", "stop_strings", "repetition_penalty", "no_repeat_ngram_size"),
     *("bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens"),
     *("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p"),
@@ -33,7 +33,7 @@ ALONE = (
 )
 SETTINGS = frozenset(
     (
-        *(*KEPT, *ALONE, "do_sample", "num_beams", "early_stopping", "length_penalty"),
+        *(*OWN_SETTINGS, *ALONE, "do_sample", "num_beams", "early_stopping", "length_penalty"),
         *("min_new_tokens", "renormalize_logits", "remove_invalid_values", "logits_processor"),
         *("exponential_decay_length_penalty", "forced_eos_token_id", "pad_token_id", "tokenizer"),
         *("use_cache", "cache_implementation", "cache_config", "num_assistant_tokens"),
@@ -102,7 +102,7 @@ def continued(
     """
     own = backbone.model.generation_config
     config = type(own)()
-    for name in KEPT:
+    for name in OWN_SETTINGS:
         setattr(config, name, getattr(own, name, None))
     config.disable_compile = True  # compiled code sees no hook
     chosen = {"do_sample": False, **settings, "pad_token_id": backbone.pad_id}
