@@ -84,9 +84,9 @@ def test_before_and_after_with_what_fired() -> None:
         "changed_unfired": 3,
     }  # fmt: skip
     same = ability.compare(Knows("no"), Knows("no", fires="2?"), task)
-    assert (same["changed_unfired"], same["before"]) == (0, same["after"])
+    assert (same.changed_unfired, same.before) == (0, same.after)
     written = Task("x", (), (Item("How many?", "4"),))
-    assert ability.compare(Knows("5"), Knows("it is 4"), written)["after"] == 1
+    assert ability.compare(Knows("5"), Knows("it is 4"), written).after == 1
 
 
 def test_bad_files_are_told(tmp_path: Path) -> None:

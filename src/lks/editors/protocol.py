@@ -72,7 +72,8 @@ class EditedModel(Protocol):
 class Editor(Protocol):
     """Makes edited models. Leaving the block restores the backbone exactly."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def apply(
         self, backbone: Backbone, edits: Iterable[Edit]

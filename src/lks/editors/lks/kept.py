@@ -21,7 +21,11 @@ class KeptScalpel:
     """The LKS editor with a pack that is kept, and a training that goes on where it was stopped."""
 
     def __init__(self, name: str, config: TrainingConfig, around: Surroundings) -> None:
-        self.name, self._config, self._around = name, config, around
+        self._name, self._config, self._around = name, config, around
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> ScalpelModel:
         edits = EditSet(edits)
