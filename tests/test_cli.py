@@ -373,9 +373,10 @@ def test_usage_errors_have_exit_code_2() -> None:
 
 def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
     from lks.evaluation.layer_search import best, spread
+    from lks.evaluation.results import LayerScores
 
     rows = [
-        {"layer": layer, "reliability": score, "generality": None, "locality": None, "ep": None}
+        LayerScores(layer, score, None, None, None, seconds=1.0, epochs=1)
         for layer, score in ((0, 0.5), (4, 0.75), (8, 0.75), (12, 0.25))
     ]
     assert best(rows) == 8
