@@ -39,7 +39,7 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e .
+	$(PIP) -e ".[demo]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from _record import RESULTS
 
-from lks.evaluation.bench.report import rows_of
+from lks.evaluation.bench import report
+from lks.evaluation.results import CellResult
 
 ROOT = RESULTS.parent.parent
 DATA = {"zsre": "ZsRE", "counterfact": "CounterFact"}
@@ -57,12 +59,22 @@ def lines(name: str) -> list[Row]:
 def comparison() -> tuple[Row, ...]:
     """A row a method, data set and size; means over seeds, the best EP first."""
     files = sorted((RESULTS / "table").glob("*.json"))
-    rows = rows_of(json.loads(file.read_text(encoding="utf-8")) for file in files)
+    made = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    rows = [_flat(row) for row in report.rows_of(map(CellResult.from_json, made))]
     for row in rows:
         row["data"] = row["data"].partition(".")[0]
         row["leaky"] = (row["method"], row["data"], row["size"]) in LEAKY
         row["name"] = METHODS[row["method"]] + (" †" if row["leaky"] else "")
     return tuple(rows)
+
+
+def _flat(row: report.Row) -> Row:
+    """The row with a key for each number that tables show."""
+    flat = asdict(row)
+    for name, start in (("forced", ""), ("free", "free_"), ("chat", "chat_")):
+        flat |= {start + kind: value for kind, value in flat.pop(name).items()}
+    stated = flat.pop("contained")
+    return flat | {"contained": stated["reliability"], "contained_generality": stated["generality"]}
 
 
 def cells(data: str, size: int, methods: Iterable[str] = METHODS) -> list[Row]:

@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
     rows, pack = EditSet.load(options.data), Pack.load(options.pack)
-    backbone = Backbone.load(pack.base_model["name"])
+    backbone = Backbone.load(pack.base_model.name)
     result: dict[str, Any] = {
         "pack": options.pack.stem, "edits": len(pack.edits), "data": options.data.name,
         "start": options.start, **provenance(),

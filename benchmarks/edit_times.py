@@ -17,8 +17,8 @@ from _record import RESULTS
 
 from lks.editors.registry import EDITORS
 from lks.evaluation.bench import run
-from lks.evaluation.bench.cells import Cell
 from lks.evaluation.provenance import provenance
+from lks.evaluation.results import Cell, CellResult
 
 
 def main() -> None:
@@ -30,7 +30,8 @@ def main() -> None:
     cells = [Cell(name, data, options.edits, rows=1, chat_rows=1) for name in methods]
     with TemporaryDirectory() as out:
         rows = run.run(cells, Path(out), lambda name, *told: print(name, flush=True))
-    each = {row["cell"]["method"]: row["edit_seconds_each"] for row in rows}
+    made = [row for row in rows if isinstance(row, CellResult)]
+    each = {row.cell.method: row.edit_seconds_each for row in made}
     result = {
         "data": options.data.name, "edits": options.edits, "seed": 0, "seconds_an_edit": each,
         "times_lks": {name: round(seconds / each["lks"], 3) for name, seconds in each.items()},

@@ -13,16 +13,15 @@ import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from _record import RESULTS, kept
 
 from lks.editors.registry import EDITORS
 from lks.evaluation.bench.cached_base import CachedBase
-from lks.evaluation.bench.cells import Cell
 from lks.evaluation.bench.run import editor_of, groups_of
 from lks.evaluation.provenance import provenance
+from lks.evaluation.results import Cell, HardScores
 from lks.evaluation.robustness import cases, compare
 from lks.evaluation.runner import answer_limit
 from lks.model.backbone import Backbone
@@ -52,16 +51,16 @@ def main() -> None:
             cell = Cell(method, str(options.data), options.edits)
             rows = _asked(cell, base, options.limit, Path(folder))
             if options.cases:
-                told = json.dumps(rows, ensure_ascii=False, indent=1)
+                told = json.dumps([row.to_json() for row in rows], ensure_ascii=False, indent=1)
                 (options.cases / f"{out.stem}-{method}.json").write_text(told, encoding="utf-8")
-            shares = {row["kind"]: {k: row[k] for k in ("n", "before", "after", "fired")}
-                      for row in rows}  # fmt: skip
+            shares = {row.kind: {"n": row.n, "before": row.before, "after": row.after,
+                                 "fired": row.fired} for row in rows}  # fmt: skip
             result["methods"][method] = {"kinds": shares, **provenance()}
             out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             print(method, shares, flush=True)
 
 
-def _asked(cell: Cell, base: CachedBase, limit: int, folder: Path) -> list[dict[str, Any]]:
+def _asked(cell: Cell, base: CachedBase, limit: int, folder: Path) -> list[HardScores]:
     edits, pool = next(groups_of(cell))
     method = editor_of(cell, pool, folder, 0)
     asked, most = cases(edits, limit=limit), answer_limit(base.backbone, edits, 32)

@@ -18,7 +18,8 @@ from _record import RESULTS
 from lks.editors.registry import EDITORS
 from lks.edits.edit_set import EditSet
 from lks.evaluation.bench import run
-from lks.evaluation.bench.cells import Cell, report
+from lks.evaluation.bench.cells import report
+from lks.evaluation.results import Cell
 
 SMALL, SEEDS = (1, 10, 100), (0, 1, 2)
 LARGE = (1_000, 10_000)

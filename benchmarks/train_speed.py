@@ -42,6 +42,7 @@ from lks.model.engine.machine import default_threads
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.tensor_store import TensorStore
 from lks.packs.pack import Pack
+from lks.packs.training_summary import TrainingSummary
 from lks.scope.scope import Scope
 from lks.training import losses, trainer
 from lks.training.config import TrainingConfig
@@ -141,7 +142,7 @@ def _score(
     pack = Pack(
         edits=edits, blocks=values, hypernetwork={}, base_model=backbone.fingerprint,
         layer=config.resolve_layer(backbone.n_layers), form=config.form, kind=config.hypernetwork,
-        scale=blocks.scale, training={}, gate=None,
+        scale=blocks.scale, training=TrainingSummary(), gate=None,
     )  # fmt: skip
     model = ScalpelModel(backbone, pack)
     kinds = [

@@ -79,14 +79,14 @@ def test_before_and_after_with_what_fired() -> None:
     items = tuple(Item(f"{i}?", "yes" if i else "no", ("no", "yes")) for i in range(4))
     task = Task("x", items[:1], items)
     result = ability.compare(Knows("no"), Knows("yes", fires="2?"), task)
-    assert result == {
+    assert result.to_json() == {
         "task": "x", "n": 4, "shots": 1, "before": 0.25, "after": 0.75, "fired": 0.25,
         "changed_unfired": 3,
     }  # fmt: skip
     same = ability.compare(Knows("no"), Knows("no", fires="2?"), task)
-    assert (same["changed_unfired"], same["before"]) == (0, same["after"])
+    assert (same.changed_unfired, same.before) == (0, same.after)
     written = Task("x", (), (Item("How many?", "4"),))
-    assert ability.compare(Knows("5"), Knows("it is 4"), written)["after"] == 1
+    assert ability.compare(Knows("5"), Knows("it is 4"), written).after == 1
 
 
 def test_bad_files_are_told(tmp_path: Path) -> None:

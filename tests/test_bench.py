@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_backbone, make_edits
+from test_comparison import made
 from typer.testing import CliRunner
 
 from lks.cli.app import app
@@ -23,7 +24,8 @@ from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.evaluation.bench import run
 from lks.evaluation.bench.cached_base import CachedBase
-from lks.evaluation.bench.cells import Cell, report
+from lks.evaluation.bench.cells import report
+from lks.evaluation.results import Cell, CellResult, FailedCell
 from lks.files import CACHE_VARIABLE
 from lks.model.backbone import Backbone
 from lks.training.config import PRESETS, TrainingConfig
@@ -59,17 +61,17 @@ def test_cells_are_made_once_and_hold_every_case(
     rows = run.run(cells, out, on_cell)
     assert told == [("facts-4-unedited-0", 1, 2), ("facts-2-ft-0", 2, 2)]
     unedited, tuned = rows
-    assert [row["abilities"][0]["task"] for row in rows] == ["cola", "cola"]
-    assert unedited["abilities"][0]["changed_unfired"] == 0
-    assert unedited["plain"]["n"] == unedited["chat"]["n"] == 4
-    assert unedited["plain"]["teacher_forced"]["locality"] == 1.0
-    assert unedited["stored_bytes_each"] == 0 < tuned["stored_bytes_each"]
-    assert tuned["chat"] is None and tuned["groups"] == 2 and tuned["plain"]["n"] == 4
-    assert tuned["settings"]["settings"]["epochs"] == 30 and unedited["settings"] == {}
-    entropy = [row["plain"]["fluency"] for row in rows]
-    assert entropy[0]["after"] == entropy[0]["before"] != entropy[1]["after"]
-    gained = tuned["plain"]["teacher_forced"]["reliability"]
-    assert gained > unedited["plain"]["teacher_forced"]["reliability"]
+    assert [row.abilities[0].task for row in rows] == ["cola", "cola"]
+    assert unedited.abilities[0].changed_unfired == 0
+    assert unedited.plain.n == unedited.chat.n == 4
+    assert unedited.plain.teacher_forced.locality == 1.0
+    assert unedited.stored_bytes_each == 0 < tuned.stored_bytes_each
+    assert tuned.chat is None and tuned.groups == 2 and tuned.plain.n == 4
+    assert tuned.settings["settings"]["epochs"] == 30 and unedited.settings == {}
+    entropy = [row.plain.fluency for row in rows]
+    assert entropy[0].after == entropy[0].before != entropy[1].after
+    gained = tuned.plain.teacher_forced.reliability
+    assert gained > unedited.plain.teacher_forced.reliability
     cases = [json.loads(line) for line in (out / "facts-2-ft-0.jsonl").read_text().splitlines()]
     assert {case["edit_id"] for case in cases} == {edit.id for edit in make_edits()}
     before = (out / "facts-2-ft-0.jsonl").stat().st_mtime_ns
@@ -98,7 +100,7 @@ def test_the_unedited_model_writes_each_text_once(
     kept = tmp_path / run.UNEDITED
     written = json.loads(kept.read_text())
     texts = {
-        key: [["as kept", True]] * len(value)
+        key: [["as kept", "stop"]] * len(value)
         for key, value in written.items() if value and isinstance(value[0][0], str)
     }  # fmt: skip
     assert texts and len(texts) < len(written)
@@ -180,20 +182,17 @@ def test_training_wordings_are_the_same_for_all_and_never_held_out(data: Path) -
 
 
 def test_time_left_is_taken_from_the_same_method() -> None:
-    def row(method: str, size: int, seconds: float, edit_seconds: float) -> dict:
-        return {
-            "cell": {"method": method, "size": size}, "seconds": seconds, "groups": 1,
-            "edit_seconds": edit_seconds,
-        }  # fmt: skip
+    def row(method: str, size: int, seconds: float, edit_seconds: float) -> CellResult:
+        return made(method, size, 0.5, seconds=seconds, edit_seconds=edit_seconds)
 
     done = [row("ft", 10, 15, 10), row("ft", 1, 6, 1), row("rome", 1, 9, 3)]
     assert run.seconds_left(done, [Cell("ft", "x", 100)]) == 5 + 100
     assert run.seconds_left(done, [Cell("lks", "x", 100)]) == 10
-    many = {**row("ft", 10, 105, 10), "groups": 10}
+    many = replace(row("ft", 10, 105, 10), groups=10)
     assert run.seconds_left([many], [Cell("ft", "x", 100)]) == 5 + 100
     assert run.seconds_left([many], [Cell("ft", "x", 10)]) == 5 + 10 * 10
     assert run.seconds_left(done, []) == 0
-    failed = [{"cell": {"method": "ft", "size": 1}, "error": "no"}]
+    failed = [FailedCell(Cell("ft", "x", 1), "no")]
     assert run.seconds_left(failed, [Cell("ft", "x", 1)]) is None
 
 
@@ -205,8 +204,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(
     common = {"data": str(data), "size": 1, "model": str(model_folder), "max_new_tokens": 2}
     cells = [Cell(method, **common) for method in ("rome", "unedited")]
     failed, fine = run.run(cells, out, lambda *told: None)
-    assert "1 edits cannot be located" in failed["error"]
-    assert fine["plain"]["n"] == 1
+    assert "1 edits cannot be located" in failed.error
+    assert fine.plain.n == 1
     assert not (out / "facts-1-rome-0.json").exists()
     print_bench([failed, fine])
     assert "rome failed: EditFileError: 1 edits cannot be located" in capsys.readouterr().out
@@ -250,7 +249,7 @@ def test_a_killed_table_leaves_no_process_behind() -> None:
     code = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from lks import bench
+from lks.evaluation.bench import run as bench
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=bench.end_with_parent) as alone:

@@ -25,7 +25,7 @@ from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
 QUICK = TrainingConfig(
-    layer=1, epochs=3, lr=1e-2, refine_lr=5e-2, patience=0, finishing=0, scope="entity",
+    layer=1, epochs=3, lr=1e-2, refine_lr=5e-2, patience=0, tail_epochs=0, scope="entity",
     precision="float32",
 )  # fmt: skip
 PAIRS = [

@@ -354,8 +354,8 @@ def test_an_interrupt_leaves_a_checkpoint_that_resumes(
 
 def test_help_and_import_load_no_torch() -> None:
     probe = (
-        "import sys, lks; from lks import cli; sys.argv = ['lks', '--help']\n"
-        "try: cli.main()\n"
+        "import sys, lks; from lks.cli import app; sys.argv = ['lks', '--help']\n"
+        "try: app.main()\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy imports'"
     )

@@ -5,24 +5,25 @@ from __future__ import annotations
 import pytest
 
 from lks.cli import console
-from lks.training.trainer import Epoch
+from lks.training.progress import Epoch
 
 
 def test_long_readings_and_epochs_are_lines(capsys: pytest.CaptureFixture) -> None:
-    with console.training_progress(quiet=False) as (on_progress, on_epoch):
+    told = console.TrainingProgress(quiet=False)
+    with told.shown():
         for done in range(0, console.LONG, 100):
-            on_progress("reading", done + 100, console.LONG)
-        on_progress("reading chats", 5, 10)
-        on_progress("training", 1, 2)
-        on_epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
+            told.stage("reading", done + 100, console.LONG)
+        told.stage("reading chats", 5, 10)
+        told.stage("training", 1, 2)
+        told.epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 11
     assert lines[0] == f"reading: {console.LONG // 10} of {console.LONG} texts"
     assert lines[-1] == "epoch 1 of 2: reliability 0.500  generality 0.250"
-    with console.training_progress(quiet=False) as (_, on_epoch):
-        on_epoch(Epoch(1, 2, 0.5, 0.25, 0.125))
+    with (told := console.TrainingProgress(quiet=False)).shown():
+        told.epoch(Epoch(1, 2, 0.5, 0.25, 0.125))
     assert capsys.readouterr().err.endswith("generality 0.250  locality 0.125\n")
-    with console.training_progress(quiet=True) as (on_progress, on_epoch):
-        on_progress("reading", console.LONG, console.LONG)
-        on_epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
+    with (told := console.TrainingProgress(quiet=True)).shown():
+        told.stage("reading", console.LONG, console.LONG)
+        told.epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
     assert capsys.readouterr().err == ""

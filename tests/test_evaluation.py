@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import astuple, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,11 +17,13 @@ from lks.edits.edit import Probe
 from lks.errors import InputError
 from lks.evaluation import metrics
 from lks.evaluation.report import table_rows, to_html
+from lks.evaluation.results import Uncontradicted
 from lks.evaluation.runner import answer_limit, evaluate
 from lks.model.backbone import Backbone
+from lks.model.encoding import Tokens
 from lks.model.engine import transformers
 from lks.model.engine.hook import Plan, replacing
-from lks.model.engine.protocol import Written
+from lks.model.engine.protocol import Generation
 from lks.model.engine.transformers import generate_ids
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
@@ -107,44 +111,43 @@ def models():
 
 def test_scores_of_an_edited_model(models) -> None:
     summary = evaluate(*models, make_edits(), max_new_tokens=12).summary()
-    low, high = summary["intervals"]["reliability"]
-    assert low <= summary["teacher_forced"]["reliability"] <= high
-    assert summary["contained"]["reliability"] >= summary["free_running"]["reliability"]
-    assert summary["n"] == 4
+    low, high = summary.intervals.reliability
+    assert low <= summary.teacher_forced.reliability <= high
+    assert summary.contained.reliability >= summary.free_running.reliability
+    assert summary.n == 4
     pairs = [(edit.prompt, edit.target) for edit in make_edits()]
-    for model, scores in zip(models, (summary["base"], summary["teacher_forced"]), strict=True):
+    for model, scores in zip(models, (summary.base, summary.teacher_forced), strict=True):
         by_hand = [sum(score.matches) / len(score.matches) for score in model.score(pairs)]
-        assert scores["reliability"] == pytest.approx(sum(by_hand) / 4)
-    assert summary["base"]["free_running"]["reliability"] == 0.0
-    assert summary["triggered"] == {"reliability": 1.0, "generality": 1.0, "locality": 1.0}
-    assert set(summary["fluency"]) == {"before", "after"}
-    parts = [summary["teacher_forced"][k] for k in ("reliability", "generality", "locality")]
-    assert summary["teacher_forced"]["ep"] == pytest.approx(sum(parts) / 3)
+        assert scores.reliability == pytest.approx(sum(by_hand) / 4)
+    assert summary.base.free_running.reliability == 0.0
+    assert astuple(summary.triggered) == (1.0, 1.0, 1.0)
+    assert None not in astuple(summary.fluency)
+    *parts, ep = astuple(summary.teacher_forced)
+    assert ep == pytest.approx(sum(parts) / 3)
 
 
 def test_scores_without_edits_that_another_contradicts(models) -> None:
     edits = make_edits()
     every = evaluate(*models, edits, max_new_tokens=8, fluency_edits=0)
-    assert every.summary()["uncontradicted"] is None
+    assert every.summary().uncontradicted is None
     result = evaluate(
         *models, edits, max_new_tokens=8, fluency_edits=0, contradicted=[edits[0].id]
     ).summary()
     rest = evaluate(*models, edits[1:], max_new_tokens=8, fluency_edits=0).summary()
-    assert result["teacher_forced"] == every.summary()["teacher_forced"]
-    scores = ("teacher_forced", "free_running")
-    assert result["uncontradicted"] == {"n": 3, **{name: rest[name] for name in scores}}
+    assert result.teacher_forced == every.summary().teacher_forced
+    assert result.uncontradicted == Uncontradicted(3, rest.teacher_forced, rest.free_running)
     assert "without the 1 that others contradict" in str(table_rows(result))
 
 
 def test_the_unedited_model_against_itself(models) -> None:
     base, _ = models
     summary = evaluate(base, base, make_edits(), max_new_tokens=8).summary()
-    assert summary["teacher_forced"]["locality"] == summary["free_running"]["locality"] == 1.0
-    assert summary["teacher_forced"]["reliability"] == summary["base"]["reliability"]
-    assert summary["fluency"]["before"] == summary["fluency"]["after"]
-    assert summary["triggered"]["reliability"] == 0.0
-    assert summary["locality_kl"] == 0
-    assert summary["portability"] is None
+    assert summary.teacher_forced.locality == summary.free_running.locality == 1.0
+    assert summary.teacher_forced.reliability == summary.base.reliability
+    assert summary.fluency.before == summary.fluency.after
+    assert summary.triggered.reliability == 0.0
+    assert summary.locality_kl == 0
+    assert summary.portability is None
 
 
 def test_how_far_other_answers_moved_in_distribution(models) -> None:
@@ -156,7 +159,7 @@ def test_how_far_other_answers_moved_in_distribution(models) -> None:
     was, now = (model.score(asked, full=True)[0].full for model in models)
     by_hand = torch.nn.functional.kl_div(now, was, log_target=True, reduction="sum") / len(was)
     assert probe.kl == pytest.approx(float(by_hand), abs=1e-6)
-    assert result.summary()["locality_kl"] > 0
+    assert result.summary().locality_kl > 0
 
 
 def test_answers_that_end_by_themselves_are_counted(
@@ -165,13 +168,13 @@ def test_answers_that_end_by_themselves_are_counted(
     base, _ = models
     options = {"max_new_tokens": 8, "fluency_edits": 0}
     for written, share in (
-        (Written.of("so", ended=True), 1.0),
-        (Written.of("so", ended=False), 0.0),
-        ("so", None),  # an editor that does not tell
+        (Generation("so", "stop"), 1.0),
+        (Generation("so", "length"), 0.0),
+        (Generation("so"), None),  # an editor that does not tell
     ):
-        monkeypatch.setattr(base, "generate", lambda prompts, w=written, **o: [w] * len(prompts))
+        monkeypatch.setattr(base, "respond", lambda prompts, w=written, **o: [w] * len(prompts))
         summary = evaluate(base, base, make_edits(), **options).summary()
-        assert set(summary["clean_stops"].values()) == {share}
+        assert set(astuple(summary.clean_stops)) == {share}
 
 
 def test_one_prompt_is_no_list_of_prompts(models) -> None:
@@ -183,14 +186,14 @@ def test_one_prompt_is_no_list_of_prompts(models) -> None:
 def test_a_text_tells_whether_the_model_ended_it(models, monkeypatch: pytest.MonkeyPatch) -> None:
     base, _ = models
     prompt, backbone = "Ada Lovelace was", base.backbone
-    (cut,) = base.generate([prompt], max_new_tokens=2)
-    assert not cut.ended
+    (cut,) = base.respond([prompt], max_new_tokens=2)
+    assert cut.finish_reason == "length"
     rendered = [backbone.render(prompt, chat=False)]
     intervention = lambda batch: nullcontext()  # noqa: E731
     ((*_, last),) = generate_ids(backbone, rendered, intervention, chat=False, max_new_tokens=2)
     monkeypatch.setitem(vars(backbone), "stop_ids", (last,))
-    (ended,) = base.generate([prompt], max_new_tokens=2)
-    assert ended.ended
+    (ended,) = base.respond([prompt], max_new_tokens=2)
+    assert ended.finish_reason == "stop"
 
 
 def test_what_follows_from_a_fact_is_scored_apart(models) -> None:
@@ -198,11 +201,11 @@ def test_what_follows_from_a_fact_is_scored_apart(models) -> None:
     follows = Probe("In which country was Ada Lovelace born?", "Norway")
     edits = [replace(make_edits()[0], portability=(follows,))]
     result = evaluate(base, edited, edits, max_new_tokens=4, fluency_edits=0)
-    found = result.summary()["portability"]
-    assert (found["n"], found["triggered"]) == (1, 1.0)
+    found = result.summary().portability
+    assert (found.n, found.triggered) == (1, 1.0)
     (score,) = edited.score([(follows.prompt, "Norway")])
-    assert found["teacher_forced"] == metrics.share(score.matches)
-    assert result.summary()["n"] == 1
+    assert found.teacher_forced == metrics.share(score.matches)
+    assert result.summary().n == 1
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -214,8 +217,11 @@ def test_batch_of_one_equals_batch_of_sixteen(models, chat: bool) -> None:
         def score(self, pairs, **options):
             return self.model.score(pairs, batch_size=1, **options)
 
+        def respond(self, prompts, **options):
+            return self.model.respond(prompts, batch_size=1, **options)
+
         def generate(self, prompts, **options):
-            return self.model.generate(prompts, batch_size=1, **options)
+            return [written.text for written in self.respond(prompts, **options)]
 
     options = {"chat": chat, "max_new_tokens": 8, "fluency_edits": 0}
     many = evaluate(*models, make_edits(), **options)
@@ -233,7 +239,7 @@ def test_choices_of_one_token_are_read_once(models) -> None:
 
     def intervention(encoding):
         read.extend(encoding.texts)
-        return edited._replacing(encoding)
+        return edited.in_force.replacing(edited.layer, encoding, edited.roles)
 
     together = transformers.score(edited.backbone, pairs, intervention)
     assert len(read) == 4
@@ -245,12 +251,12 @@ def test_choices_of_one_token_are_read_once(models) -> None:
 
 
 def test_the_raw_texts_are_kept_and_shown(models) -> None:
-    result = evaluate(*models, make_edits(), max_new_tokens=8, fluency_edits=0).to_json()
-    case = next(c for c in result["cases"] if c["edit_id"] == "fuji")
+    result = evaluate(*models, make_edits(), max_new_tokens=8, fluency_edits=0)
+    case = next(c for c in result.to_json()["cases"] if c["edit_id"] == "fuji")
     assert case["before"] == models[0].generate([case["prompt"]], max_new_tokens=8)[0]
     assert case["after"] == models[1].generate([case["prompt"]], max_new_tokens=8)[0] != ""
     assert case["after"] != case["before"]
-    page = to_html(result)
+    page = to_html(result.summary(), result.probes)
     assert "Mount Fuji is in" in page
     assert "http" not in page
 
@@ -258,17 +264,17 @@ def test_the_raw_texts_are_kept_and_shown(models) -> None:
 def test_without_free_running_only_forced_scores_are_there(models) -> None:
     edits = [replace(make_edits()[0], locality=(Probe("Who built the Eiffel Tower?", None, True),))]
     summary = evaluate(*models, edits, free_running=False).summary()
-    assert set(summary["free_running"].values()) == {None}
-    assert summary["teacher_forced"]["locality"] is not None
-    assert summary["teacher_forced"]["ep"] is not None
+    assert set(astuple(summary.free_running)) == {None}
+    assert summary.teacher_forced.locality is not None
+    assert summary.teacher_forced.ep is not None
 
 
 def test_edits_without_held_out_prompts_have_no_ep(models) -> None:
     base, edited = models
     edits = [edit for edit in make_edits() if not edit.generality]
     summary = evaluate(base, edited, edits, max_new_tokens=2, fluency_edits=0).summary()
-    assert summary["teacher_forced"]["generality"] is None
-    assert summary["teacher_forced"]["ep"] is None
+    assert summary.teacher_forced.generality is None
+    assert summary.teacher_forced.ep is None
 
 
 @pytest.mark.parametrize("edited_rows", [[], [1], [0, 1, 2, 3]])
@@ -313,3 +319,43 @@ def test_answers_are_long_enough_for_every_target() -> None:
     long = " ".join(["Oslo and Lima"] * 30)
     ids, _ = backbone.tokenize(backbone.join("", long, chat=False)[0].text, chat=False)
     assert answer_limit(backbone, [*edits, replace(edits[0], target=long)], 4) == len(ids) + 1
+
+
+def test_a_text_is_tokenised_once_to_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that begin alike, have several choices, and are edited in what they begin with."""
+    backbone = make_backbone("llama")
+    stem = "Question: what is the colour of a cat that sleeps all day on the roof? Answer:"
+    pairs = [(f"{stem} it is {i} ", target) for i in range(8) for target in ("a", "b")]
+    plain = transformers.score(backbone, pairs, lambda encoding: nullcontext())
+    asked: Counter[str] = Counter()
+    tokenize = Backbone.tokenize
+
+    def counted(self: Backbone, text: str, *, chat: bool) -> Tokens:
+        asked[text] += 1
+        return tokenize(self, text, chat=chat)
+
+    monkeypatch.setattr(Backbone, "tokenize", counted)
+    places = SimpleNamespace(rows=torch.tensor([0, 1]), columns=torch.tensor([2, 3]), findings=())
+    again = transformers.score(backbone, pairs, lambda encoding: nullcontext(places))
+    assert set(asked.values()) == {1}
+    assert len(asked) == len(set(pairs))
+    assert [score.tokens for score in again] == [score.tokens for score in plain]
+    for one, other in zip(plain, again, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_log_probabilities_of_all_tokens_are_kept_only_if_asked_for() -> None:
+    backbone = make_backbone("llama")
+    pairs = [("a b c", "d"), ("e f", "g h"), ("a b c", "e")]
+    without, whole = (
+        transformers.score(backbone, pairs, lambda encoding: nullcontext(), full=full)
+        for full in (False, True)
+    )
+    assert all(score.full is None for score in without)
+    assert without == whole
+    for score in whole:
+        assert score.full is not None
+        assert score.full.untyped_storage().nbytes() == score.full.nbytes  # not the batch's
+        own = score.full[torch.arange(len(score.tokens)), torch.tensor(score.tokens)]
+        assert tuple(own.tolist()) == score.logprobs
+        assert tuple(score.full.argmax(-1).tolist()) == score.predicted

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +16,22 @@ from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from lks.editors.lks import rescan as rescanning
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
+from lks.model.engine.protocol import Intervention
 from lks.packs.pack import Pack, append
 from lks.scope.inspect import conflicts
+from lks.scope.scope import Scope
+from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 from lks.training.train_pack import train_pack
-from lks.training.trainer import Epoch
 
 BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
 ELSE, OPEN = "Who built Ada Lovelace high there?", "Tell me about Ada Lovelace"
@@ -62,8 +70,8 @@ def test_an_edit_fires_alone_and_only_where_it_is_asked(model: ScalpelModel) -> 
 def test_locality_prompts_are_not_trained_where_the_gate_keeps_them_away(
     trained: tuple[Backbone, Pack],
 ) -> None:
-    assert trained[1].training["losses"]["locality"] == 0
-    assert trained[1].training["config"]["w_loc"] == 0
+    assert trained[1].training.losses["locality"] == 0
+    assert trained[1].training.config["w_loc"] == 0
 
 
 def test_what_is_saved_comes_back(trained: tuple[Backbone, Pack], tmp_path: Path) -> None:
@@ -281,7 +289,7 @@ def test_the_models_own_text_is_looked_through_as_it_grows(
     tokenizer, said = model.backbone.tokenizer, []
 
     def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
-        said.append([(text.text, len(model.in_force.fired(text, model.roles))) for text in texts])
+        said.append([(t.text, len(model.in_force.scan(t, model.roles).fired)) for t in texts])
         new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
         return [tokenizer(new).input_ids for _ in texts]
 
@@ -330,9 +338,88 @@ def test_the_models_own_text_keeps_its_spaces(
 
 def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:
     prompts = ["What is it?", BORN]
-    twice = [model.generate(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
+    twice = [model.respond(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
     assert twice[0] == twice[1]
-    assert [text.ended for text in twice[0]] == [text.ended for text in twice[1]]
+
+
+def _told(findings: Sequence[Finding]) -> list[tuple]:
+    """Without scores, whose last bits depend on what else is in the batch."""
+    mentions = [finding.mention for finding in findings]
+    return [(m.edit_ids, m.surface, m.start, m.end, m.fired) for m in mentions]
+
+
+def test_a_text_tells_what_fired_without_a_second_look(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = ["What is it?", BORN, "How high is Mount Fuji? Ada Lovelace was tall."]
+    expected = [_told(model.examine(prompt)) for prompt in prompts]
+    assert [bool(found) for found in expected] == [False, True, True]
+    looks, examine = [], Scope.examine
+
+    def counted(self: Scope, texts: list[str]) -> list:
+        looks.extend(texts)
+        return examine(self, texts)
+
+    monkeypatch.setattr(Scope, "examine", counted)
+    for chat in (False, True):
+        looks.clear()
+        written = model.respond(prompts, max_new_tokens=3, chat=chat)
+        assert [_told(text.findings) for text in written] == expected
+        assert sorted(looks) == sorted(prompts)
+    assert UneditedModel(model.backbone).respond([BORN], max_new_tokens=3)[0].findings == ()
+
+
+def test_what_fired_in_the_models_own_text_is_told(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter([" Ada Lovelace was born in a city", " Oslo"])
+
+    def writes(backbone: Backbone, texts: list, intervention: Intervention, **options: object):
+        with intervention(backbone.encode(texts, chat=False, side="left")):
+            return [backbone.tokenizer(next(said)).input_ids]
+
+    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
+    (text,) = model.respond(["Where is it high?"], rescan=True, max_new_tokens=40)
+    assert text.fired == ("ada-born",)
+
+
+WORDS = ["the", "Fuji", "is", "high", "born", "in", "a,", "end.", "why?", "Fuji's", "well\n", "x。"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_looking_at_names_and_sentences_is_looking_at_every_word(seed: int) -> None:
+    """What fires depends on the last sentence that names the entity, or on a question's end."""
+    draw = random.Random(seed)
+    more = " ".join(draw.choices(WORDS, k=40))
+    looks = []
+
+    def scan(text: Rendered) -> rescanning.Scan:
+        looks.append(text.text)
+        names = [match.end() for match in re.finditer("Fuji", text.text)]
+        behind = re.split(r"[.?。]\s?|\n", text.text[names[-1] :])[0] if names else ""
+        asked = "is" in behind.split() or "born in" in behind
+        return rescanning.Scan((asked, "why" in text.text), names)
+
+    before = Rendered.plain("What?")
+    start = scan(before).fired
+    ends = [i for i in range(1, len(more)) if not more[i].isalnum() and more[i - 1].isalnum()]
+    grown = (end for end in ends if scan(rescanning._with(before, more[:end])).fired != start)
+    expected, every = next(grown, len(more)), len(looks)
+    looks.clear()
+    assert rescanning._until_change(before, more, scan) == expected
+    assert len(looks) <= every + 2
+
+
+def test_few_looks_where_nothing_is_named() -> None:
+    looks = []
+
+    def scan(text: Rendered) -> rescanning.Scan:
+        looks.append(text.text)
+        return rescanning.Scan((), [])
+
+    more = "It is a large city on a river. It has many bridges, and people like it. " * 4
+    assert rescanning._until_change(Rendered.plain("What?"), more, scan) == len(more)
+    assert len(looks) == 2 + 8
 
 
 def test_one_text_is_written_a_prompt(model: ScalpelModel) -> None:

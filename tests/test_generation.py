@@ -10,6 +10,7 @@ from conftest import make_backbone
 from lks.editors.unedited import UneditedModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone
+from lks.model.engine.protocol import Generation
 
 PROMPTS = ["Ada Lovelace was born in", "Where is it?", "The capital of Japan"]
 
@@ -47,12 +48,11 @@ def test_greedy_is_greedy_whatever_the_models_file_says(
     early = own_ids(gpt, PROMPTS[0], max_new_tokens=3)[2]  # a longer text would show
     given = tf.GenerationConfig(**{"eos_token_id": [1, early], **settings})
     gpt.model.generation_config = tf.GenerationConfig(eos_token_id=given.eos_token_id)
-    expected = UneditedModel(gpt).generate(PROMPTS, max_new_tokens=8)
-    assert expected[0].ended == (early in given.eos_token_id)
+    expected = UneditedModel(gpt).respond(PROMPTS, max_new_tokens=8)
+    assert (expected[0].finish_reason == "stop") == (early in given.eos_token_id)
     gpt.model.generation_config, told = given, given.to_dict()
-    written = UneditedModel(gpt).generate(PROMPTS, max_new_tokens=8)
+    written = UneditedModel(gpt).respond(PROMPTS, max_new_tokens=8)
     assert written == expected
-    assert [text.ended for text in written] == [text.ended for text in expected]
     assert gpt.model.generation_config is given
     assert given.to_dict() == told
 
@@ -61,9 +61,9 @@ def test_greedy_is_greedy_whatever_the_models_file_says(
 def test_which_tokens_a_model_may_write_is_for_its_file_to_say(
     gpt: Backbone, penalty: dict[str, float]
 ) -> None:
-    without = UneditedModel(gpt).generate(PROMPTS, max_new_tokens=12, batch_size=1)
+    without = UneditedModel(gpt).respond(PROMPTS, max_new_tokens=12, batch_size=1)
     gpt.model.generation_config = tf.GenerationConfig(eos_token_id=1, **penalty)
-    written = UneditedModel(gpt).generate(PROMPTS, max_new_tokens=12, batch_size=1)
+    written = UneditedModel(gpt).respond(PROMPTS, max_new_tokens=12, batch_size=1)
     own = [own_ids(gpt, prompt, max_new_tokens=12) for prompt in PROMPTS]
     assert [w.whole for w in written] == gpt.tokenizer.batch_decode(own, skip_special_tokens=True)
     assert written != without
@@ -80,11 +80,13 @@ def test_strings_that_end_a_text(gpt: Backbone, where: str, rescan: bool) -> Non
             return torch.no_grad()
 
         if rescan:
-            return rescanning.generate(gpt, PROMPTS, intervention, lambda text: 0, **settings)
+            return rescanning.generate(
+                gpt, PROMPTS, intervention, lambda text: rescanning.Scan(0, []), **settings
+            )
         return generate(gpt, PROMPTS, intervention, **settings)
 
     whole = write(max_new_tokens=20, eos_token_id=None)
-    assert not any(text.ended for text in whole)
+    assert all(text.finish_reason == "length" for text in whole)
     stop = whole[0].whole[3:5]
     given = {"max_new_tokens": 20, "eos_token_id": None}
     if where == "file":
@@ -92,11 +94,11 @@ def test_strings_that_end_a_text(gpt: Backbone, where: str, rescan: bool) -> Non
     else:
         given["stop_strings"] = stop
     cut = write(**given)
-    assert cut[0].ended
+    assert cut[0].finish_reason == "stop"
     assert stop in cut[0].whole[: 5 + len(stop)]
     for text, long in zip(cut, whole, strict=True):
         assert long.whole.startswith(text.whole)
-        assert text.ended == (stop in long.whole)
+        assert (text.finish_reason == "stop") == (stop in long.whole)
         assert text.whole.count(stop) <= 1
 
 
@@ -105,16 +107,15 @@ def test_end_tokens_of_a_call_take_the_place_of_the_models(gpt: Backbone) -> Non
     ids = own_ids(gpt, PROMPTS[0], max_new_tokens=8)
     for given in (ids[3], [ids[3], 2]):
         for settings in ({}, {"pad_token_id": 7}, {"num_beams": 1}):
-            written = model.generate(PROMPTS, max_new_tokens=8, eos_token_id=given, **settings)
+            written = model.respond(PROMPTS, max_new_tokens=8, eos_token_id=given, **settings)
             first = gpt.tokenizer.decode(ids[: ids.index(ids[3]) + 1])
-            assert (written[0].whole, written[0].ended) == (first, True)
+            assert (written[0].whole, written[0].finish_reason) == (first, "stop")
 
 
 def test_no_new_tokens_are_no_text(gpt: Backbone) -> None:
     for settings in ({}, {"stop_strings": ["o"]}, {"num_beams": 2}):
-        written = UneditedModel(gpt).generate(PROMPTS, max_new_tokens=0, **settings)
-        assert written == ["", "", ""]
-        assert not any(text.ended for text in written)
+        written = UneditedModel(gpt).respond(PROMPTS, max_new_tokens=0, **settings)
+        assert written == [Generation("", "length")] * 3
 
 
 def test_texts_are_streamed_one_after_the_other(gpt: Backbone) -> None:
@@ -130,7 +131,7 @@ def test_texts_are_streamed_one_after_the_other(gpt: Backbone) -> None:
 
     model, kept = UneditedModel(gpt), Kept()
     prompts = [PROMPTS[0], "a"]
-    written = model.generate(prompts, max_new_tokens=3, eos_token_id=None, streamer=kept)
+    written = model.respond(prompts, max_new_tokens=3, eos_token_id=None, streamer=kept)
     expected = []
     for prompt, text in zip(prompts, written, strict=True):
         expected += [*gpt.tokenizer(prompt).input_ids, *gpt.tokenizer(text.whole).input_ids, -1]
@@ -138,7 +139,7 @@ def test_texts_are_streamed_one_after_the_other(gpt: Backbone) -> None:
         [i for i in expected if i >= 0]
     )
     assert kept.ids.count(-1) == 2
-    assert written == model.generate(prompts, max_new_tokens=3, eos_token_id=None)
+    assert written == model.respond(prompts, max_new_tokens=3, eos_token_id=None)
 
 
 @pytest.mark.parametrize(

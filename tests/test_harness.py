@@ -14,7 +14,7 @@ from lm_eval.tasks import TaskManager
 from lks.editors.registry import editor
 from lks.editors.unedited import UneditedModel
 from lks.evaluation.lm_eval import EditedLM, _at_white_space
-from lks.model.engine.protocol import Written
+from lks.model.engine.protocol import Generation
 
 
 def request(kind: str, *arguments: object) -> Instance:
@@ -55,7 +55,7 @@ def test_the_text_is_never_changed() -> None:
 
 def test_written_answers_end_before_a_stop(unedited: UneditedModel) -> None:
     prompt = "Where is it?"
-    text = unedited.generate([prompt], max_new_tokens=6)[0].whole
+    text = unedited.respond([prompt], max_new_tokens=6)[0].whole
     stop = text[len(text) // 2]
     settings = {"until": [stop], "max_gen_toks": 6}
     (cut,) = EditedLM(unedited).generate_until([request("generate_until", prompt, settings)])
@@ -64,8 +64,8 @@ def test_written_answers_end_before_a_stop(unedited: UneditedModel) -> None:
 
 def test_a_stop_may_be_white_space_at_the_beginning() -> None:
     class Answering(UneditedModel):
-        def generate(self, prompts: object, **settings: object) -> list[str]:
-            return [Written.of("\nRome\n", ended=True)]
+        def respond(self, prompts: object, **settings: object) -> list[Generation]:
+            return [Generation("\nRome\n", "stop")]
 
     lm = EditedLM(Answering(make_backbone("llama")))
     asked = request("generate_until", "Where?", {"until": "\n"})

@@ -9,7 +9,7 @@ import pytest
 from conftest import make_edits
 from test_cli import one_line, run
 
-from lks.evaluation import layer_search
+from lks.training import train_pack as train_pack_module
 
 
 def test_layers_are_compared_and_a_stopped_run_goes_on(
@@ -26,19 +26,19 @@ def test_layers_are_compared_and_a_stopped_run_goes_on(
     code, _, err = run(*words, "--at", "0,9")
     assert (code, "layer 9" in one_line(err)) == (2, True)
 
-    train = layer_search.train_pack
+    train = train_pack_module.train_pack
 
     def stop_at_2(backbone: object, edits: object, config: object, **options: object) -> object:
         if config.layer == 2:
             raise KeyboardInterrupt
         return train(backbone, edits, config, **options)
 
-    monkeypatch.setattr(layer_search, "train_pack", stop_at_2)
+    monkeypatch.setattr(train_pack_module, "train_pack", stop_at_2)
     assert run(*words)[0] == 130
     first = (out / "layers.jsonl").read_text().splitlines()
     assert [json.loads(line)["layer"] for line in first[1:]] == [0, 1]
     (out / "layers.jsonl").write_text("\n".join(first) + '\n{"layer": 2, "e')
-    monkeypatch.setattr(layer_search, "train_pack", train)
+    monkeypatch.setattr(train_pack_module, "train_pack", train)
 
     code, text, _ = run(*words)
     result = json.loads(text)

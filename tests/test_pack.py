@@ -16,9 +16,12 @@ from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, PackDamaged, PackError, PackMismatch, PackTooNew
 from lks.files import sha256
 from lks.model.backbone import Backbone
+from lks.model.fingerprint import Fingerprint
 from lks.packs import pack as packs
-from lks.packs.manifest import check_target, verify
+from lks.packs.folder import check_target
+from lks.packs.manifest import verify
 from lks.packs.pack import Pack, append
+from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, PRESETS
 from lks.scope.scope import Scope
 
@@ -31,7 +34,7 @@ def made() -> Pack:
         edits=edits, blocks=torch.randn(len(edits), 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()),
         base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
-        scale=1.5, training={"epochs": 3},
+        scale=1.5, training=TrainingSummary(epochs=3),
     )  # fmt: skip
 
 
@@ -120,7 +123,7 @@ def test_other_base_models_are_refused(made: Pack) -> None:
         made.check(make_backbone("mistral").fingerprint)
     with pytest.raises(PackMismatch, match="another tokenizer"):
         made.check(make_backbone("llama", bos=True).fingerprint)
-    fewer = made.base_model | {"n_layers": 30}
+    fewer = replace(made.base_model, n_layers=30)
     with pytest.raises(PackMismatch, match=r"another number of layers \(4, here 30\)"):
         made.check(fewer)
 
@@ -190,8 +193,8 @@ def test_the_fingerprint_of_an_earlier_version(made: Pack) -> None:
         for own in (config, tokenizer)
     )
     earlier = dict(zip(("config", "tokenizer"), hashed, strict=True))
-    made.base_model = {"name": "tiny-llama", "n_layers": 4, "width": 32, **earlier}
-    made.base_model["weights"] = weights.hexdigest()
+    earlier |= {"name": "tiny-llama", "n_layers": 4, "width": 32, "weights": weights.hexdigest()}
+    made.base_model = Fingerprint.from_json(earlier)
     half = make_backbone("llama")
     half.model.bfloat16()
     for own in (backbone, half):
@@ -210,9 +213,9 @@ def test_others_may_read_a_pack(saved: Path) -> None:
 def test_nothing_is_overwritten_unasked(made: Pack, saved: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is a pack already"):
         made.save(saved)
-    made.training = {"epochs": 4}
+    made.training = TrainingSummary(epochs=4)
     made.save(saved, overwrite=True)
-    assert Pack.load(saved).training == {"epochs": 4}
+    assert Pack.load(saved).training == TrainingSummary(epochs=4)
     (tmp_path / "link").symlink_to(saved)
     made.save(tmp_path / "link", overwrite=True)  # twice: into the folder that the link leads to
     made.save(tmp_path / "link", overwrite=True)
@@ -239,14 +242,14 @@ def test_a_full_disk_leaves_the_old_pack(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(packs, "save_file", full)
-    made.training = {"epochs": 4}
+    made.training = TrainingSummary(epochs=4)
     with pytest.raises(OutputError, match="No space left on device"):
         made.save(saved, overwrite=True)
     monkeypatch.undo()
-    assert Pack.load(saved).training == {"epochs": 3}
+    assert Pack.load(saved).training == TrainingSummary(epochs=3)
     assert [p.name for p in saved.parent.iterdir()] == ["facts.pack"]
 
 
 def test_a_crash_between_the_renames_loses_nothing(saved: Path) -> None:
     saved.rename(saved.with_name(".facts.pack.previous"))
-    assert Pack.load(saved).training == {"epochs": 3}
+    assert Pack.load(saved).training == TrainingSummary(epochs=3)

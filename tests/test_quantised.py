@@ -20,7 +20,7 @@ from lks.training.train_pack import train_pack
 
 torchao = pytest.importorskip("torchao.quantization", reason="needs the extra 'quantised'")
 QUICK = TrainingConfig(
-    layer=1, epochs=30, batch_size=2, lr=1e-2, refine_lr=5e-2, patience=0, finishing=0,
+    layer=1, epochs=30, batch_size=2, lr=1e-2, refine_lr=5e-2, patience=0, tail_epochs=0,
     scope="entity",
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_other_weights_are_another_model() -> None:
     for seed in (0, 1):
         backbone = make_backbone("llama", seed=seed)
         torchao.quantize_(backbone.model, torchao.Int8WeightOnlyConfig())
-        hashes.add(Backbone(backbone.model, backbone.tokenizer).fingerprint["weights"])
+        hashes.add(Backbone(backbone.model, backbone.tokenizer).fingerprint.weights)
     assert len(hashes) == 2
 
 

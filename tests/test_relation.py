@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import ModelError, PackMismatch
+from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import CACHE_VARIABLE
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.gate import questions
@@ -376,6 +377,14 @@ def test_vectors_that_every_process_asks_for_are_kept(
 def test_unknown_embedders_and_others_than_the_packs() -> None:
     with pytest.raises(ModelError, match=r"unknown embedder 'mini'; give minilm, a local folder"):
         Embedder("mini")(["a"])
+
+
+def test_without_its_extra_another_embedder_says_what_to_install(
+    embedder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtra, match=r'sentence-transformers: pip .*\[embedders\]"$'):
+        Embedder(str(embedder_folder))(["a"])
 
 
 def test_another_embedder_than_the_packs_is_refused(embedder_folder: Path) -> None:

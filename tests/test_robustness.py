@@ -96,14 +96,14 @@ def test_a_second_turn_is_asked_after_the_models_own_answer() -> None:
     asked = [Case("one", "a", ("A?",), "1"), Case("two", "a", ("A?", "Sure?"), "3")]
     edited = Echoes()
     one, two = compare(Echoes(), edited, asked)
-    assert (one["n"], one["after"], one["fired"]) == (1, 1.0, 0.0)
-    assert (two["after"], two["fired"]) == (1.0, 1.0)
+    assert (one.n, one.after, one.fired) == (1, 1.0, 0.0)
+    assert (two.after, two.fired) == (1.0, 1.0)
     talk, chat = edited.read[-1]
     assert chat and talk[0] == [
         {"role": "user", "content": "A?"}, {"role": "assistant", "content": "answer 1"},
         {"role": "user", "content": "Sure?"},
     ]  # fmt: skip
-    assert two["cases"][0]["asked"] == talk[0]
+    assert two.cases[0].asked == talk[0]
 
 
 def test_the_command(model_folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from lks.errors import EditFileError, InputError, OutputError, TrainingInterrupt
 from lks.evaluation.bench import cells as cells_module
 from lks.evaluation.bench import run as run_module
 from lks.evaluation.bench.cached_base import CachedBase
-from lks.evaluation.bench.cells import Cell
+from lks.evaluation.results import Cell, CellResult
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def data(tmp_path: Path) -> Path:
     return file
 
 
-def put(out: Path, method: str, data: Path, **changes: Any) -> dict[str, Any]:
-    """A cell that was made: its summary, and one case."""
+def put(out: Path, method: str, data: Path, **changes: Any) -> CellResult:
+    """A cell that was made: its result, and one case."""
     cell, hashed = Cell(method, str(data), 1), cells_module.hashed(data)
-    made = summary(method, 1, 0.5, data_sha256=hashed) | {"cell": cell.to_json()} | changes
+    made = summary(method, 1, 0.5, data_sha256=hashed) | {"cell": cell.named().to_json()} | changes
     out.mkdir(exist_ok=True)
     (out / f"{cell.name}.json").write_text(json.dumps(made))
     (out / f"{cell.name}.jsonl").write_text(json.dumps({"chat": False, "edit_id": method}) + "\n")
-    return made
+    return CellResult.from_json(made)
 
 
 def invoked(*arguments: object) -> Any:
@@ -91,13 +91,14 @@ def test_results_of_what_was_changed_since_are_not_shown(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     model, own, out = tmp_path / "model", tmp_path / "changing.py", tmp_path / "o"
-    own.write_text("from lks.editor import Unedited as Base\nclass Own(Base):\n    name = 'own'\n")
+    base = "from lks.editors.unedited import Unedited as Base\n"
+    own.write_text(f"{base}class Own(Base):\n    name = 'own'\n")
     shutil.copytree(model_folder, model)
     cell = Cell("changing:Own", str(data), 1, model=str(model), rows=1, max_new_tokens=1, threads=1)
     told: list[str] = []
     for _ in range(2):
         (row,) = run_module.run([cell], out, lambda name, *numbers: told.append(name))
-        assert "error" not in row
+        assert isinstance(row, CellResult)
     assert told == [cell.name, f"{cell.name} (made earlier)"]
     weights = model / "model.safetensors"
     whole = weights.read_bytes()
@@ -126,8 +127,8 @@ def test_a_cell_whose_process_ends_is_told(
     common = {"data": str(data), "size": 1, "model": str(model_folder), "threads": 1}
     cells = [Cell(f"ending:{name}", **common) for name in ("Killed", "Failing")]
     killed, failed = run_module.run(cells, tmp_path / "o", lambda *told: None)
-    assert killed["error"] == "its process was killed, perhaps because memory ran out"
-    assert failed["error"].startswith("Odd: ab (File ")
+    assert killed.error == "its process was killed, perhaps because memory ran out"
+    assert failed.error.startswith("Odd: ab (File ")
 
 
 def test_two_processes_share_a_table(data: Path, tmp_path: Path, model_folder: Path) -> None:
@@ -135,9 +136,9 @@ def test_two_processes_share_a_table(data: Path, tmp_path: Path, model_folder: P
     cells = [Cell("unedited", size=size, rows=1, chat_rows=0, **common) for size in (1, 2)]
     with FileLock(tmp_path / f".{cells[0].name}.lock"):
         held, free = run_module.run(cells, tmp_path, lambda *told: None)
-    assert held["error"] == "another process is making it" and free["plain"]["n"] == 1
+    assert held.error == "another process is making it" and free.plain.n == 1
     again, _ = run_module.run(cells, tmp_path, lambda *told: None)
-    assert again["plain"]["n"] == 1
+    assert again.plain.n == 1
     assert not list(tmp_path.glob(".*"))
 
 
@@ -271,5 +272,5 @@ def test_own_editors_with_mistakes(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     cell = Cell("broken:Own", str(data), 1, model=str(model_folder), rows=1, threads=1)
     (row,) = run_module.run([cell], tmp_path / "o", lambda *told: None)
-    assert row["error"].startswith("TypeError: 'Backbone' object is not subscriptable (File ")
-    assert row["error"].endswith('broken.py", line 3, in apply)')
+    assert row.error.startswith("TypeError: 'Backbone' object is not subscriptable (File ")
+    assert row.error.endswith('broken.py", line 3, in apply)')

@@ -20,23 +20,23 @@ WORKER = """
 import json, sys
 import torch
 from conftest import make_edits
-from lks.backbone import Backbone
-from lks.training.packs import train_pack
+from lks.model.backbone import Backbone
+from lks.training.train_pack import train_pack
 from lks.training.config import TrainingConfig
-from lks.training.team import Team
+from lks.training.distributed import ProcessGroup
 
 torch.set_num_threads(1)
 backbone = Backbone.load(sys.argv[1], device="cpu", dtype="float32")
 config = TrainingConfig(
-    layer=1, epochs=4, finishing=3, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32",
+    layer=1, epochs=4, tail_epochs=3, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32",
     patience=0, scope="entity",
 )
 losses = []
-team = Team.of_environment(backbone.device)
+team = ProcessGroup.of_environment(backbone.device)
 pack = train_pack(backbone, make_edits(), config, team=team, on_epoch=losses.append)
-if team.main:
+if team.is_main:
     rows = [[e.reliability, e.generality, e.locality] for e in losses]
-    dropped = pack.training["dropped_texts"]
+    dropped = pack.training.dropped_texts
     print(json.dumps({"losses": rows, "dropped": dropped, "blocks": pack.blocks.tolist()}))
 """
 

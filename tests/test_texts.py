@@ -61,7 +61,7 @@ def test_a_prompt_is_read_as_it_is(name: str) -> None:
         for ids, options in ((tokenizer(prompt).input_ids, {}), (chat, {"chat": True})):
             expected = tokenizer.decode(own_ids(backbone, ids), skip_special_tokens=True)
             for model in (UneditedModel(backbone), edited):
-                (written,) = model.generate([prompt], max_new_tokens=6, **options)
+                (written,) = model.respond([prompt], max_new_tokens=6, **options)
                 assert written.whole == expected, (prompt, options)
 
 
@@ -189,8 +189,8 @@ def test_a_text_ends_at_the_last_position(name: str) -> None:
         for text, own in zip(rendered, ids, strict=True):
             read, _ = backbone.tokenize(text, chat=False)
             assert own[:10] == own_ids(backbone, read, min(10, len(own)))[:10] or 1 in own
-    written = model.generate(prompts, max_new_tokens=500, eos_token_id=None)
-    assert not any(text.ended for text in written)
+    written = model.respond(prompts, max_new_tokens=500, eos_token_id=None)
+    assert all(text.finish_reason == "length" for text in written)
     told = r"a text of 4\d tokens; the model reads 40$"
     with pytest.raises(InputError, match=told):
         model.generate(["a" * 41])

@@ -26,13 +26,14 @@ from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
 from lks.model.engine.turns import Turns
 from lks.packs.pack import Pack
+from lks.packs.training_summary import TrainingSummary
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
 ADA = Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London")
 CONFIG = TrainingConfig(
     layer=1, epochs=1, lr=1e-2, refine_lr=5e-2, precision="float32", patience=0, scope="entity",
-    finishing=0, least_steps=4,
+    tail_epochs=0, least_steps=4,
 )  # fmt: skip
 ASKED = ("Where is the Eiffel Tower?", "Where was Ada Lovelace born?", "Mount Fuji is in")
 PAIRS = [(prompt, "Rome") for prompt in ASKED]
@@ -48,7 +49,7 @@ def random_pack(backbone: Backbone, *, seed: int = 0) -> Pack:
         edits=edits, blocks=4 * torch.randn(len(edits), 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()), base_model=backbone.fingerprint,
         layer=1, form="residual", kind="linear", scale=1.5,
-        training={"config": CONFIG.to_json()},
+        training=TrainingSummary(config=CONFIG.to_json()),
     )  # fmt: skip
 
 

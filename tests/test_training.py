@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_backbone, make_edits
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from lks.blocks.forms import apply_form, state_size
 from lks.blocks.hypernetwork import HyperNetwork
@@ -29,6 +31,7 @@ from lks.training import checkpoint, losses, trainer
 from lks.training.config import PRESETS, TrainingConfig
 from lks.training.distributed import ProcessGroup
 from lks.training.examples import build_examples, features
+from lks.training.progress import Epoch
 from lks.training.prompts import training_prompts
 from lks.training.train_pack import train_pack
 from lks.training.trainer import train
@@ -41,7 +44,7 @@ QUICK = TrainingConfig(
     refine_lr=5e-2,
     precision="float32",
     patience=0,
-    finishing=0,
+    tail_epochs=0,
     scope="entity",
 )
 
@@ -52,7 +55,10 @@ QUICK = TrainingConfig(
 def test_losses_by_rows_have_the_values_and_gradients_of_all_at_once() -> None:
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 50)
-    states, labels = torch.randn(losses.ROWS + 5, 8), torch.randint(50, (losses.ROWS + 5,))
+    states, labels = (
+        torch.randn(losses.LOGIT_ROWS + 5, 8),
+        torch.randint(50, (losses.LOGIT_ROWS + 5,)),
+    )
     weights, results = torch.randn(len(states)), []
     for way in (lambda f, s: losses.by_rows(f, s, labels), lambda f, s: f(s, labels)):
         leaf = states.clone().requires_grad_()
@@ -197,7 +203,7 @@ def test_locality_weight_keeps_other_questions(backbone: Backbone, edits: EditSe
     ended = {}
     for weight in (0.01, 5.0):
         pack = train_pack(backbone, edits, replace(QUICK, w_loc=weight, epochs=10))
-        ended[weight] = pack.training["losses"]["locality"]
+        ended[weight] = pack.training.losses["locality"]
     assert ended[5.0] < 0.5 * ended[0.01]
 
 
@@ -211,7 +217,7 @@ def test_a_seed_gives_the_same_pack_twice(backbone: Backbone, edits: EditSet) ->
 def test_an_interrupted_run_resumes_to_the_same_losses(
     backbone: Backbone, edits: EditSet, tmp_path: Path, at: int
 ) -> None:
-    config = replace(QUICK, epochs=6, finishing=4)
+    config = replace(QUICK, epochs=6, tail_epochs=4)
     prompts, _ = training_prompts(edits)
     whole = train(backbone, edits, prompts, config)
 
@@ -278,6 +284,39 @@ def test_checkpoints_of_other_settings_are_refused(
         train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_an_earlier_version_goes_on(
+    backbone: Backbone, edits: EditSet, tmp_path: Path
+) -> None:
+    """Two settings and a mark of the last epochs had other names."""
+    config = replace(QUICK, epochs=2, tail_epochs=2, learnt_loss=0.0)
+    prompts, _ = training_prompts(edits)
+
+    def interrupt(epoch: Epoch) -> None:
+        if epoch.tail:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(backbone, edits, prompts, config, checkpoints=tmp_path, on_epoch=interrupt)
+    file = tmp_path / checkpoint.FILE
+    with safe_open(file, framework="pt") as stored:
+        meta, tensors = stored.metadata(), {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    for now, then in (("tail_epochs", "finishing"), ("learnt_loss", "learnt")):
+        meta["config"] = meta["config"].replace(f'"{now}"', f'"{then}"')
+    meta["epochs"] = meta["epochs"].replace('"tail"', '"finishing"')
+    save_file(tensors, file, meta)
+    resumed = train(backbone, edits, prompts, config, checkpoints=tmp_path, resume=True)
+    assert [epoch.tail for epoch in resumed.epochs] == [False, False, True, True]
+    assert resumed.epochs == train(backbone, edits, prompts, config).epochs
+
+
+def test_settings_of_an_earlier_version() -> None:
+    old = {"finishing": 3, "learnt": 0.5, "lr": 0.01, "of_a_later_version": 1}
+    expected = TrainingConfig(tail_epochs=3, learnt_loss=0.5, lr=0.01)
+    assert TrainingConfig.from_pack(old) == expected
+    del old["of_a_later_version"]
+    assert TrainingConfig.from_json(old) == expected
+
+
 def test_fewer_lent_prompts_are_the_first_ones() -> None:
     own = Edit("a", "Rome", "Rome lies in", "Peru", paraphrases=("Where is Rome?", "Rome is in"))
     other = Edit("b", "Oslo", "Oslo lies in", "Peru")
@@ -300,9 +339,9 @@ def test_progress_is_told(backbone: Backbone, edits: EditSet) -> None:
 
 def test_early_stopping(backbone: Backbone, edits: EditSet) -> None:
     pack = train_pack(backbone, edits, replace(QUICK, patience=2, target_loss=100.0))
-    assert pack.training["epochs"] == 2
+    assert pack.training.epochs == 2
     pack = train_pack(backbone, edits, replace(QUICK, epochs=3, patience=2, target_loss=0.0))
-    assert pack.training["epochs"] == 3
+    assert pack.training.epochs == 3
 
 
 def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> None:
@@ -312,9 +351,9 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
     every = torch.arange(len(edits), device=backbone.device)
     moved = []
     for learnt in (0.0, 10.0, 20.0, 1000.0):
-        after = train(backbone, edits, prompts, replace(config, finishing=8, learnt=learnt))
+        after = train(backbone, edits, prompts, replace(config, tail_epochs=8, learnt_loss=learnt))
         assert after.epochs[:4] == before.epochs
-        assert all(epoch.finishing for epoch in after.epochs[4:])
+        assert all(epoch.tail for epoch in after.epochs[4:])
         ours, theirs = (t.blocks.hypernetwork.state_dict() for t in (after, before))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
         differ = (after.blocks.blocks(every) != before.blocks.blocks(every)).any(1)
@@ -353,7 +392,7 @@ def test_paper_preset_is_the_papers() -> None:
 def test_settings_answer_back() -> None:
     with pytest.raises(InputError, match="did you mean batch_size"):
         TrainingConfig.from_json({"batchsize": 3})
-    with pytest.raises(InputError, match=r"lr must be above 0.*form must be replace or residual"):
+    with pytest.raises(InputError, match=r"form must be replace or residual.*lr must be above 0"):
         TrainingConfig(lr=-1.0, form="other")
     with pytest.raises(InputError, match="default, paper"):
         TrainingConfig.from_json({}, preset="papers")

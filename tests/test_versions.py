@@ -20,7 +20,9 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.packs import manifest as manifest_module
+from lks.packs.manifest import Correction
 from lks.packs.pack import Pack, append
+from lks.packs.training_summary import TrainingSummary
 
 BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
 
@@ -33,7 +35,7 @@ def path(tmp_path: Path) -> Path:
         edits=edits, blocks=torch.randn(len(edits), 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()),
         base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
-        scale=1.5, training={"epochs": 3},
+        scale=1.5, training=TrainingSummary(epochs=3),
     ).save(tmp_path / "facts.pack")  # fmt: skip
     return tmp_path / "facts.pack"
 
@@ -50,7 +52,7 @@ def test_add_then_remove_is_never_added(path: Path) -> None:
     assert held(path) == before | {"wall": [1.0] * 32}
     manifest = manifest_module.remove(path, ["wall"])
     assert held(path) == before
-    assert (manifest["version"], manifest["edits"]) == (3, 4)
+    assert (manifest.version, manifest.edits) == (3, 4)
     append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
     assert held(path)["wall"] == [0.0] * 32
 
@@ -61,9 +63,9 @@ def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> 
     manifest = append(path, EditSet([BERLIN, again]), torch.ones(2, 32))
     fuji = before.pop("fuji")
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
-    assert manifest["edits"] == 5
-    (gone,) = manifest["change"]["replaced"]
-    assert gone == {"id": "fuji", "target": "Peru", "by": "fuji-again", "new_target": "Spain"}
+    assert manifest.edits == 5
+    (gone,) = manifest.change.replaced
+    assert gone == Correction("fuji", "Peru", "fuji-again", "Spain")
     manifest_module.rollback(path)
     assert held(path)["fuji"] == fuji
 
@@ -73,10 +75,10 @@ def test_an_edit_with_an_id_in_force_takes_its_place_in_one_version(path: Path) 
     again = Edit("fuji", "Mount Fuji", "The country of Mount Fuji is", "Spain")
     clash = Edit("ada", "Ada Lovelace", "Ada Lovelace was born in", "Rome")  # as another one asks
     manifest = append(path, EditSet([again, clash]), torch.stack([torch.ones(32), torch.zeros(32)]))
-    assert (manifest["version"], manifest["edits"]) == (2, 4)
+    assert (manifest.version, manifest.edits) == (2, 4)
     ada = before.pop("ada-born")
     assert held(path) == before | {"fuji": [1.0] * 32, "ada": [0.0] * 32}
-    assert [(old["target"], old["new_target"]) for old in manifest["change"]["replaced"]] == [
+    assert [(old.target, old.new_target) for old in manifest.change.replaced] == [
         ("Oslo", "Rome"), ("Peru", "Spain"),
     ]  # fmt: skip
     manifest_module.remove(path, ["fuji"])  # the new one: the old one does not come back
@@ -142,10 +144,10 @@ def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
     with pytest.raises(InputError, match="no version 9; there are 1 to 5"):
         manifest_module.rollback(path, 9)
     log = manifest_module.history(path)
-    actions = [manifest["change"]["action"] for manifest in log]
+    actions = [manifest.change.action for manifest in log]
     assert actions == ["rollback to 1", "rollback to 2", "remove", "add", "train"]
-    assert [manifest["version"] for manifest in log] == [5, 4, 3, 2, 1]
-    assert log[2]["change"]["edits"] == ["eiffel"]
+    assert [manifest.version for manifest in log] == [5, 4, 3, 2, 1]
+    assert log[2].change.edits == ("eiffel",)
 
 
 def test_rollback_undoes_one_change_more_each_time(path: Path) -> None:
@@ -220,7 +222,7 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         process = multiprocessing.get_context("fork").Process(target=_change_for_ever, args=(copy,))
         process.start()
         while (
-            attempt % 2 and manifest_module.read(copy)["version"] == 1
+            attempt % 2 and manifest_module.read(copy).version == 1
         ):  # however slow the machine is
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
@@ -229,7 +231,46 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
         after = held(copy)
         assert len(after) in (4, 5)
         assert {key: after[key] for key in before} == before
-        changed += manifest_module.read(copy)["version"] > 1
+        changed += manifest_module.read(copy).version > 1
         manifest_module.remove(copy, ["fuji"])  # and it can be changed further
         json.loads((copy / "manifest.json").read_text())
     assert changed >= 6
+
+
+def test_keys_of_a_later_version_are_kept(path: Path) -> None:
+    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    file = path / manifest_module.MANIFEST
+    later = json.loads(file.read_text())
+    for record in (later, *(later[key] for key in ("base_model", "training", "scope"))):
+        record["of_a_later_version"] = {"any": [1, None]}
+    later["parts"][1]["of_a_later_version"] = later["change"]["of_a_later_version"] = "x"
+    file.write_text(json.dumps(later))
+    assert manifest_module.read(path).to_json() == later
+    manifest_module.remove(path, ["fuji"])
+    now = json.loads(file.read_text())
+    assert manifest_module.history(path)[1].to_json() == later
+    changed = ("version", "parent", "change", "edits", "parts")
+    assert {k: v for k, v in now.items() if k not in changed} == {
+        k: v for k, v in later.items() if k not in changed
+    }
+    assert now["parts"][1] == later["parts"][1]
+
+
+def test_the_log_of_an_early_pack_tells_ids_alone(path: Path) -> None:
+    file = path / manifest_module.MANIFEST
+    early = json.loads(file.read_text())
+    early["change"]["replaced"] = ["fuji"]
+    del early["scope"], early["base_model"]["settings"], early["base_model"]["adapters"]
+    file.write_text(json.dumps(early))
+    manifest = manifest_module.read(path)
+    assert manifest.change.replaced == (Correction("fuji"),)
+    assert not manifest.scope.gated
+    assert Pack.load(path).base_model.settings is None
+
+
+@pytest.mark.parametrize("wrong", [{"parts": 3}, {"base_model": []}, {"change": None}])
+def test_a_manifest_of_other_values_is_damaged(path: Path, wrong: dict[str, object]) -> None:
+    file = path / manifest_module.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(PackDamaged, match=r"manifest\.json cannot be read"):
+        manifest_module.read(path)

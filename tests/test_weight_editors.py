@@ -23,13 +23,13 @@ from lks.editors.baselines.locate import (
     read,
     read_at,
     residual,
-    subject_ends,
     usual,
 )
 from lks.editors.baselines.memit import AlphaEdit, Memit, MemitModel, null_space, projected, ridge
 from lks.editors.baselines.rome import Rome, rank_one
 from lks.editors.baselines.statistics import Sample, key_covariance
 from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
+from lks.editors.places import subject_ends
 from lks.editors.registry import editor
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit

@@ -157,10 +157,11 @@ def _scores(
             own = evaluate(base, model, group[:SCORED], free_running=writes, max_new_tokens=16)
             whole.probes += own.probes
     found = whole.summary()
-    scores = {k: round(v, 3) for k, v in found["teacher_forced"].items()}
+    told = found.to_json()
+    scores = {k: round(v, 3) for k, v in told["teacher_forced"].items()}
     if writes:
         for name in ("free_running", "contained", "clean_stops"):
-            scores[name] = {k: round(v, 3) for k, v in found[name].items() if v is not None}
+            scores[name] = {k: round(v, 3) for k, v in told[name].items() if v is not None}
     return scores
 
 

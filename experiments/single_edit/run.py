@@ -67,11 +67,11 @@ def _alone(backbone: Backbone, rows: EditSet, count: int, config: TrainingConfig
             into.probes += evaluate(base, model, edits, free_running=False).probes
     summary, around = asked.summary(), near.summary()
     return {
-        **summary["teacher_forced"],
-        "locality_kl": summary["locality_kl"],
-        "beginnings": around["teacher_forced"]["locality"],
-        "beginnings_kl": around["locality_kl"],
-        "beginnings_fired": around["triggered"]["locality"],
+        **summary.teacher_forced.to_json(),
+        "locality_kl": summary.locality_kl,
+        "beginnings": around.teacher_forced.locality,
+        "beginnings_kl": around.locality_kl,
+        "beginnings_fired": around.triggered.locality,
     }
 
 

@@ -4,6 +4,7 @@
     ├── TrainingInterrupted     stopped by the user; it can resume
     ├── NotLearnt               facts that the model does not state after training
     └── InputError              bad input or bad usage               exit code 2
+        ├── MissingExtra        a package that an extra brings is not installed
         ├── EditFileError       a file of edits; lists every problem
         ├── ModelError          unknown or unusable base model
         │   └── LayerError      layer out of range, layers not found
@@ -23,9 +24,14 @@ from pathlib import Path
 
 
 class LKSError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Attributes:
+        problems: a line for each of several things that are wrong, if there are several.
+    """
 
     exit_code = 1
+    problems: Sequence[str] = ()
 
 
 class TrainingInterrupted(LKSError):
@@ -40,6 +46,14 @@ class InputError(LKSError):
     """Something that the caller gave cannot be used."""
 
     exit_code = 2
+
+
+class MissingExtra(InputError):
+    """Something needs a package that an extra of this one brings."""
+
+    def __init__(self, what: str, error: ModuleNotFoundError, extra: str) -> None:
+        package = (error.name or "another package").replace("_", "-")
+        super().__init__(f'{what} needs {package}: pip install "latent-knowledge-scalpel[{extra}]"')
 
 
 class EditFileError(InputError):

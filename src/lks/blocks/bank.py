@@ -31,7 +31,7 @@ class Bank:
     Attributes:
         blocks: [n, d], on the backbone's device.
         rows: which row is whose, by the edit's id.
-        form, scale: how blocks are put in, see `hypernetwork.apply_form`.
+        form, scale: how blocks are put in, see `forms.apply_form`.
     """
 
     blocks: Tensor

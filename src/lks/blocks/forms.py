@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 FORMS = ("replace", "residual")
-SINK = 3.0  # states of more than so many times the usual size are shrunk
+SHRUNK_BEYOND = 3.0  # states of more than so many times the usual size are shrunk
 
 
 def apply_form(form: str, r: Tensor, blocks: Tensor, owner: Tensor, scale: float) -> Tensor:
@@ -36,13 +36,13 @@ def put_in(form: str, r: Tensor, block: Tensor, scale: float) -> Tensor:
     """R' of each mention, [m, d], from its states R and its pooled block, [m, d] each.
 
     The first token of a text can be an attention sink: its state is a hundred times larger than
-    others', and no block would show beside it. In form `residual` an R beyond `SINK` * s is
-    therefore shrunk to that size; other states are taken as they are.
+    others', and no block would show beside it. In form `residual` an R beyond `SHRUNK_BEYOND` * s
+    is therefore shrunk to that size; other states are taken as they are.
     """
     if form != "residual":
         return block
     size = r.pow(2).mean(-1, keepdim=True).sqrt()
-    return r * (SINK * scale / size).clamp(max=1) + block
+    return r * (SHRUNK_BEYOND * scale / size).clamp(max=1) + block
 
 
 def state_size(r: Tensor) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-KINDS = ("linear", "mlp")
+NETWORKS = ("linear", "mlp")
 
 
 class HyperNetwork(nn.Module):
@@ -24,8 +24,8 @@ class HyperNetwork(nn.Module):
 
     def __init__(self, width: int, kind: str = "linear", *, zero_init: bool = False) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"unknown hypernetwork '{kind}'; one of {', '.join(KINDS)}")
+        if kind not in NETWORKS:
+            raise ValueError(f"unknown hypernetwork '{kind}'; one of {', '.join(NETWORKS)}")
         if kind == "linear":
             self.net = nn.Sequential(nn.Linear(width, width))
         else:
@@ -51,4 +51,5 @@ class HyperNetwork(nn.Module):
         self.std.copy_(spread + 0.01 * spread.mean() + 1e-6)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.net((features - self.mean) / self.std)
+        made: Tensor = self.net((features - self.mean) / self.std)
+        return made

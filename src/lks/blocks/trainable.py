@@ -67,7 +67,7 @@ class KnowledgeBlocks(Blocks):
             nn.init.zeros_(self.delta.weight)
 
     def blocks(self, edits: Tensor) -> Tensor:
-        out = self.hypernetwork(self.features[edits])
+        out: Tensor = self.hypernetwork(self.features[edits])
         if self.delta is not None:
             out = out + self.delta(edits)
         return out * self.scale if self.form == "residual" else out
@@ -95,4 +95,5 @@ class RefinedBlocks(Blocks):
 
     def blocks(self, edits: Tensor) -> Tensor:
         new = torch.where(edits < self.known, self.nobody, edits - self.known)
-        return self.given[edits] + self.delta(new) * self.scale
+        refined: Tensor = self.given[edits] + self.delta(new) * self.scale
+        return refined

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,13 +14,14 @@ from lks.cli.bench import bench
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.options import (
     DEFAULT_MODEL,
-    AsJson,
     Epochs,
     Limit,
-    Quiet,
+    Machine,
+    Output,
     Threads,
     load_backbone,
     print_json,
+    with_options,
 )
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
@@ -53,28 +54,28 @@ def common(
 
 
 @app.command()
+@with_options
 def demo(
     limit: Limit = None,
     epochs: Epochs = None,
     threads: Threads = None,
     seed: int = 0,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    output: Output = Output(),
 ) -> None:
     """The whole story on the embedded model: train, before and after, scores, undo."""
     from lks.cli import demo as story
 
     result = story.run(
-        load_backbone(DEFAULT_MODEL, "cpu", "float32", None, threads, quiet),
-        limit=limit, epochs=epochs, seed=seed, quiet=quiet or as_json,
+        load_backbone(DEFAULT_MODEL, Machine("cpu", "float32", threads), quiet=output.quiet),
+        limit=limit, epochs=epochs, seed=seed, quiet=output.silent,
     )  # fmt: skip
-    if as_json:
-        print_json(result)
+    if output.as_json:
+        print_json(result.to_json())
 
 
-for command in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
-    app.command()(command)
-app.command("eval")(evaluate_pack)
+for function in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
+    app.command()(with_options(function))
+app.command("eval")(with_options(evaluate_pack))
 
 
 def main() -> None:
@@ -83,11 +84,11 @@ def main() -> None:
     try:
         app()
     except LKSError as error:
-        for problem in getattr(error, "problems", []):
+        for problem in error.problems:
             print(problem, file=sys.stderr)
         print(f"lks: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
 
 
-def _show_warning(message: Any, category: Any, *place: Any) -> None:
+def _show_warning(message: Warning | str, *where: object) -> None:
     print(f"lks: warning: {message}", file=sys.stderr)

@@ -11,12 +11,10 @@ import typer
 from lks.cli.options import (
     ALL_ROLES,
     AsJson,
-    Device,
-    Dtype,
-    LayersPath,
+    Machine,
+    PackModel,
     PackPath,
     Roles,
-    Threads,
     load_edited,
     print_json,
     texts_of,
@@ -33,16 +31,13 @@ def ask(
         Path | None,
         typer.Option(help="Prompts: plain lines, or JSONL with a key `prompt` or `text`."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     rescan: Annotated[
         bool, typer.Option("--rescan", help="Look through the answer too, as it grows.")
     ] = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
+    machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Ask the model before and after the edits, and see which of them fired."""
@@ -51,36 +46,34 @@ def ask(
     from lks.cli.console import print_answer
     from lks.editors.unedited import UneditedModel
 
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads)
+    backbone, edited = load_edited(pack, model, machine)
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
     before = UneditedModel(backbone).generate(asked, **options)
-    after = edited.generate(asked, rescan=rescan, **options)
+    after = edited.respond(asked, rescan=rescan, **options)
     for prompt, old, new in zip(asked, before, after, strict=True):
-        mentions = [finding.to_json() for finding in edited.examine(prompt)]
+        if not as_json:
+            print_answer(prompt, old, new)
+            continue
+        mentions = [finding.to_json() for finding in new.findings]
         fired = [mention for mention in mentions if mention["fired"]]
         result = {
-            "prompt": prompt, "before": old, "after": new, "fired": fired, "mentions": mentions,
+            "prompt": prompt, "before": old, "after": new.text,
+            "fired": fired, "mentions": mentions,
         }  # fmt: skip
-        if as_json:
-            print_json(result, indent=2 if prompts == [prompt] else None)
-        else:
-            print_answer(result)
+        print_json(result, indent=2 if prompts == [prompt] else None)
 
 
 def chat(
     pack: PackPath,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
     roles: Roles = ALL_ROLES,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
+    machine: Machine = Machine(),
 ) -> None:
     """Talk with the edited model: a line a turn, each read with all turns before it."""
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, roles=roles)
+    _, edited = load_edited(pack, model, machine, roles=roles)
     turns: list[dict[str, str]] = []
     prompt = "> " if sys.stdin.isatty() else ""
     while True:

@@ -11,14 +11,10 @@ import typer
 
 from lks.cli.options import (
     DEFAULT_MODEL,
-    AsJson,
-    Device,
-    Dtype,
-    LayersPath,
+    Machine,
     MaxNewTokens,
     Model,
-    Quiet,
-    Threads,
+    Output,
     each,
     load_rows,
     numbers,
@@ -27,7 +23,6 @@ from lks.cli.options import (
 from lks.errors import EditFileError, InputError, TrainingInterrupted
 
 SIZES = 1, 10, 100
-LOCATING = {"lks", "lks-paper", "inject", "rome", "memit", "alphaedit"}  # need the subject's place
 
 
 def bench(
@@ -52,22 +47,18 @@ def bench(
         bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")
     ] = False,
     model: Model = DEFAULT_MODEL,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Compare editors on the same edits and prompts. Run again, it goes on."""
     from lks.cli.console import echo, print_bench, warn
-    from lks.editors.baselines.locate import never_located
-    from lks.editors.registry import EDITORS, check_editors
+    from lks.editors.registry import EDITORS, check_editors, unlocated
     from lks.evaluation import ability
     from lks.evaluation.bench import cells as cells_module
     from lks.evaluation.bench import report as report_module
     from lks.evaluation.bench.run import run
     from lks.evaluation.metrics import not_asked
+    from lks.evaluation.results import Cell, FailedCell
     from lks.model.loading import resolve
 
     sys.path.insert(0, "")  # editors of the user's own lie here
@@ -78,21 +69,20 @@ def bench(
         report_module.check_plots()
     files = each(load_rows, data)
     wanted = _sizes(sizes, {file: len(own) for file, own in files.items()})
-    if LOCATING & set(chosen):
-        each(lambda file: _located(file, never_located(files[file])), data)
+    each(lambda file: _located(file, unlocated(chosen, files[file])), data)
     drawn = numbers("--seeds", seeds)
     for file, own in wanted.items():
         for gap in not_asked(files[file]):
             warn(f"{file}: {gap}")
         _tell_shared(file, len(files[file]), own[-1], drawn)
     each(ability.load, abilities or [])
-    resolve(model, lambda text: echo(text, quiet or as_json))
+    resolve(model, lambda text: echo(text, output.silent))
     cells = [
-        cells_module.Cell(
+        Cell(
             method, str(file), size, seed, model=model, rows=rows, trials=trials,
             chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
-            ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=threads,
-            device=device, dtype=dtype, layers_path=layers_path,
+            ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=machine.threads,
+            device=machine.device, dtype=machine.dtype, layers_path=machine.layers_path,
         )
         for file, own in wanted.items()
         for size in own
@@ -102,20 +92,20 @@ def bench(
 
     def on_cell(name: str, done: int, of: int, left: float | None) -> None:
         time = "no time known yet" if left is None else f"about {left / 60:.0f} min left"
-        echo(f"{name}: {done} of {of}; {time}", quiet or as_json)
+        echo(f"{name}: {done} of {of}; {time}", output.silent)
 
     try:
-        summaries = run(cells, out, on_cell, lambda name: echo(f"{name} ...", quiet or as_json))
+        results = run(cells, out, on_cell, lambda name: echo(f"{name} ...", output.silent))
     except KeyboardInterrupt:
         raise TrainingInterrupted("stopped; the same command goes on") from None
-    if as_json:
-        print_json(summaries)
+    if output.as_json:
+        print_json([result.to_json() for result in results])
     else:
-        print_bench(summaries)
+        print_bench(results)
     if report:
-        for file in cells_module.report(summaries, out, data):
-            echo(f"wrote {file}", quiet or as_json)
-    if any("error" in summary for summary in summaries):
+        for file in cells_module.report(results, out, data):
+            echo(f"wrote {file}", output.silent)
+    if any(isinstance(result, FailedCell) for result in results):
         raise SystemExit(1)
 
 

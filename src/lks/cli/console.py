@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -19,11 +20,21 @@ from rich.table import Table
 from rich.text import Text
 
 from lks.evaluation.report import number, table_rows
+from lks.evaluation.results import (
+    FailedCell,
+    HardScores,
+    KindScores,
+    LayerScores,
+    Result,
+    Summary,
+    TaskScores,
+)
 from lks.scope.inspect.reasons import SENTENCES
-from lks.scope.types import Reason
+from lks.scope.types import Finding, Mention, Reason
 
 if TYPE_CHECKING:
-    from lks.training.trainer import Epoch
+    from lks.model.engine.protocol import Generation
+    from lks.training.progress import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
 
@@ -87,47 +98,44 @@ class TrainingProgress:
         echo(f"epoch {epoch.number} of {epoch.of}: {losses}", not self._lines)
 
 
-def print_answer(answer: dict[str, Any]) -> None:
+def print_answer(prompt: str, before: str, after: Generation) -> None:
     """Before and after, side by side, and what fired."""
     table = Table(show_lines=True)
     table.add_column("before", ratio=1)
     table.add_column("after", ratio=1)
-    table.add_row(Text(answer["before"]), Text(answer["after"]))
+    table.add_row(Text(before), Text(after.text))
     console = Console()
-    console.print(Text(answer["prompt"], style="bold"))
+    console.print(Text(prompt, style="bold"))
     console.print(table)
-    if not answer["fired"]:
+    if not after.fired:
         console.print("no edit fired: both answers are the unedited model's")
-    print_mentions(answer["mentions"], console=console)
+    print_mentions(after.findings, console=console)
 
 
 def print_mentions(
-    mentions: list[dict[str, Any]],
-    near: list[dict[str, Any]] | None = None,
+    findings: Sequence[Finding],
+    near: Sequence[tuple[Mention, Reason]] = (),
     console: Console | None = None,
 ) -> None:
     """One line a mention: where it stands, how it matched, what fires and why."""
     console = console or Console()
-    if not mentions:
+    if not findings:
         console.print("no edited entity is named")
-    for m in mentions:
-        where = f'"{m["surface"]}" ({m["start"]}-{m["end"]}) is {m["subject"]} ({m["kind"]})'
-        if not m["decisions"]:
-            verb = "fired" if m["fired"] else "did not fire"
-            console.print(Text(f"{where}: {', '.join(m['edit_ids'])} {verb}"))
+    for finding in findings:
+        m = finding.mention
+        where = f'"{m.surface}" ({m.start}-{m.end}) is {m.subject} ({m.kind})'
+        if not finding.decisions:
+            verb = "fired" if m.fired else "did not fire"
+            console.print(Text(f"{where}: {', '.join(m.edit_ids)} {verb}"))
             continue
         console.print(Text(where))
-        for d in m["decisions"]:
-            verb = "fired" if d["fired"] else "did not fire"
-            scores = f"score {d['score']:.2f}, threshold {d['threshold']:.2f}"
-            console.print(Text(f"  {d['edit_id']} {verb}: {_reason(d)} ({scores})"))
-            console.print(Text(f"    {d['sentence']}", style="dim"))
-    for m in near or []:
-        console.print(Text(f'"{m["surface"]}" is not taken for {m["subject"]}: {_reason(m)}'))
-
-
-def _reason(row: dict[str, Any]) -> str:
-    return SENTENCES[Reason(row["reason"])]
+        for d in finding.decisions:
+            verb = "fired" if d.fired else "did not fire"
+            scores = f"score {d.score:.2f}, threshold {d.threshold:.2f}"
+            console.print(Text(f"  {d.edit_id} {verb}: {SENTENCES[d.reason]} ({scores})"))
+            console.print(Text(f"    {d.sentence}", style="dim"))
+    for m, reason in near:
+        console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
 
 
 def print_scope_report(summary: dict[str, Any]) -> None:
@@ -144,73 +152,78 @@ def print_scope_report(summary: dict[str, Any]) -> None:
     if summary["near_misses"]:
         console.print("near misses:")
     for row in summary["near_misses"]:
-        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {_reason(row)}"
+        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {SENTENCES[Reason(row['reason'])]}"
         console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
     if summary["names_refused"]:
         console.print("names that were not taken:")
     for row in summary["names_refused"]:
-        told = f'"{row["surface"]}" for {row["subject"]} ({_reason(row)})'
+        told = f'"{row["surface"]}" for {row["subject"]} ({SENTENCES[Reason(row["reason"])]})'
         console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
 
 
-def print_layers(rows: list[dict[str, Any]], best: int, title: str) -> None:
+def layer_line(row: LayerScores) -> str:
+    """Scores of one layer."""
+    named = ("reliability", row.reliability), ("generality", row.generality)
+    scores = ", ".join(f"{kind} {number(v)}" for kind, v in (*named, ("locality", row.locality)))
+    return f"layer {row.layer}: {scores}, {row.seconds:.0f} s"
+
+
+def print_layers(rows: Sequence[LayerScores], best: int, title: str) -> None:
     """Scores of several layers."""
     table = Table(title=title)
     for name in ("layer", "reliability", "generality", "locality", "EP", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
-        scores = [number(row[key]) for key in ("reliability", "generality", "locality", "ep")]
-        style = "bold" if row["layer"] == best else None
-        table.add_row(str(row["layer"]), *scores, f"{row['seconds']:.0f}", style=style)
+        scores = map(number, (row.reliability, row.generality, row.locality, row.ep))
+        style = "bold" if row.layer == best else None
+        table.add_row(str(row.layer), *scores, f"{row.seconds:.0f}", style=style)
     Console().print(table)
 
 
-def print_scores(summary: dict[str, Any]) -> None:
+def print_scores(summary: Summary) -> None:
     """The scores of an evaluation."""
-    table = Table(title=f"{summary['n']} edits, {summary['prompts']} prompts")
+    table = Table(title=f"{summary.n} edits, {summary.prompts} prompts")
     table.add_column("")
     for name in ("reliability", "generality", "locality", "EP"):
         table.add_column(name, justify="right")
-    for label, row in table_rows(summary):
-        values = (row.get(k) for k in ("reliability", "generality", "locality", "ep"))
+    for label, values in table_rows(summary):
         table.add_row(label, *(number(value) for value in values))
     console = Console()
     console.print(table)
-    if summary["fluency"]:
-        before, after = (number(summary["fluency"][name]) for name in ("before", "after"))
+    if summary.fluency is not None:
+        before, after = map(number, (summary.fluency.before, summary.fluency.after))
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
-    for warning in summary["warnings"]:
+    for warning in summary.warnings:
         console.print(Text(f"warning: {warning}"))
 
 
-def print_abilities(rows: list[dict[str, Any]]) -> None:
+def print_abilities(rows: Sequence[TaskScores]) -> None:
     """Tasks, before and after."""
     table = Table(title="general abilities, share of right answers")
     for name in ("task", "items", "before", "after", "fired", "changed though nothing fired"):
         table.add_column(name, justify="left" if name == "task" else "right")
     for row in rows:
-        shares = (number(row[name]) for name in ("before", "after", "fired"))
-        table.add_row(row["task"], str(row["n"]), *shares, str(row["changed_unfired"]))
+        shares = map(number, (row.before, row.after, row.fired))
+        table.add_row(row.task, str(row.n), *shares, str(row.changed_unfired))
     Console().print(table)
 
 
-def print_robustness(rows: list[dict[str, Any]]) -> None:
+def print_robustness(rows: Sequence[HardScores]) -> None:
     """Kinds of hard questions, before and after."""
     table = Table(title="hard questions, share of right answers")
     for name in ("kind", "questions", "before", "after", "fired"):
         table.add_column(name, justify="left" if name == "kind" else "right")
     for row in rows:
-        shares = (number(row[name]) for name in ("before", "after", "fired"))
-        table.add_row(row["kind"], str(row["n"]), *shares)
+        shares = map(number, (row.before, row.after, row.fired))
+        table.add_row(row.kind, str(row.n), *shares)
     Console().print(table)
 
 
-def print_bench(summaries: list[dict[str, Any]]) -> None:
+def print_bench(results: Sequence[Result]) -> None:
     """Editors side by side, a table for each data set, number of edits and seed."""
-    tables: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
-    for row in summaries:
-        cell = row["cell"]
-        tables.setdefault((cell["data"], cell["size"], cell["seed"]), []).append(row)
+    tables: dict[tuple[str, int, int], list[Result]] = {}
+    for row in results:
+        tables.setdefault((row.cell.data, row.cell.size, row.cell.seed), []).append(row)
     names = ("method", "r/g/l", "EP", "free r/g/l", "chat EP", "s", "kB")
     for (data, size, seed), rows in tables.items():
         count = f"{size} edit{'s' * (size > 1)}"
@@ -222,21 +235,23 @@ def print_bench(summaries: list[dict[str, Any]]) -> None:
                 overflow="fold" if first else "ellipsis",
             )  # fmt: skip
         for row in rows:
-            if "error" in row:
-                table.add_row(row["cell"]["method"], *["failed"] * (len(names) - 1))
+            if isinstance(row, FailedCell):
+                table.add_row(row.cell.method, *["failed"] * (len(names) - 1))
                 continue
-            forced, free = row["plain"]["teacher_forced"], row["plain"]["free_running"]
-            chat = (row["chat"] or {}).get("teacher_forced", {})
-            three = [
-                "/".join(number(scores[k], 2) for k in ("reliability", "generality", "locality"))
-                for scores in (forced, free)
-            ]
+            forced, chat = (
+                row.plain.teacher_forced,
+                row.chat.teacher_forced.ep if row.chat else None,
+            )
             table.add_row(
-                row["cell"]["method"], three[0], number(forced["ep"]), three[1],
-                number(chat.get("ep")), number(row["edit_seconds_each"], 2),
-                f"{row['stored_bytes_each'] / 1e3:.1f}",
+                row.cell.method, _three(forced), number(forced.ep), _three(row.plain.free_running),
+                number(chat), number(row.edit_seconds_each, 2),
+                f"{row.stored_bytes_each / 1e3:.1f}",
             )  # fmt: skip
         Console().print(table)
-    for row in summaries:
-        if "error" in row:
-            Console().print(Text(f"{row['cell']['method']} failed: {row['error']}"))
+    for row in results:
+        if isinstance(row, FailedCell):
+            Console().print(Text(f"{row.cell.method} failed: {row.error}"))
+
+
+def _three(scores: KindScores) -> str:
+    return "/".join(number(v, 2) for v in (scores.reliability, scores.generality, scores.locality))

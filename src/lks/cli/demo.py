@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,7 +16,8 @@ from lks.cli.console import TrainingProgress, echo, print_scores
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit_set import EditSet
-from lks.evaluation.runner import Evaluation, Probe, evaluate
+from lks.evaluation.results import Probe, Summary
+from lks.evaluation.runner import Evaluation, evaluate
 from lks.model.backbone import Backbone
 from lks.training.config import TrainingConfig
 from lks.training.run import trained
@@ -36,6 +37,21 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class DemoResult:
+    """The scores of `lks eval`, what the undo showed, and what the training tells."""
+
+    scores: Summary
+    unrelated_identical: bool
+    undo_identical: bool
+    training: Mapping[str, object]
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        rest = {name: value for name, value in vars(self).items() if name != "scores"}
+        return self.scores.to_json() | rest
+
+
 def facts() -> EditSet:
     """The demo's own file of facts."""
     with as_file(files(__package__) / "demo.jsonl") as path:
@@ -44,8 +60,8 @@ def facts() -> EditSet:
 
 def run(
     backbone: Backbone, *, limit: int | None, epochs: int | None, seed: int, quiet: bool
-) -> dict[str, Any]:
-    """Train, show, score, undo. Returns the scores of `lks eval` and what the undo showed."""
+) -> DemoResult:
+    """Train, show, score, undo."""
     started = time.monotonic()
     edits = facts()[: limit or FACTS]
     config = TrainingConfig(seed=seed, chat=False)  # half the time; the texts shown are plain
@@ -55,13 +71,17 @@ def run(
     base, edited = UneditedModel(backbone), ScalpelModel(backbone, pack)
     echo("asking before and after ...", quiet)
     shown = evaluate(base, edited, edits[:SHOWN], max_new_tokens=16, fluency_edits=0)
-    result = evaluate(base, edited, edits, free_running=False).summary()
+    scores = evaluate(base, edited, edits, free_running=False).summary()
     untouched = base.score(_pairs(edits))
-    result["unrelated_identical"] = base.score(_unrelated()) == edited.score(_unrelated())
+    unrelated = base.score(_unrelated()) == edited.score(_unrelated())
     edited.remove([edit.id for edit in edits])
-    result["undo_identical"] = edited.score(_pairs(edits)) == untouched
-    result["training"] = pack.training
-    result["seconds"] = round(time.monotonic() - started, 1)
+    result = DemoResult(
+        scores,
+        unrelated_identical=unrelated,
+        undo_identical=edited.score(_pairs(edits)) == untouched,
+        training=pack.training.to_json(),
+        seconds=round(time.monotonic() - started, 1),
+    )
     if not quiet:
         _show(shown, result)
     return result
@@ -75,23 +95,20 @@ def _unrelated() -> list[tuple[str, str]]:
     return [(prompt, "a number of things") for prompt in UNRELATED]
 
 
-def _show(shown: Evaluation, result: dict[str, Any]) -> None:
+def _show(shown: Evaluation, result: DemoResult) -> None:
     console = Console()
     for kind, title in TITLES.items():
         probes = [probe for probe in shown.probes if probe.kind == kind]
         console.print(_texts(title, probes))
-    print_scores(result)
+    print_scores(result.scores)
     for text, ok in (
-        (
-            "prompts that name no edited entity: bit for bit the unedited model",
-            "unrelated_identical",
-        ),
-        ("all edits taken out again: bit for bit the unedited model", "undo_identical"),
+        ("prompts that name no edited entity", result.unrelated_identical),
+        ("all edits taken out again", result.undo_identical),
     ):
-        console.print(f"{'yes' if result[ok] else 'NO '}  {text}")
+        console.print(f"{'yes' if ok else 'NO '}  {text}: bit for bit the unedited model")
     console.print(
-        f"\n{result['n']} facts trained in {result['training']['seconds']:.0f} s, "
-        f"all in {result['seconds']:.0f} s. Next, with facts of your own (JSON lines with subject, "
+        f"\n{result.scores.n} facts trained in {result.training['seconds']:.0f} s, "
+        f"all in {result.seconds:.0f} s. Next, with facts of your own (JSON lines with subject, "
         "prompt, target):\n"
         "    lks edit facts.jsonl --out facts.pack\n"
         '    lks ask facts.pack "a question"\n'

@@ -6,20 +6,17 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lks.cli.options import (
-    AsJson,
-    Device,
-    Dtype,
-    LayersPath,
     Limit,
+    Machine,
     MaxNewTokens,
+    Output,
+    PackModel,
     PackPath,
-    Quiet,
-    Threads,
     each,
     load_edited,
     load_rows,
@@ -29,29 +26,26 @@ from lks.errors import InputError
 
 if TYPE_CHECKING:
     from lks.edits.edit import Edit
+    from lks.evaluation.runner import Evaluation
 
 
 def evaluate_pack(
     pack: PackPath,
     data: Annotated[Path, typer.Option(help="File of edits with held-out prompts.")],
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Limit = None,
     max_new_tokens: MaxNewTokens = 32,
     out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Reliability, generality, locality: teacher-forced and free-running."""
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     _check_folder(out)
     rows = load_rows(data, limit)
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
     _tell_absent(rows, edited.pack.edits)
 
     from lks.cli.console import echo, print_scores
@@ -62,59 +56,49 @@ def evaluate_pack(
         UneditedModel(backbone), edited, rows, chat=chat,
         max_new_tokens=answer_limit(backbone, rows, max_new_tokens),
         contradicted=edited.contradicted(rows),
-        on_stage=lambda stage: echo(f"{stage} ...", quiet),
+        on_stage=lambda stage: echo(f"{stage} ...", output.quiet),
     )  # fmt: skip
     if out is not None:
-        _write(out, _report(out, result.to_json()))
-    if as_json:
-        print_json(result.summary())
-    else:
-        print_scores(result.summary())
+        _write(out, _report(out, result))
+    summary = result.summary()
+    print_json(summary.to_json()) if output.as_json else print_scores(summary)
 
 
 def ability(
     pack: PackPath,
     files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """General abilities before and after the edits, and how many prompts fired one."""
     from lks.evaluation.ability import compare, load
 
     tasks = list(each(partial(load, limit=limit), files).values())
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
 
     from lks.cli.console import echo, print_abilities
     from lks.editors.unedited import UneditedModel
 
     found = []
     for task in tasks:
-        echo(f"{task.name} ...", quiet)
+        echo(f"{task.name} ...", output.quiet)
         found.append(compare(UneditedModel(backbone), edited, task))
-    print_json(found) if as_json else print_abilities(found)
+    print_json([row.to_json() for row in found]) if output.as_json else print_abilities(found)
 
 
 def robustness(
     pack: PackPath,
     data: Annotated[Path, typer.Option(help="File of the edits to ask for.")],
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
     max_new_tokens: MaxNewTokens = 32,
     out: Annotated[Path | None, typer.Option(help="JSON with every question and answer.")] = None,
     seed: int = 0,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Hard questions: other text before, second turns, misspellings, negations, two entities."""
     from lks.evaluation import robustness as hard
@@ -122,7 +106,7 @@ def robustness(
     _check_folder(out)
     rows = load_rows(data)
     asked = hard.cases(rows, limit=limit, seed=seed)
-    backbone, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet)
+    backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
     _tell_absent(rows, edited.pack.edits)
     if not backbone.has_chat:
         asked = [case for case in asked if len(case.turns) == 1]
@@ -134,16 +118,17 @@ def robustness(
     most = answer_limit(backbone, rows, max_new_tokens)
     found = hard.compare(UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=most)
     if out is not None:
-        _write(out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
-    shares = [{key: row[key] for key in row if key != "cases"} for row in found]
-    print_json(shares) if as_json else print_robustness(shares)
+        told = [row.to_json() for row in found]
+        _write(out, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+    print_json([row.shares() for row in found]) if output.as_json else print_robustness(found)
 
 
-def _report(out: Path, evaluation: dict[str, Any]) -> str:
+def _report(out: Path, result: Evaluation) -> str:
     from lks.evaluation.report import to_html
 
-    html = out.suffix == ".html"
-    return to_html(evaluation) if html else json.dumps(evaluation, ensure_ascii=False, indent=2)
+    if out.suffix == ".html":
+        return to_html(result.summary(), result.probes)
+    return json.dumps(result.to_json(), ensure_ascii=False, indent=2)
 
 
 def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:

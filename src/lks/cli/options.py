@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar, get_type_hints
 
 import typer
 
@@ -15,6 +18,11 @@ from lks.edits.edit_set import EditSet, named_pairs
 from lks.edits.jsonl import counted, parsed
 from lks.edits.text import encodable
 from lks.errors import EditFileError, InputError
+
+if TYPE_CHECKING:
+    from lks.editors.lks.model import ScalpelModel
+    from lks.model.backbone import Backbone
+    from lks.packs.manifest import Manifest
 
 Loaded = TypeVar("Loaded")
 
@@ -59,6 +67,64 @@ Derived = Annotated[
 ALL_ROLES = "system,user,assistant"
 Roles = Annotated[str, typer.Option(help="Whose messages are looked through for edited entities.")]
 DEFAULT_MODEL = "smollm2-135m"
+PackModel = Annotated[str | None, typer.Option(help="The pack's base model, if moved.")]
+
+
+class Options:
+    """Options that several commands share: a dataclass, which stands for its fields."""
+
+
+@dataclass(frozen=True)
+class Machine(Options):
+    """How a model is loaded."""
+
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    threads: Threads = None
+    layers_path: LayersPath = None
+
+
+@dataclass(frozen=True)
+class Output(Options):
+    """What is printed."""
+
+    as_json: AsJson = False
+    quiet: Quiet = False
+
+    @property
+    def silent(self) -> bool:
+        """No progress: not wanted, or in the way of what a script reads."""
+        return self.quiet or self.as_json
+
+
+def with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with an option for each field of its parameters that are `Options`."""
+    hints = get_type_hints(function, include_extras=True)
+    bundles = {name: kind for name, kind in hints.items() if _bundles(kind)}
+
+    @wraps(function)
+    def run(**given: object) -> None:
+        for name, kind in bundles.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        function(**given)
+
+    options: dict[str, Parameter] = {}
+    for name, parameter in signature(function).parameters.items():
+        if name not in bundles:
+            options[name] = parameter.replace(annotation=hints[name])
+            continue
+        own = get_type_hints(bundles[name], include_extras=True)
+        for field in fields(bundles[name]):
+            options[field.name] = Parameter(
+                field.name, parameter.kind, default=field.default, annotation=own[field.name]
+            )
+    run.__signature__ = Signature(list(options.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: option.annotation for name, option in options.items()}
+    return run
+
+
+def _bundles(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Options)
 
 
 def load_rows(path: Path, limit: int | None = None) -> EditSet:
@@ -98,7 +164,7 @@ def each(load: Callable[[Path], Loaded], files: Sequence[Path]) -> dict[Path, Lo
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        told = [[*getattr(error, "problems", []), str(error)] for error in errors]
+        told = [[*error.problems, str(error)] for error in errors]
         raise EditFileError(f"{len(errors)} files cannot be used", list(chain(*told)))
     return found
 
@@ -156,9 +222,7 @@ def _texts_in(path: Path, keys: Sequence[str]) -> list[str]:
     return texts
 
 
-def load_backbone(
-    model: str, device: str, dtype: str, layers_path: str | None, threads: int | None, quiet: bool
-) -> Any:
+def load_backbone(model: str, machine: Machine, *, quiet: bool) -> Backbone:
     from lks.cli.console import echo
 
     echo(f"loading {model} ...", quiet)
@@ -168,23 +232,16 @@ def load_backbone(
     from lks.model.backbone import Backbone
     from lks.model.engine.machine import default_threads
 
-    torch.set_num_threads(threads or default_threads())
+    torch.set_num_threads(machine.threads or default_threads())
     return Backbone.load(
-        model, device=device, dtype=dtype, layers_path=layers_path,
+        model, device=machine.device, dtype=machine.dtype, layers_path=machine.layers_path,
         echo=lambda text: echo(text, quiet),
     )  # fmt: skip
 
 
 def load_edited(
-    pack: Path,
-    model: str | None,
-    device: str,
-    dtype: str,
-    layers_path: str | None,
-    threads: int | None,
-    quiet: bool = True,
-    roles: str = ALL_ROLES,
-) -> Any:
+    pack: Path, model: str | None, machine: Machine, *, quiet: bool = True, roles: str = ALL_ROLES
+) -> tuple[Backbone, ScalpelModel]:
     """(backbone, edited model) of a pack; the pack is read before the model is loaded."""
     from lks.model.chat import ROLES
 
@@ -195,8 +252,7 @@ def load_edited(
     from lks.packs.pack import Pack
 
     loaded = Pack.load(pack)
-    name = model or loaded.base_model["name"]
-    backbone = load_backbone(name, device, dtype, layers_path, threads, quiet)
+    backbone = load_backbone(model or loaded.base_model.name, machine, quiet=quiet)
 
     from lks.editors.lks.model import ScalpelModel
 
@@ -215,14 +271,14 @@ def numbers(option: str, text: str, least: int = 0) -> list[int]:
     return found
 
 
-def print_version(pack: Path, manifest: dict[str, Any], as_json: bool) -> None:
+def print_version(pack: Path, manifest: Manifest, as_json: bool) -> None:
     """Where a pack stands after a change."""
     if as_json:
-        print_json({"pack": str(pack), "edits": manifest["edits"], "version": manifest["version"]})
+        print_json({"pack": str(pack), "edits": manifest.edits, "version": manifest.version})
     else:
-        print(f"{pack}: {manifest['edits']} edits, version {manifest['version']}")
+        print(f"{pack}: {manifest.edits} edits, version {manifest.version}")
 
 
-def print_json(value: Any, indent: int | None = 2) -> None:
+def print_json(value: object, indent: int | None = 2) -> None:
     """A result for scripts."""
     print(encodable(json.dumps(value, ensure_ascii=False, indent=indent)))

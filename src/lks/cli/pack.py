@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from textwrap import shorten
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lks.cli.options import AsJson, PackPath, print_json, print_version
+
+if TYPE_CHECKING:
+    from lks.packs.manifest import Correction
 
 pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
 
@@ -20,12 +23,21 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
 
     manifest = verify(pack)
     if as_json:
-        print_json(manifest)
+        print_json(manifest.to_json())
         return
-    for key in ("schema", "lks", "version", "layers", "form", "hypernetwork", "edits"):
-        print(f"{key:13} {manifest[key]}")
-    print(f"{'base model':13} {manifest['base_model']['name']}")
-    print(f"{'files':13} {', '.join(manifest['files'])}")
+    told = {
+        "schema": manifest.schema,
+        "lks": manifest.lks,
+        "version": manifest.version,
+        "layers": list(manifest.layers),
+        "form": manifest.form,
+        "hypernetwork": manifest.hypernetwork,
+        "edits": manifest.edits,
+        "base model": manifest.base_model.name,
+        "files": ", ".join(manifest.files),
+    }
+    for key, value in told.items():
+        print(f"{key:13} {value}")
     parts = parts_of(manifest)
     print(f"{'scope':13} {'with a' if parts.gate else 'without a'} relation gate, made of")
     for kind in PARTS:
@@ -49,29 +61,27 @@ def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
     """The versions of a pack, the newest first."""
     from lks.packs.manifest import history
 
-    lines = [
-        {key: manifest[key] for key in ("version", "edits", "change", "parent")}
-        for manifest in history(pack)
-    ]
+    manifests = history(pack)
     if as_json:
-        print_json(lines)
+        keys = ("version", "edits", "change", "parent")
+        print_json([{key: made.to_json()[key] for key in keys} for made in manifests])
         return
-    for line in lines:
-        change = line["change"]
-        named = ", ".join(change["edits"]) if change["action"] in ("add", "remove") else ""
-        more = ", ..." if named and change["count"] > len(change["edits"]) else ""
-        if gone := change.get("replaced"):
-            more += f" in place of {', '.join(map(_corrected, gone))}"
-        what = f"{change['action']:12} {named}{more}".rstrip()
-        print(f"{line['version']:4}  {change['at']}  {line['edits']:6} edits  {what}")
+    for manifest in manifests:
+        change = manifest.change
+        named = ", ".join(change.edits) if change.action in ("add", "remove") else ""
+        more = ", ..." if named and change.count > len(change.edits) else ""
+        if change.replaced:
+            more += f" in place of {', '.join(map(_corrected, change.replaced))}"
+        what = f"{change.action:12} {named}{more}".rstrip()
+        print(f"{manifest.version:4}  {change.at}  {manifest.edits:6} edits  {what}")
 
 
-def _corrected(gone: dict[str, str] | str) -> str:
+def _corrected(gone: Correction) -> str:
     """An edit that another one took the place of; early packs tell its id only."""
-    if isinstance(gone, str):
-        return gone
-    old, new = (shorten(gone[key], 60, placeholder=" ...") for key in ("target", "new_target"))
-    return f'{gone["id"]} ("{old}" -> "{new}")'
+    if gone.target is None or gone.new_target is None:
+        return gone.id
+    old, new = (shorten(text, 60, placeholder=" ...") for text in (gone.target, gone.new_target))
+    return f'{gone.id} ("{old}" -> "{new}")'
 
 
 @pack_app.command("rollback")
@@ -106,8 +116,7 @@ def pack_threshold(
     from lks.errors import InputError
     from lks.packs.manifest import set_thresholds
 
-    given = {"threshold": relation, "open_threshold": open_ended}
-    thresholds = {key: value for key, value in given.items() if value is not None}
-    if not thresholds:
+    if relation is None and open_ended is None:
         raise InputError("give a threshold between 0 and 1, or --open")
-    print_version(pack, set_thresholds(pack, **thresholds), as_json)
+    made = set_thresholds(pack, threshold=relation, open_threshold=open_ended)
+    print_version(pack, made, as_json)

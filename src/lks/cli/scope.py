@@ -63,11 +63,11 @@ def scope(
         print_json(summary) if as_json else print_scope_report(summary)
         return
     for one, findings, misses in zip(looked, examined, refused, strict=True):
-        near = [mention.to_json() | {"reason": str(reason)} for mention, reason in misses]
-        mentions = [finding.to_json() for finding in findings]
         if as_json or not one_text:
+            near = [mention.to_json() | {"reason": str(reason)} for mention, reason in misses]
+            mentions = [finding.to_json() for finding in findings]
             print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)
         else:
             from lks.cli.console import print_mentions
 
-            print_mentions(mentions, near)
+            print_mentions(findings, misses)

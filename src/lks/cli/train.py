@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,17 +13,15 @@ from lks.cli.options import (
     Aliases,
     AsJson,
     Derived,
-    Device,
-    Dtype,
     EmbedderName,
     Epochs,
-    LayersPath,
     Limit,
+    Machine,
     Model,
+    Output,
+    PackModel,
     PackPath,
-    Quiet,
     ScopeKind,
-    Threads,
     load_backbone,
     load_edited,
     load_edits,
@@ -34,6 +32,9 @@ from lks.cli.options import (
 )
 from lks.edits.edit_set import NAMED, EditSet
 from lks.errors import InputError, NotLearnt
+
+if TYPE_CHECKING:
+    from lks.editors.lks.persist import Extension
 
 
 def edit(
@@ -64,15 +65,11 @@ def edit(
         typer.Option("--resume/--no-resume", help="Go on from an interrupted run, or not."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train a pack from a file of edits."""
-    from lks.packs.manifest import check_target
+    from lks.packs.folder import check_target
     from lks.training.config import TrainingConfig
 
     given = {
@@ -93,7 +90,7 @@ def edit(
         from lks.training import checkpoint
 
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
-    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet)
+    backbone = load_backbone(model, machine, quiet=output.quiet)
 
     from lks.cli.console import TrainingProgress
     from lks.model.engine.machine import machine_memory
@@ -103,20 +100,20 @@ def edit(
     pack = train_to(
         out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if not ProcessGroup.of_environment(backbone.device).main:
+    if not ProcessGroup.of_environment(backbone.device).is_main:
         return
     result = {
         "pack": str(out),
         "edits": len(pack.edits),
-        "seconds": pack.training["seconds"],
-        "peak_memory_bytes": pack.training["peak_memory_bytes"],
+        "seconds": pack.training.seconds,
+        "peak_memory_bytes": pack.training.peak_memory_bytes,
         "layer": pack.layer,
-        "epochs": pack.training["epochs"],
-        "losses": pack.training["losses"],
+        "epochs": pack.training.epochs,
+        "losses": pack.training.losses,
     }
-    if as_json:
+    if output.as_json:
         print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
@@ -134,12 +131,8 @@ def layers(
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
     seed: int = 0,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train a small sample at several layers, and name the best. Run again, it goes on."""
     from lks.training.config import TrainingConfig
@@ -148,25 +141,27 @@ def layers(
     given = {"chat": chat, "seed": seed, "epochs": epochs, "scope": scope, "embedder": embedder}
     config = TrainingConfig.from_json({k: v for k, v in given.items() if v is not None})
     wanted = numbers("--at", at) if at is not None else None
-    backbone = load_backbone(model, device, dtype, layers_path, threads, quiet or as_json)
+    backbone = load_backbone(model, machine, quiet=output.silent)
 
-    from lks.cli.console import echo, print_layers
+    from lks.cli.console import echo, layer_line, print_layers
+    from lks.editors.lks.model import ScalpelModel
     from lks.evaluation import layer_search as choice
-    from lks.evaluation.report import number
-    from lks.evaluation.runner import KINDS
+    from lks.training.train_pack import train_pack
 
-    def on_layer(row: dict[str, Any]) -> None:
-        scores = ", ".join(f"{kind} {number(row[kind])}" for kind in KINDS)
-        echo(f"layer {row['layer']}: {scores}, {row['seconds']:.0f} s", quiet or as_json)
+    def train(config: TrainingConfig) -> choice.Trained:
+        pack = train_pack(backbone, chosen, config, pool=pool)
+        told = pack.training
+        return choice.Trained(ScalpelModel(backbone, pack), told.seconds, told.epochs)
 
     rows = choice.compare(
-        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out,
-        pool=pool, on_layer=on_layer,
+        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out, train,
+        pool=pool, on_layer=lambda row: echo(layer_line(row), output.silent),
     )  # fmt: skip
     best = choice.best(rows)
     title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
-    if as_json:
-        print_json({"best": best, "layers": rows, "plot": str(out / choice.PLOT)})
+    if output.as_json:
+        told = [row.to_json() for row in rows]
+        print_json({"best": best, "layers": told, "plot": str(out / choice.PLOT)})
     else:
         print_layers(rows, best, title)
         print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
@@ -194,14 +189,10 @@ def add(
     unchecked: Unchecked = False,
     aliases: Aliases = None,
     derived: Derived = False,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
+    model: PackModel = None,
     limit: Limit = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Add edits to a pack. Those that it has stay as they are, bit for bit.
 
@@ -212,22 +203,22 @@ def add(
 
     new = load_edits(edits, limit, aliases, derived)
     manifest_module.read(pack)  # that it is none is told before the model is loaded
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+    _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
     from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_to
 
     result = add_to(
         pack, edited, new, refine=refine, epochs=epochs, unchecked=unchecked,
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if as_json:
-        print_json(result)
-    elif result["added"]:
-        instead = f", {len(result['replaced'])} taken out for them" if result["replaced"] else ""
+    if output.as_json:
+        print_json(result.to_json())
+    elif result.added:
+        instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
         print(
-            f"{pack}: {result['added']} edits added in {result['seconds']} s{instead}, "
-            f"{result['edits']} in all; version {result['version']}"
+            f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
+            f"{result.edits} in all; version {result.version}"
         )
     _refuse_unlearnt(pack, result)
 
@@ -241,46 +232,41 @@ def profiles(
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
     unchecked: Unchecked = False,
-    model: Annotated[str | None, typer.Option(help="The pack's base model, if moved.")] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    layers_path: LayersPath = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    model: PackModel = None,
+    machine: Machine = Machine(),
+    output: Output = Output(),
 ) -> None:
     """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
 
     One that the model does not state afterwards is told and not put in force, with exit code 1.
     """
-    _, edited = load_edited(pack, model, device, dtype, layers_path, threads, quiet or as_json)
+    _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
     from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_profiles_to
 
     result = add_profiles_to(
         pack, edited, entity, epochs=epochs, unchecked=unchecked,
-        progress=TrainingProgress(quiet or as_json),
+        progress=TrainingProgress(output.silent),
     )  # fmt: skip
-    if as_json:
-        print_json(result)
-    elif result["added"]:
+    if output.as_json:
+        print_json(result.to_json())
+    elif result.added:
         print(
-            f"{pack}: {result['added']} profiles made in {result['seconds']} s; "
-            f"version {result['version']}"
+            f"{pack}: {result.added} profiles made in {result.seconds} s; version {result.version}"
         )
-    elif not result["not_learnt"]:
+    elif not result.not_learnt:
         print(f"{pack}: every profile is there already")
     _refuse_unlearnt(pack, result)
 
 
-def _refuse_unlearnt(pack: Path, result: dict[str, Any]) -> None:
+def _refuse_unlearnt(pack: Path, result: Extension) -> None:
     """NotLearnt if there are edits that the model does not state; the others are in the pack."""
-    if failed := result["not_learnt"]:
-        named = ", ".join(f"{one['id']} ({one['subject']})" for one in failed[:NAMED])
+    if failed := result.not_learnt:
+        named = ", ".join(f"{edit.id} ({edit.subject})" for edit in failed[:NAMED])
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise NotLearnt(
-            f"{pack}: {len(failed)} of {len(failed) + result['added']} not learnt and not in "
+            f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
             f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
         )
 

@@ -1,22 +1,31 @@
-"""The two seams between editors and everything that uses them, and the list of editors."""
+"""The seams between editors and everything that uses them.
+
+Every editor is an `Editor`, and what it makes an `EditedModel`. What only some of them can do is a
+protocol of its own: whoever has the methods has the capability, and nobody asks for names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Unpack, runtime_checkable
 
 from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
-from lks.model.engine.protocol import Score
+from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
+from lks.scope.scope import Scope
 
 
 class EditedModel(Protocol):
     """A backbone with edits in force. Text in, so every kind of editor fits behind it."""
 
     def score(
-        self, pairs: Sequence[tuple[Prompt, str]], *, chat: bool = False, full: bool = False
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
     ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs; the target needs no leading space, but
         white space that it begins with is kept, unless the prompt ends in some.
@@ -27,24 +36,23 @@ class EditedModel(Protocol):
         """
         ...
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int = 64,
-        chat: bool = False,
-        **settings: Any,
-    ) -> list[str]:
-        """The model's own text after each prompt, to its natural stop or the limit, stripped.
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
+        """What the model itself writes after each prompt, to its natural stop or the limit.
 
-        `settings` go to the transformers model's `generate`.
+        Args:
+            options: `chat`, as of `score`, `max_new_tokens` (64 if not given), and what goes to the
+                transformers model's `generate`.
         """
         ...
+
+    def generate(self, prompts: Sequence[Prompt], **options: Setting) -> list[str]:
+        """The texts of `respond`, stripped of white space around them."""
+        return [written.text for written in self.respond(prompts, **options)]
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         """Whether any edit applies to each prompt. Editors without a scope say True.
 
-        `chat` is as in `generate`; what is said counts alike in a chat and in a plain prompt.
+        `chat` is as in `respond`; what is said counts alike in a chat and in a plain prompt.
         """
         ...
 
@@ -64,8 +72,93 @@ class EditedModel(Protocol):
 class Editor(Protocol):
     """Makes edited models. Leaving the block restores the backbone exactly."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def apply(
         self, backbone: Backbone, edits: Iterable[Edit]
     ) -> AbstractContextManager[EditedModel]: ...
+
+
+# --- what an editor may be able to do -------------------------------------------------------------
+
+
+@runtime_checkable
+class NeedsPackages(Protocol):
+    """An editor's class that needs packages which do not come with LKS."""
+
+    needs: Sequence[str]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An editor with work that is done once for a model, and is no part of editing."""
+
+    def prepare(self, backbone: Backbone) -> None: ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """An editor, or its class, that needs a place in each edit's prompt, such as the subject's."""
+
+    def unlocated(self, edits: Sequence[Edit]) -> list[str]:
+        """A line for each edit that has none with any model; a table is not begun with these."""
+        ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What there is around the edits of a comparison; an editor takes from it what it can use.
+
+    Attributes:
+        pool: all rows of the data, the edits among them, which lend templates or demonstrate.
+        seed: of whatever is drawn.
+        kept: where long work may be kept, as a path that other endings are put to.
+        scope_of: makes the scope that LKS has with some of the edits.
+    """
+
+    pool: EditSet
+    seed: int
+    kept: Path
+    scope_of: Callable[[Sequence[Edit]], Scope]
+
+
+@runtime_checkable
+class UsesSurroundings(Protocol):
+    """An editor that a comparison gives more than the edits."""
+
+    def for_comparison(self, around: Surroundings) -> Editor:
+        """The editor with these."""
+        ...
+
+
+# --- what an edited model may be able to tell -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EditingCost:
+    """What editing took: seconds, and the most bytes of memory, 0 if that is not known."""
+
+    seconds: float
+    peak_memory_bytes: int = 0
+
+
+@runtime_checkable
+class TellsCost(Protocol):
+    """An edited model that was made, or partly made, before it was asked for."""
+
+    def editing_cost(self, seconds: float) -> EditingCost:
+        """What its edits took in all.
+
+        Args:
+            seconds: what it took to apply them now.
+        """
+        ...
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """An edited model with settings that go by the model or the edits, as they came out."""
+
+    @property
+    def decided(self) -> Mapping[str, object]: ...

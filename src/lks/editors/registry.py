@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import cast
 
-from lks.editors.protocol import Editor
+from lks.editors.protocol import Editor, Locates, NeedsPackages
+from lks.edits.edit import Edit
 from lks.errors import InputError
 
 EDITORS = {
@@ -28,23 +29,25 @@ EDITORS = {
 }
 
 
-def editor(name: str, **settings: Any) -> Editor:
+def editor(name: str, **settings: object) -> Editor:
     """The editor with this name, made with these settings.
 
     Args:
         name: one of `EDITORS`, or `module:attribute` of another one.
     """
-    return _class(name)(**settings)
+    made = cast(Callable[..., Editor], _class(name))
+    return made(**settings)
 
 
-def _class(name: str) -> Any:
+def _class(name: str) -> object:
     module, _, attribute = EDITORS.get(known_editor(name), name).partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        found: object = getattr(import_module(module), attribute)
     except Exception as error:  # whatever its module does when it is imported
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"editor '{name}' cannot be imported ({reason})") from error
-    if lacking := [each for each in getattr(found, "needs", ()) if find_spec(each) is None]:
+    needs = found.needs if isinstance(found, NeedsPackages) else ()
+    if lacking := [each for each in needs if find_spec(each) is None]:
         raise InputError(
             f"{name} needs {', '.join(lacking)}: "
             'pip install "latent-knowledge-scalpel[baselines]", or name other editors'
@@ -55,7 +58,7 @@ def _class(name: str) -> Any:
 def source(name: str) -> str | None:
     """The file of an editor of the user's own; None of one in `EDITORS`, or if it has none."""
     try:
-        return None if name in EDITORS else inspect.getsourcefile(_class(name))
+        return None if name in EDITORS else inspect.getsourcefile(cast(type, _class(name)))
     except TypeError:  # no class or function
         return None
 
@@ -70,6 +73,13 @@ def check_editors(names: Sequence[str]) -> None:
             problems.append(str(error))
     if problems:
         raise InputError("; ".join(problems))
+
+
+def unlocated(names: Sequence[str], edits: Sequence[Edit]) -> list[str]:
+    """A line for each edit that one of these editors could not place; see `protocol.Locates`."""
+    classes = [_class(name) for name in names]
+    tests = dict.fromkeys(found.unlocated for found in classes if isinstance(found, Locates))
+    return list(dict.fromkeys(line for test in tests for line in test(edits)))
 
 
 def known_editor(name: str) -> str:

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lks.edits import tables
 from lks.edits.edit import Edit
@@ -96,7 +95,7 @@ class AliasDictionary:
         return cls(entities)
 
 
-def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
+def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
     """(line number, record) of a dictionary file; what cannot be read goes into `problems`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -119,7 +118,7 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
 
 def _csv_rows(
     reader: csv.DictReader[str], path: Path, problems: list[str]
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[tuple[int, object]]:
     try:
         columns = reader.fieldnames or []
         for what, known in (("an id", _ID), ("a label", _LABEL), ("aliases", _ALIASES)):
@@ -137,7 +136,7 @@ def _csv_rows(
         problems.append(f"line {reader.line_num}: not CSV ({error})")
 
 
-def _entity(row: Any) -> AliasEntry | None:
+def _entity(row: object) -> AliasEntry | None:
     if not isinstance(row, dict):
         return None
     key = next((_entity_id(row[key]) for key in _ID if row.get(key)), "")
@@ -146,7 +145,7 @@ def _entity(row: Any) -> AliasEntry | None:
     return AliasEntry(key, labels[0], (*labels[1:], *aliases)) if key and labels else None
 
 
-def _texts(value: Any, *, parted: bool) -> list[str]:
+def _texts(value: object, *, parted: bool) -> list[str]:
     """The strings of a cell: a text, a list, or Wikidata's map from language to either."""
     if isinstance(value, dict):
         own = [value["value"]] if isinstance(value.get("value"), str) else None
@@ -159,7 +158,7 @@ def _texts(value: Any, *, parted: bool) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _entity_id(value: Any) -> str:
+def _entity_id(value: object) -> str:
     """Q60 of "Q60" and of an address that ends in it; a number as it is."""
     whole = isinstance(value, str | int) and not isinstance(value, bool)
     return str(value).rstrip("/").rsplit("/", 1)[-1] if whole else ""

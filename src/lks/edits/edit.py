@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 from lks.edits.records import KEYS, Reader, kind_of
 from lks.edits.text import entity_key, same_text, same_wording
@@ -57,7 +56,7 @@ class Edit:
     ground_truth: str | None = None
     source: str | None = None
     note: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,9 +87,9 @@ class Edit:
         """What two edits in force together cannot share: they would give one prompt two targets."""
         return (entity_key(self.subject), same_text(self.prompt), *self.profile_of)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, object]:
         """The JSON record of this edit: what `from_record` reads, empty fields left out."""
-        record: dict[str, Any] = {
+        record: dict[str, object] = {
             "id": self.id,
             "subject": self.subject,
             "prompt": self.prompt,
@@ -108,7 +107,7 @@ class Edit:
         return record | self.extra
 
     @classmethod
-    def from_record(cls, record: Any, *, any_keys: bool = False) -> Edit:
+    def from_record(cls, record: object, *, any_keys: bool = False) -> Edit:
         """Make an edit from a JSON record.
 
         Args:
@@ -120,8 +119,8 @@ class Edit:
         return _read_record(record, any_keys)
 
 
-def _probe_record(probe: Probe) -> dict[str, Any]:
-    record: dict[str, Any] = {"prompt": probe.prompt}
+def _probe_record(probe: Probe) -> dict[str, object]:
+    record: dict[str, object] = {"prompt": probe.prompt}
     if probe.target is not None:
         record["target"] = probe.target
     if probe.held_out:
@@ -129,7 +128,7 @@ def _probe_record(probe: Probe) -> dict[str, Any]:
     return record
 
 
-def _read_record(record: Any, any_keys: bool) -> Edit:
+def _read_record(record: object, any_keys: bool) -> Edit:
     if not isinstance(record, dict):
         problem = f"must be a JSON object, not {kind_of(record)}"
         raise EditFileError(problem, [problem])
@@ -141,27 +140,37 @@ def _read_record(record: Any, any_keys: bool) -> Edit:
         read.problems.append(
             f'subject "{subject}" is not in the prompt, and there is no {{}} in it'
         )
-    lists = ("aliases", "paraphrases", "generality", "negative", "profile_of")
-    fields: dict[str, Any] = {name: read.texts(name) for name in lists}
-    fields["threshold"] = read.share("threshold")
-    fields["locality"] = read.probes("locality")
-    fields["portability"] = read.probes("portability", target_required=True)
-    for name in ("id", "statement", "ground_truth", "source", "note"):
-        fields[name] = read.text(name)
+    own = {name: read.text(name) for name in ("id", "statement", "ground_truth", "source", "note")}
+    lists = {name: read.texts(name) for name in ("aliases", "profile_of")}
+    wordings = {name: read.texts(name) for name in ("paraphrases", "generality", "negative")}
+    threshold, locality = read.share("threshold"), read.probes("locality")
+    portability = read.probes("portability", target_required=True)
     if read.problems or not (subject and prompt and target):
         raise EditFileError("; ".join(read.problems), read.problems)
 
     def fill(text: str) -> str:
         return text.replace(SLOT, subject)
 
-    for name in ("paraphrases", "generality", "negative"):
-        fields[name] = tuple(fill(text) for text in fields[name])
-    for name in ("locality", "portability"):
-        fields[name] = tuple(Probe(fill(text), *more) for text, *more in fields[name])
-    fields["statement"] = fields["statement"] and fill(fields["statement"])
-    fields["id"] = fields["id"] or _content_id(subject, fill(prompt), target)
-    extra = {key: value for key, value in record.items() if key not in KEYS}
-    return Edit(subject=subject, prompt=fill(prompt), target=target, extra=extra, **fields)
+    statement, prompt = own["statement"], fill(prompt)
+    return Edit(
+        id=own["id"] or _content_id(subject, prompt, target),
+        subject=subject,
+        prompt=prompt,
+        target=target,
+        aliases=lists["aliases"],
+        paraphrases=tuple(map(fill, wordings["paraphrases"])),
+        generality=tuple(map(fill, wordings["generality"])),
+        locality=tuple(Probe(fill(text), aim, kept) for text, aim, kept in locality),
+        portability=tuple(Probe(fill(text), aim, kept) for text, aim, kept in portability),
+        negative=tuple(map(fill, wordings["negative"])),
+        threshold=threshold,
+        statement=statement and fill(statement),
+        profile_of=lists["profile_of"],
+        ground_truth=own["ground_truth"],
+        source=own["source"],
+        note=own["note"],
+        extra={key: value for key, value in record.items() if key not in KEYS},
+    )
 
 
 def _content_id(*parts: str) -> str:

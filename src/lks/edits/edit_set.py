@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 from lks.edits.edit import Edit
 from lks.edits.jsonl import counted
@@ -120,7 +120,11 @@ class EditSet(Sequence[Edit]):
             )
         )
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Edit: ...
+    @overload
+    def __getitem__(self, index: slice) -> EditSet: ...
+    def __getitem__(self, index: int | slice) -> Edit | EditSet:
         """An edit by index, or an `EditSet` by slice."""
         if isinstance(index, slice):
             return EditSet(self._edits[index])

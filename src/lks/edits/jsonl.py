@@ -6,17 +6,16 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from lks.errors import EditFileError
 
 _GAP = re.compile(r"[\s,]*")  # between two records
 
 
-def parsed(line: str) -> Any:
+def parsed(line: str) -> object:
     """A line of JSON; EditFileError for what is none, or cannot be written as text again."""
     try:
-        value = json.loads(line)
+        value: object = json.loads(line)
         if "\\u" in line:  # only an escape can bring half a character into UTF-8
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -65,7 +64,7 @@ def numbered_lines(text: str) -> list[tuple[int, str]]:
     return [(n, line.rstrip(",")) for n, line in lines if line not in ("", "[", "]")]
 
 
-def json_records(path: Path, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+def json_records(path: Path, text: str, problems: list[str]) -> Iterator[tuple[int, object]]:
     """(line number, value) of the records in a text; what is no JSON goes into `problems`.
 
     Raises:
@@ -84,7 +83,7 @@ def json_records(path: Path, text: str, problems: list[str]) -> Iterator[tuple[i
     yield from parsed_lines(lines, problems)
 
 
-def _values(text: str) -> Iterator[tuple[int, Any]]:
+def _values(text: str) -> Iterator[tuple[int, object]]:
     """(line number, value) of JSON values, in a list or one after the other, however laid out."""
     decode = json.JSONDecoder().raw_decode
     at, end = len(text) - len(text.lstrip()), len(text.rstrip())
@@ -105,7 +104,7 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
 
 def parsed_lines(
     lines: Sequence[tuple[int, str]], problems: list[str]
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[tuple[int, object]]:
     """(line number, value) of lines of JSON; what is none goes into `problems`."""
     for number, line in lines:
         try:

@@ -75,9 +75,14 @@ def _profile(facts: Sequence[Edit]) -> Edit:
     digest = hashlib.sha256("\x1f".join((*of, text)).encode()).hexdigest()[:8]
     aliases = dict.fromkeys(alias for edit in facts for alias in edit.aliases)
     return Edit(
-        f"profile-{digest}", first.subject, prompt, text, aliases=tuple(aliases),
-        paraphrases=tuple(others), profile_of=of,
-    )  # fmt: skip
+        f"profile-{digest}",
+        first.subject,
+        prompt,
+        text,
+        aliases=tuple(aliases),
+        paraphrases=tuple(others),
+        profile_of=of,
+    )
 
 
 def by_entity(edits: Iterable[Edit]) -> dict[str, list[Edit]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from lks.edits import tables
 from lks.edits.jsonl import json_records, numbered_lines, parsed, parsed_lines, text_of
 from lks.errors import EditFileError
 
 _REQUIRED = ("subject", "prompt", "target")
-KEYS = frozenset({
-    *_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability", "negative",
-    "threshold", "statement", "profile_of", "ground_truth", "source", "note",
-})  # fmt: skip
+KEYS = frozenset(
+    (
+        *(*_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability"),
+        *("negative", "threshold", "statement", "profile_of", "ground_truth", "source", "note"),
+    )
+)
 _PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
 _Probe = tuple[str, str | None, bool]  # prompt, target, held out
 _SYNONYMS = {  # other words for known keys, where the record lacks these
@@ -62,7 +63,7 @@ def _did_you_mean(key: str, meant: str) -> str:
 class Reader:
     """Takes typed fields out of a record and collects what is wrong with them."""
 
-    def __init__(self, record: dict[str, Any], known: frozenset[str], any_keys: bool) -> None:
+    def __init__(self, record: Mapping[str, object], known: frozenset[str], any_keys: bool) -> None:
         self.record, self.any_keys = record, any_keys
         self.meant = {} if any_keys else misnamed(map(str, record), known)
         self.problems = [_did_you_mean(*pair) for pair in self.meant.items()]
@@ -90,11 +91,12 @@ class Reader:
 
     def share(self, name: str) -> float | None:
         value = self.record.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= 1):
-            self.problems.append(f'"{name}" must be a number between 0 and 1')
+        if value is None:
             return None
-        return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+            return value
+        self.problems.append(f'"{name}" must be a number between 0 and 1')
+        return None
 
     def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:
         value = self.record.get(name)
@@ -123,13 +125,13 @@ class Reader:
         return probes
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     return {dict: "an object", list: "a list", bool: "true/false", type(None): "null"}.get(
         type(value), "a string" if isinstance(value, str) else "a number"
     )
 
 
-def records(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
+def records(path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
     """(line number, record) of a file of whatever kind; what is no record goes into `problems`.
 
     Raises:
@@ -169,7 +171,7 @@ def _is_table(path: Path, text: str) -> bool:
     return True
 
 
-def _table_records(text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+def _table_records(text: str, problems: list[str]) -> Iterator[tuple[int, object]]:
     for number, cells in tables.rows(text, problems):
         try:
             yield number, tables.record(cells, parsed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from lks.errors import EditFileError
 
@@ -44,13 +43,13 @@ def rows(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]
         problems.append(f"line {table.line_num + 1}: not CSV ({error})")
 
 
-def record(cells: dict[str, str], parse: Callable[[str], Any]) -> dict[str, Any]:
+def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, object]:
     """The record of an edit that a row holds; `parse` reads JSON.
 
     Raises:
         EditFileError: a cell that begins as JSON is none.
     """
-    found: dict[str, Any] = dict(cells)
+    found: dict[str, object] = dict(cells)
     for name in cells.keys() & (_LISTS | _PROBES | _NUMBERS):
         cell = cells[name].strip()
         if name in _NUMBERS:
@@ -78,6 +77,8 @@ def reader(text: str) -> csv.DictReader[str]:
     header = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     return csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True,
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
         skipinitialspace=f"{delimiter} " in header,
-    )  # fmt: skip
+    )

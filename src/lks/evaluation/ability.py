@@ -13,13 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lks.editors.protocol import EditedModel
 from lks.edits.jsonl import counted
 from lks.errors import EditFileError, InputError
+from lks.evaluation.results import TaskScores
+from lks.json_record import JsonObject
 
 LETTERS = "ABCD"
+Row = JsonObject  # of a task's file, by its own keys
 WRITTEN_TOKENS = 160
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -50,21 +52,21 @@ class Task:
 @dataclass(frozen=True)
 class _Kind:
     shots: int
-    item: Callable[[dict[str, Any]], Item]
+    item: Callable[[Row], Item]
 
 
-def _labelled(question: str, words: Sequence[str]) -> Callable[[dict[str, Any]], Item]:
+def _labelled(question: str, words: Sequence[str]) -> Callable[[Row], Item]:
     return lambda row: Item(question.format(**row), _pick(words, row, "label"), tuple(words))
 
 
-def _pick(words: Sequence[str], row: dict[str, Any], key: str) -> str:
+def _pick(words: Sequence[str], row: Row, key: str) -> str:
     """The word that the row's number stands for."""
     if row[key] not in range(len(words)):
         raise ValueError(f'"{key}" is {row[key]!r}, not one of 0 to {len(words) - 1}')
     return words[row[key]]
 
 
-def _mmlu(row: dict[str, Any]) -> Item:
+def _mmlu(row: Row) -> Item:
     if len(row["choices"]) != len(LETTERS):
         raise ValueError(f"{len(row['choices'])} choices, not {len(LETTERS)}")
     choices = "\n".join(f"{a}. {text}" for a, text in zip(LETTERS, row["choices"], strict=True))
@@ -72,7 +74,7 @@ def _mmlu(row: dict[str, Any]) -> Item:
     return Item(question, _pick(LETTERS, row, "answer"), tuple(LETTERS))
 
 
-def _gsm8k(row: dict[str, Any]) -> Item:
+def _gsm8k(row: Row) -> Item:
     return Item(f"Question: {row['question']}\nAnswer:", re.sub(r"<<.*?>>", "", row["answer"]))
 
 
@@ -170,12 +172,8 @@ def _result(text: str) -> float | None:
     return float(found[-1].replace(",", "")) if found else None
 
 
-def compare(base: EditedModel, edited: EditedModel, task: Task) -> dict[str, Any]:
-    """Shares of right answers before and after, the trigger rate, and what changed unfired.
-
-    `changed_unfired` counts the items in which nothing fired and yet the answer or the score of a
-    choice is another one; an editor with an exact scope has none.
-    """
+def compare(base: EditedModel, edited: EditedModel, task: Task) -> TaskScores:
+    """Shares of right answers before and after, the trigger rate, and what changed unfired."""
     was, now = answer(base, task), answer(edited, task)
     fired = edited.triggered([task.prompt(item) for item in task.items])
     n = len(task.items)
@@ -188,8 +186,12 @@ def compare(base: EditedModel, edited: EditedModel, task: Task) -> dict[str, Any
         pairs = zip(task.items, answers.given, strict=True)
         return round(sum(right(item, given) for item, given in pairs) / n, 4)
 
-    return {
-        "task": task.name, "n": n, "shots": len(task.shots), "before": share(was),
-        "after": share(now), "fired": round(sum(fired) / n, 4),
-        "changed_unfired": sum(not f and not s for f, s in zip(fired, same, strict=True)),
-    }  # fmt: skip
+    return TaskScores(
+        task=task.name,
+        n=n,
+        shots=len(task.shots),
+        before=share(was),
+        after=share(now),
+        fired=round(sum(fired) / n, 4),
+        changed_unfired=sum(not f and not s for f, s in zip(fired, same, strict=True)),
+    )

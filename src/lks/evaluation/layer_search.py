@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from lks.editors.lks.model import ScalpelModel
+from lks.editors.protocol import EditedModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError
 from lks.evaluation.metrics import mean
-from lks.evaluation.runner import KINDS, evaluate
+from lks.evaluation.results import LayerScores
+from lks.evaluation.runner import evaluate
 from lks.model.backbone import Backbone
-from lks.model.engine.protocol import Score
+from lks.model.chat import Prompt
+from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 from lks.training.config import TrainingConfig
-from lks.training.train_pack import train_pack
 
-SCORES = (*KINDS, "ep")
 TABLE, PLOT = "layers.jsonl", "layers.png"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Edits trained at a layer, and what that took."""
+
+    model: EditedModel
+    seconds: float
+    epochs: int
 
 
 def spread(n_layers: int, count: int) -> list[int]:
@@ -43,11 +53,16 @@ def compare(
     config: TrainingConfig,
     layers: Sequence[int],
     folder: Path,
+    train: Callable[[TrainingConfig], Trained],
     *,
     pool: Iterable[Edit] = (),
-    on_layer: Callable[[dict[str, Any]], None] = lambda row: None,
-) -> list[dict[str, Any]]:
+    on_layer: Callable[[LayerScores], None] = lambda row: None,
+) -> list[LayerScores]:
     """Train and score `edits` at each layer; rows of the table, in the order of the layers.
+
+    Args:
+        train: trains the edits with a configuration, which says the layer.
+        pool: further edits that training is handed.
 
     Raises:
         InputError: the folder holds the table of other edits or settings.
@@ -57,7 +72,7 @@ def compare(
         backbone.layer(layer)
     pool = list(pool)
     run = {
-        "model": backbone.fingerprint["weights"],
+        "model": backbone.fingerprint.weights,
         "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
@@ -65,15 +80,14 @@ def compare(
     for layer in layers:
         if layer in done:
             continue
-        pack = train_pack(backbone, edits, replace(config, layer=layer), pool=pool)
-        edited = ScalpelModel(backbone, pack)
-        scores = evaluate(base, edited, edits, free_running=False).summary()["teacher_forced"]
-        done[layer] = {
-            "layer": layer, **{name: scores[name] for name in SCORES},
-            "seconds": pack.training["seconds"], "epochs": pack.training["epochs"],
-        }  # fmt: skip
+        made = train(replace(config, layer=layer))
+        scores = evaluate(base, made.model, edits, free_running=False).summary().teacher_forced
+        done[layer] = LayerScores(
+            layer, *(scores.reliability, scores.generality, scores.locality, scores.ep),
+            seconds=made.seconds, epochs=made.epochs,
+        )  # fmt: skip
         with (folder / TABLE).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(done[layer]) + "\n")
+            stream.write(json.dumps(done[layer].to_json()) + "\n")
         on_layer(done[layer])
     return [done[layer] for layer in sorted(layers)]
 
@@ -83,32 +97,34 @@ class _CachedBase(UneditedModel):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        self._known: dict[str, Any] = {}
+        self._scores: dict[str, list[Score]] = {}
+        self._texts: dict[str, list[Generation]] = {}
 
-    def score(self, pairs: Sequence[Any], **options: Any) -> list[Score]:
-        return self._once(super().score, pairs, options)
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
+        key = repr((list(pairs), options))
+        if key not in self._scores:
+            self._scores[key] = super().score(pairs, **options)
+        return self._scores[key]
 
-    def generate(self, prompts: Sequence[Any], **options: Any) -> list[str]:
-        return self._once(super().generate, prompts, options)
-
-    def _once(self, ask: Callable[..., Any], texts: Sequence[Any], options: dict[str, Any]) -> Any:
-        key = repr((ask.__name__, list(texts), options))
-        if key not in self._known:
-            self._known[key] = ask(texts, **options)
-        return self._known[key]
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
+        key = repr((list(prompts), options))
+        if key not in self._texts:
+            self._texts[key] = super().respond(prompts, **options)
+        return self._texts[key]
 
 
-def best(rows: Sequence[dict[str, Any]]) -> int:
+def best(rows: Sequence[LayerScores]) -> int:
     """The layer with the highest mean of the scores that there are; of equals the highest layer."""
 
-    def order(row: dict[str, Any]) -> tuple[float, int]:
-        return mean(row[kind] for kind in KINDS) or 0.0, row["layer"]
+    def order(row: LayerScores) -> tuple[float, int]:
+        return mean((row.reliability, row.generality, row.locality)) or 0.0, row.layer
 
-    layer: int = max(rows, key=order)["layer"]
-    return layer
+    return max(rows, key=order).layer
 
 
-def draw(rows: Sequence[dict[str, Any]], file: Path, title: str) -> None:
+def draw(rows: Sequence[LayerScores], file: Path, title: str) -> None:
     """Scores against depth.
 
     Raises:
@@ -121,17 +137,23 @@ def draw(rows: Sequence[dict[str, Any]], file: Path, title: str) -> None:
             'the plot needs matplotlib: pip install "latent-knowledge-scalpel[plot]"'
         ) from error
     axes = (figure := Figure(figsize=(7, 4), layout="constrained")).subplots()
-    depth = [row["layer"] for row in rows]
-    for name, marker in zip(SCORES, "osv^", strict=True):
-        values = [float("nan") if row[name] is None else row[name] for row in rows]
-        axes.plot(depth, values, marker=marker, label="EP" if name == "ep" else name)
+    depth = [row.layer for row in rows]
+    lines = {
+        "reliability": [row.reliability for row in rows],
+        "generality": [row.generality for row in rows],
+        "locality": [row.locality for row in rows],
+        "EP": [row.ep for row in rows],
+    }
+    for (name, scores), marker in zip(lines.items(), "osv^", strict=True):
+        values = [float("nan") if score is None else score for score in scores]
+        axes.plot(depth, values, marker=marker, label=name)
     axes.set(xlabel="layer", ylabel="teacher-forced score", ylim=(0, 1.02), title=title)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=150)
 
 
-def _done(folder: Path, run: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _done(folder: Path, run: Mapping[str, object]) -> dict[int, LayerScores]:
     """Rows of an earlier run of the same kind; without one, the folder is begun."""
     file = folder / TABLE
     if not file.exists():
@@ -150,4 +172,4 @@ def _done(folder: Path, run: dict[str, Any]) -> dict[int, dict[str, Any]]:
     if not whole or whole[0] != run:
         raise InputError(f"{file}: made with other edits or settings; choose another --out")
     file.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
-    return {row["layer"]: row for row in whole[1:]}
+    return {row.layer: row for row in map(LayerScores.from_json, whole[1:])}

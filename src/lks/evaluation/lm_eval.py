@@ -8,14 +8,14 @@ with editor("lks", pack=Pack.load("facts.pack")).apply(backbone) as model:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from lks.editors.protocol import EditedModel
 
 
-class EditedLM(LM):
+class EditedLM(LM):  # type: ignore[misc]
     """Answers the harness's three kinds of requests through the protocol of edited models.
 
     A continuation that does not begin at white space is scored from the last white space before
@@ -28,24 +28,24 @@ class EditedLM(LM):
         super().__init__()
         self.model, self.max_new_tokens = model, max_new_tokens
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """(Log-probability of the continuation, whether greedy decoding writes it), each."""
         pairs = [_at_white_space(*request.args) for request in requests]
         scores = self.model.score(pairs)
         return [(sum(score.logprobs), all(score.matches)) for score in scores]
 
-    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
         """Log-probabilities of whole texts; they must fit into the model."""
         scores = self.model.score([("", request.args[0]) for request in requests])
         return [sum(score.logprobs) for score in scores]
 
-    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         """Texts written greedily, each cut before the first of its `until` strings."""
         written = []
         for context, settings in (request.args for request in requests):
             most = int(settings.get("max_gen_toks", self.max_new_tokens))
-            (text,) = self.model.generate([context], max_new_tokens=most)
-            text = getattr(text, "whole", text)  # a stop may be white space
+            (answer,) = self.model.respond([context], max_new_tokens=most)
+            text = answer.whole  # a stop may be white space
             until = settings.get("until") or []
             for stop in [until] if isinstance(until, str) else until:
                 text = text.split(stop)[0]

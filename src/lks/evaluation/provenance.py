@@ -6,14 +6,22 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 PACKAGES = ("latent-knowledge-scalpel", "torch", "transformers")
 
 
-def provenance() -> dict[str, Any]:
+class Provenance(TypedDict):
+    """Kept among the keys of a result, as it is."""
+
+    commit: str | None
+    machine: str
+    versions: dict[str, str]
+
+
+def provenance() -> Provenance:
     """Commit, machine and versions; the commit is None if the package lies in no checkout."""
     return {
         "commit": _commit(Path(__file__)),

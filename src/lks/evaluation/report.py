@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from jinja2 import Environment
+from lks.evaluation.results import KINDS, KindScores, Probe, Scores, Summary
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -21,15 +21,16 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .no { opacity: .6; }
 </style></head><body>
 <h1>LKS evaluation</h1>
-<p>{{ n }} edits, {{ prompts }} prompts.
-{% if fluency.before %}Fluency (n-gram entropy): {{ "%.2f"|format(fluency.before) }} before,
-{{ "%.2f"|format(fluency.after) }} after.{% endif %}</p>
-{% for warning in warnings %}<p><strong>Warning:</strong> {{ warning }}.</p>
+<p>{{ summary.n }} edits, {{ summary.prompts }} prompts.
+{% if summary.fluency and summary.fluency.before %}Fluency (n-gram entropy):
+{{ "%.2f"|format(summary.fluency.before) }} before,
+{{ "%.2f"|format(summary.fluency.after) }} after.{% endif %}</p>
+{% for warning in summary.warnings %}<p><strong>Warning:</strong> {{ warning }}.</p>
 {% endfor %}
 <div class="scroll"><table>
 <tr><th></th>{% for k in kinds %}<th>{{ k }}</th>{% endfor %}<th>EP</th></tr>
-{% for label, row in rows %}<tr><th>{{ label }}</th>
-{% for k in kinds + ["ep"] %}<td class="n">{{ number(row.get(k)) }}</td>{% endfor %}</tr>
+{% for label, values in rows %}<tr><th>{{ label }}</th>
+{% for value in values %}<td class="n">{{ number(value) }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 <h2>Cases</h2>
 <div class="scroll"><table>
@@ -46,33 +47,39 @@ writes).</p>
 """
 
 
-def to_html(evaluation: dict[str, Any]) -> str:
-    """The page for what `Evaluation.to_json` returns."""
+def to_html(summary: Summary, cases: Sequence[Probe]) -> str:
+    """The page for an evaluation."""
+    from jinja2 import Environment  # here, since every table of the command line uses this module
+
     page = Environment(autoescape=True).from_string(_PAGE)
     return page.render(
-        **evaluation,
-        kinds=["reliability", "generality", "locality"],
-        rows=table_rows(evaluation),
-        number=number,
+        summary=summary, cases=cases, kinds=KINDS, rows=table_rows(summary), number=number
     )
 
 
-def table_rows(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
-    """The rows that a table of scores shows: a label, and the score of each kind."""
+TableRow = tuple[str, tuple[float | None, ...]]
+
+
+def table_rows(summary: Summary) -> list[TableRow]:
+    """The rows that a table of scores shows: a label, the score of each kind, and EP."""
     rows = [
-        ("teacher-forced", evaluation["teacher_forced"]),
-        ("all tokens right", evaluation["teacher_forced_exact"]),
-        ("free-running", evaluation["free_running"]),
+        ("teacher-forced", _values(summary.teacher_forced)),
+        ("all tokens right", _values(summary.teacher_forced_exact)),
+        ("free-running", _values(summary.free_running)),
     ]
-    left = evaluation["uncontradicted"]
-    if left:
-        those = f"without the {evaluation['n'] - left['n']} that others contradict"
+    if left := summary.uncontradicted:
+        those = f"without the {summary.n - left.n} that others contradict"
         rows += [
-            (f"teacher-forced, {those}", left["teacher_forced"]),
-            (f"free-running, {those}", left["free_running"]),
+            (f"teacher-forced, {those}", _values(left.teacher_forced)),
+            (f"free-running, {those}", _values(left.free_running)),
         ]
-    unedited, fired = evaluation["base"], evaluation["triggered"]
-    return [*rows, ("unedited model", unedited), ("prompts that fired", fired)]
+    base = summary.base.reliability, summary.base.generality, None, None
+    return [*rows, ("unedited model", base), ("prompts that fired", _values(summary.triggered))]
+
+
+def _values(scores: KindScores) -> tuple[float | None, ...]:
+    ep = scores.ep if isinstance(scores, Scores) else None
+    return scores.reliability, scores.generality, scores.locality, ep
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -22,14 +22,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lks.editors.protocol import EditedModel
 from lks.edits.edit import Edit
 from lks.edits.profiles import by_entity, statement
 from lks.edits.text import entity_key, same_wording
 from lks.evaluation.metrics import contains
-from lks.model.chat import Message
+from lks.evaluation.results import AnsweredCase, HardScores
+from lks.model.chat import Message, Prompt
 
 UNRELATED = (
     "The kettle had been on the stove for a while when the rain began to fall on the garden.",
@@ -138,8 +138,8 @@ def compare(
     *,
     chat: bool = False,
     max_new_tokens: int = 32,
-) -> list[dict[str, Any]]:
-    """For each kind: how many, shares of right answers before and after, and of fired prompts.
+) -> list[HardScores]:
+    """Scores of each kind of questions, with every question and its answers.
 
     Args:
         chat: ask everything through the chat template, as a second turn always is; without one,
@@ -151,30 +151,34 @@ def compare(
     rows = []
     for kind in dict.fromkeys(case.kind for case in asked):
         own = [i for i, case in enumerate(asked) if case.kind == kind]
+        answered = tuple(
+            AnsweredCase(last[i], asked[i].target, was[i], now[i], right(asked[i], now[i]))
+            for i in own
+        )
         rows.append(
-            {
-                "kind": kind, "n": len(own),
-                "before": sum(right(asked[i], was[i]) for i in own) / len(own),
-                "after": sum(right(asked[i], now[i]) for i in own) / len(own),
-                "fired": sum(fired[i] for i in own) / len(own),
-                "cases": [{"asked": last[i], "target": asked[i].target, "before": was[i],
-                           "after": now[i], "right": right(asked[i], now[i])} for i in own],
-            }
-        )  # fmt: skip
+            HardScores(
+                kind=kind,
+                n=len(own),
+                before=sum(right(asked[i], was[i]) for i in own) / len(own),
+                after=sum(case.right for case in answered) / len(own),
+                fired=sum(fired[i] for i in own) / len(own),
+                cases=answered,
+            )
+        )
     return rows
 
 
 def _answers(
     model: EditedModel, asked: Sequence[Case], chat: bool, max_new_tokens: int
-) -> tuple[list[str], list[Any]]:
+) -> tuple[list[str], list[Prompt]]:
     """Answers to the last turns, and what was read for them."""
-    texts, prompts = [""] * len(asked), [None] * len(asked)
+    texts, prompts = [""] * len(asked), list[Prompt]([""] * len(asked))
     for several in (False, True):
         own = [i for i, case in enumerate(asked) if (len(case.turns) > 1) == several]
         if not own:
             continue
         talks: list[list[Message]] = [[] for _ in own]
-        read: list[Any] = []
+        read: list[Prompt] = []
         for turn in range(max(len(asked[i].turns) for i in own)):
             for talk, i in zip(talks, own, strict=True):
                 talk.append({"role": "user", "content": asked[i].turns[turn]})

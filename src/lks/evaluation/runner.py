@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from lks.editors.protocol import EditedModel
 from lks.edits.edit import Edit
@@ -20,40 +19,29 @@ from lks.evaluation.metrics import (
     not_asked,
     share,
 )
+from lks.evaluation.results import (
+    KINDS,
+    BaseScores,
+    FactScores,
+    Fluency,
+    Intervals,
+    KindScores,
+    PortabilityScores,
+    Probe,
+    Scores,
+    Summary,
+    Uncontradicted,
+)
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.engine.protocol import Score
 
-KINDS = ("reliability", "generality", "locality")
 PORTABILITY = "portability"
 AT_ONCE = 64  # locality prompts whose distributions are held at once
 ANSWER_TOKENS = 8
 FLUENCY_TOKENS = 64
 FLUENCY_PROMPT = "{} is known for"
-
-
-@dataclass
-class Probe:
-    """One scored prompt. `forced` is token accuracy (locality: agreement) under teacher forcing,
-    `free` whether the written text is right (locality: unchanged), `contained` whether it states
-    the target at all, `stopped` whether it ended by itself; `kl` (nats a token, locality) how far
-    the edited distribution is from the unedited one; base_* the unedited model's."""
-
-    edit_id: str
-    kind: str
-    prompt: str
-    target: str
-    triggered: bool = False
-    forced: float | None = None
-    exact: bool | None = None
-    base_forced: float | None = None
-    free: bool | None = None
-    base_free: bool | None = None
-    contained: bool | None = None
-    stopped: bool | None = None
-    kl: float | None = None
-    before: str = ""
-    after: str = ""
+Value = Callable[[Probe], float | None]
 
 
 @dataclass
@@ -63,57 +51,58 @@ class Evaluation:
     chat: bool
     edits: int
     probes: list[Probe]
-    fluency: dict[str, float | None] = field(default_factory=dict)
+    fluency: Fluency | None = None
     contradicted: frozenset[str] = frozenset()
     warnings: list[str] = field(default_factory=list)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """Means over prompts; None where there was nothing to score."""
 
-        def means(value: Callable[[Probe], float | bool | None]) -> dict[str, float | None]:
+        def means(value: Value) -> KindScores:
             return _means(self.probes, value)
 
-        known = ("reliability", "generality")
         base, base_free = means(lambda p: p.base_forced), means(lambda p: p.base_free)
-        return {
-            "n": self.edits,
-            "prompts": "chat" if self.chat else "plain",
-            **_main_scores(self.probes),
-            "teacher_forced_exact": means(lambda p: p.exact),
-            "intervals": self._intervals(),
-            "contained": {kind: means(lambda p: p.contained)[kind] for kind in known},
-            "base": {
-                **{kind: base[kind] for kind in known},
-                "free_running": {kind: base_free[kind] for kind in known},
-            },
-            "locality_kl": mean(p.kl for p in self.probes),
-            "clean_stops": means(lambda p: p.stopped),
-            "portability": self._portability(),
-            "fluency": self.fluency,
-            "triggered": means(lambda p: p.triggered),
-            "uncontradicted": self._uncontradicted(),
-            "warnings": self.warnings,
-        }
+        return Summary(
+            n=self.edits,
+            prompts="chat" if self.chat else "plain",
+            teacher_forced=_scores(self.probes, _forced),
+            free_running=_scores(self.probes, _free),
+            teacher_forced_exact=means(lambda p: p.exact),
+            intervals=self._intervals(),
+            contained=_of_facts(means(lambda p: p.contained)),
+            base=BaseScores(base.reliability, base.generality, _of_facts(base_free)),
+            locality_kl=mean(p.kl for p in self.probes),
+            clean_stops=means(lambda p: p.stopped),
+            portability=self._portability(),
+            fluency=self.fluency,
+            triggered=means(lambda p: p.triggered),
+            uncontradicted=self._uncontradicted(),
+            warnings=tuple(self.warnings),
+        )
 
-    def _uncontradicted(self) -> dict[str, Any] | None:
+    def _uncontradicted(self) -> Uncontradicted | None:
         """Scores without the edits that another one contradicts; None if there are none."""
         if not self.contradicted:
             return None
         left = [probe for probe in self.probes if probe.edit_id not in self.contradicted]
-        return {"n": self.edits - len(self.contradicted), **_main_scores(left)}
+        count = self.edits - len(self.contradicted)
+        return Uncontradicted(count, _scores(left, _forced), _scores(left, _free))
 
-    def _portability(self) -> dict[str, float | None] | None:
+    def _portability(self) -> PortabilityScores | None:
         """Scores of what follows from the facts; None where the edits say nothing of it."""
         own = [probe for probe in self.probes if probe.kind == PORTABILITY]
-        values = {
-            "teacher_forced": mean(p.forced for p in own),
-            "free_running": mean(p.free for p in own),
-            "contained": mean(p.contained for p in own), "base": mean(p.base_forced for p in own),
-            "triggered": mean(p.triggered for p in own),
-        }  # fmt: skip
-        return {"n": len(own), **values} if own else None
+        if not own:
+            return None
+        return PortabilityScores(
+            n=len(own),
+            teacher_forced=mean(p.forced for p in own),
+            free_running=mean(p.free for p in own),
+            contained=mean(p.contained for p in own),
+            base=mean(p.base_forced for p in own),
+            triggered=mean(p.triggered for p in own),
+        )
 
-    def _intervals(self) -> dict[str, tuple[float, float] | None]:
+    def _intervals(self) -> Intervals:
         """95 % of each teacher-forced mean, by bootstrap over edits; of EP too."""
         cases: dict[str, dict[str, list[float]]] = {}
         for probe in self.probes:
@@ -122,26 +111,33 @@ class Evaluation:
         found = {k: interval([own[k] for own in cases.values() if k in own]) for k in KINDS}
         scored = {kind for own in cases.values() for kind in own}
         whole = [{kind: own.get(kind, []) for kind in KINDS} for own in cases.values()]
-        return {**found, "ep": joint_interval(whole) if scored >= set(KINDS) else None}
+        return Intervals(**found, ep=joint_interval(whole) if scored >= set(KINDS) else None)
 
-    def to_json(self) -> dict[str, Any]:
-        return {**self.summary(), "cases": [asdict(probe) for probe in self.probes]}
-
-
-def _means(
-    probes: Sequence[Probe], value: Callable[[Probe], float | bool | None]
-) -> dict[str, float | None]:
-    return {kind: mean(value(p) for p in probes if p.kind == kind) for kind in KINDS}
+    def to_json(self) -> dict[str, object]:
+        return {**self.summary().to_json(), "cases": [asdict(probe) for probe in self.probes]}
 
 
-def _main_scores(probes: Sequence[Probe]) -> dict[str, dict[str, float | None]]:
-    """Teacher-forced and free-running means of each kind, and EP."""
-    found = {"teacher_forced": lambda p: p.forced, "free_running": lambda p: p.free}
-    scores = {name: _means(probes, value) for name, value in found.items()}
-    return {
-        name: {**own, "ep": edit_performance(*(own[kind] for kind in KINDS))}
-        for name, own in scores.items()
-    }
+def _forced(probe: Probe) -> float | None:
+    return probe.forced
+
+
+def _free(probe: Probe) -> bool | None:
+    return probe.free
+
+
+def _means(probes: Sequence[Probe], value: Value) -> KindScores:
+    return KindScores(*(mean(value(p) for p in probes if p.kind == kind) for kind in KINDS))
+
+
+def _scores(probes: Sequence[Probe], value: Value) -> Scores:
+    """Means of each kind, and EP."""
+    own = _means(probes, value)
+    parts = own.reliability, own.generality, own.locality
+    return Scores(*parts, edit_performance(*parts))
+
+
+def _of_facts(scores: KindScores) -> FactScores:
+    return FactScores(scores.reliability, scores.generality)
 
 
 def evaluate(
@@ -179,10 +175,10 @@ def evaluate(
         prompts = [probe.prompt for probe in probes]
         before = base.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
         on_stage("writing freely, edited")
-        after = edited.generate(prompts, chat=chat, max_new_tokens=max_new_tokens)
+        after = edited.respond(prompts, chat=chat, max_new_tokens=max_new_tokens)
         for probe, old, new in zip(probes, before, after, strict=True):
-            _compare_texts(probe, old, new)
-            probe.stopped = getattr(new, "ended", None)  # an editor may return plain texts
+            _compare_texts(probe, old, new.text)
+            probe.stopped = None if new.finish_reason is None else new.finish_reason == "stop"
     else:  # locality probes without a target are scored along the unedited model's own answer
         bare = [probe for probe in probes if not probe.target]
         answers = base.generate([p.prompt for p in bare], chat=chat, max_new_tokens=ANSWER_TOKENS)
@@ -210,16 +206,12 @@ def answer_limit(backbone: Backbone, edits: Sequence[Edit], least: int) -> int:
     return max([least, *(len(backbone.tokenize(text, chat=False)[0]) + 1 for text in joined)])
 
 
-def fluency(
-    base: EditedModel, edited: EditedModel, edits: Sequence[Edit]
-) -> dict[str, float | None]:
-    """N-gram entropy of what the two models, `before` and `after`, write about the subjects."""
+def fluency(base: EditedModel, edited: EditedModel, edits: Sequence[Edit]) -> Fluency:
+    """N-gram entropy of what the two models write about the subjects."""
     subjects = dict.fromkeys(edit.subject for edit in edits)
     prompts = [FLUENCY_PROMPT.format(subject) for subject in subjects]
-    return {
-        name: mean(map(ngram_entropy, model.generate(prompts, max_new_tokens=FLUENCY_TOKENS)))
-        for name, model in (("before", base), ("after", edited))
-    }
+    written = (model.generate(prompts, max_new_tokens=FLUENCY_TOKENS) for model in (base, edited))
+    return Fluency(*(mean(map(ngram_entropy, texts)) for texts in written))
 
 
 def _probes(edit: Edit) -> list[Probe]:

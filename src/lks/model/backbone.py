@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +17,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from lks.errors import InputError, LayerError, ModelError
 from lks.model import tokens
-from lks.model.architectures.decoder import NORM_NAMES, _find_layers, _get
+from lks.model.architectures.decoder import NORM_NAMES, find_layers, get
 from lks.model.chat import Prompt, Rendered, messages
-from lks.model.encoding import Encoding
-from lks.model.engine.running import Swap, Turn, View, bare, unwrapped
-from lks.model.fingerprint import fingerprint
+from lks.model.encoding import Encoding, Tokens
+from lks.model.engine.running import Swap, Turn, View, bare, last_states, unwrapped
+from lks.model.fingerprint import Fingerprint
+from lks.model.fingerprinting import fingerprint
 from lks.model.loading import load
-from lks.model.offsets import Offsets
+from lks.model.untyped import CausalLM, Tokenizer
 
 
 @dataclass
@@ -40,12 +40,13 @@ class Backbone:
             Compiled code lies aside meanwhile (`running.Turn`).
     """
 
-    model: Any
-    tokenizer: Any
+    model: CausalLM
+    tokenizer: Tokenizer
     name: str = "model"
     layers_path: str | None = None
     in_use: AbstractContextManager[None] = field(init=False, repr=False)
     _layers: nn.ModuleList = field(init=False, repr=False)
+    _path: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.model = unwrapped(self.model, self.name)
@@ -53,8 +54,8 @@ class Backbone:
             raise ModelError(f"{self.name}: its tokenizer gives no offsets; use a fast tokenizer")
         if lost := [*_lost(self.model)]:
             raise ModelError(f"{self.name}: has no weights ('{lost[0]}' is on the meta device)")
-        self.layers_path = self.layers_path or _find_layers(self.model, self.name)
-        found = bare(_get(self.model, self.layers_path))
+        self._path = self.layers_path = self.layers_path or find_layers(self.model, self.name)
+        found = bare(get(self.model, self.layers_path))
         if not isinstance(found, nn.ModuleList):
             raise LayerError(
                 f"{self.name}: no decoder layers at '{self.layers_path}'; give layers_path "
@@ -115,15 +116,14 @@ class Backbone:
 
     @property
     def width(self) -> int:
-        return self.model.get_input_embeddings().embedding_dim
+        return int(self.model.get_input_embeddings().embedding_dim)
 
     @property
     def device(self) -> torch.device:
         """Where the model reads texts; Accelerate may keep the embeddings elsewhere meanwhile."""
         embeddings = self.model.get_input_embeddings()
-        if not embeddings.weight.is_meta:
-            return embeddings.weight.device
-        return torch.device(embeddings._hf_hook.execution_device)
+        here = embeddings.weight
+        return torch.device(embeddings._hf_hook.execution_device if here.is_meta else here.device)
 
     def layer(self, index: int) -> nn.Module:
         """Decoder layer `index`, counted from 0; LayerError if there is none."""
@@ -131,7 +131,8 @@ class Backbone:
             raise LayerError(
                 f"layer {index} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        return bare(self._layers[index])
+        found: nn.Module = bare(self._layers[index])
+        return found
 
     @cached_property
     def adds_bos(self) -> bool:
@@ -165,11 +166,16 @@ class Backbone:
         return 0
 
     @cached_property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """What a pack must find again; see `fingerprint.py`."""
-        own = {"name": self.name, "n_layers": self.n_layers, "width": self.width}
         with self.in_use:
-            return own | fingerprint(self.model, self.tokenizer)
+            return fingerprint(
+                self.model,
+                self.tokenizer,
+                name=self.name,
+                n_layers=self.n_layers,
+                width=self.width,
+            )
 
     # --- text -------------------------------------------------------------------------------
 
@@ -220,7 +226,7 @@ class Backbone:
     def _turn_end(self) -> int | None:
         return tokens.turn_end(self.tokenizer)
 
-    def tokenize(self, text: str | Rendered, *, chat: bool) -> tuple[list[int], Offsets]:
+    def tokenize(self, text: str | Rendered, *, chat: bool) -> Tokens:
         """Token ids and character spans. A chat's template brings its own special tokens.
 
         Those that the tokenizer puts behind a plain text, such as an end-of-text, are left out: it
@@ -228,13 +234,27 @@ class Backbone:
         """
         whole, border = (text, None) if isinstance(text, str) else (text.text, text.border)
         return tokens.tokenized(
-            self.tokenizer, whole, border,
-            special=not chat, ending=0 if chat else self._special_around[1],
-        )  # fmt: skip
+            self.tokenizer,
+            whole,
+            border,
+            special=not chat,
+            ending=0 if chat else self._special_around[1],
+        )
 
-    def encode(self, texts: Sequence[Rendered], *, chat: bool, side: str = "right") -> Encoding:
-        """A padded batch; `side` says where the padding goes."""
-        rows = [self.tokenize(rendered, chat=chat) for rendered in texts]
+    def encode(
+        self,
+        texts: Sequence[Rendered],
+        *,
+        chat: bool,
+        side: str = "right",
+        tokenised: Sequence[Tokens] | None = None,
+    ) -> Encoding:
+        """A padded batch; `side` says where the padding goes.
+
+        Args:
+            tokenised: what `tokenize` gave for each text, if it was asked already.
+        """
+        rows = tokenised or [self.tokenize(rendered, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
         self.check_length(longest)
         ids = torch.full((len(rows), longest), self.pad_id)
@@ -260,11 +280,12 @@ class Backbone:
     @property
     def decoder(self) -> nn.Module:
         """The decoder without the language-model head."""
-        return bare(_get(self.model, self.layers_path.rpartition(".")[0]))  # type: ignore[union-attr]
+        found: nn.Module = bare(get(self.model, self._path.rpartition(".")[0]))
+        return found
 
     def with_layers(self, layers: Sequence[nn.Module], **others: nn.Module) -> View:
         """The decoder with other layers, and with other children by name."""
-        name = self.layers_path.rpartition(".")[2]  # type: ignore[union-attr]
+        name = self._path.rpartition(".")[2]
         children = {name: nn.ModuleList(layers), **others}
         own = self.decoder
         swaps = [Swap(own._modules, key, child) for key, child in children.items()]
@@ -290,7 +311,7 @@ class Backbone:
         out = self.lower(layer)(
             **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
         )
-        return out.last_hidden_state
+        return last_states(out)
 
     @torch.no_grad()
     def final_states(self, encoding: Encoding, past: Cache | None = None) -> Tensor:
@@ -302,11 +323,13 @@ class Backbone:
         k = past.get_seq_length() if past is not None else 0
         with self.in_use:
             out = self.decoder(
-                input_ids=encoding.input_ids[:, k:], attention_mask=encoding.attention_mask,
+                input_ids=encoding.input_ids[:, k:],
+                attention_mask=encoding.attention_mask,
                 position_ids=encoding.position_ids[:, k:],
-                past_key_values=past, use_cache=past is not None,
-            )  # fmt: skip
-        return out.last_hidden_state
+                past_key_values=past,
+                use_cache=past is not None,
+            )
+        return last_states(out)
 
     def head(self, states: Tensor) -> Tensor:
         """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
@@ -314,7 +337,8 @@ class Backbone:
         given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
         stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         headed = View(self.model, [given], self.in_use)
-        return headed(input_ids=stand_in, use_cache=False).logits[0]
+        logits: Tensor = headed(input_ids=stand_in, use_cache=False).logits[0]
+        return logits
 
 
 def _lost(model: nn.Module) -> Iterator[str]:

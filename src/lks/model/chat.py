@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from lks.errors import InputError
 
@@ -19,6 +18,8 @@ JOINT = "\ue002"  # put between the words of a content that a template changes
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
 Prompt = str | Sequence[Message]
+Content = str | list[dict[str, str]]  # as a chat template takes it: a text, or parts
+TemplateMessage = Mapping[str, Content]
 Span = tuple[int, int]
 
 
@@ -114,7 +115,9 @@ def each_prompt(prompts: Sequence[Prompt]) -> list[Prompt]:
     return found
 
 
-def render_chat(template: Callable[[Sequence[Any]], str], chat: Sequence[Message]) -> Rendered:
+def render_chat(
+    template: Callable[[Sequence[TemplateMessage]], str], chat: Sequence[Message]
+) -> Rendered:
     """A chat as `template` writes it, and where each message's content stands there.
 
     The contents are found in the template's skeleton, which has marks in their place: a content may
@@ -126,9 +129,10 @@ def render_chat(template: Callable[[Sequence[Any]], str], chat: Sequence[Message
     problem = InputError("the chat template leaves out what the messages say")
     contents = [message["content"] for message in chat]
     marks = [MARK.format(number) for number in range(len(chat))]
-    for shape in (str, _parts):
+    shapes: tuple[Callable[[str], Content], ...] = (str, _parts)
+    for shape in shapes:
 
-        def filled(contents: Sequence[str], shape: Callable[[str], Any] = shape) -> str:
+        def filled(contents: Sequence[str], shape: Callable[[str], Content] = shape) -> str:
             pairs = zip(chat, contents, strict=True)
             return template([{**message, "content": shape(text)} for message, text in pairs])
 
@@ -142,7 +146,7 @@ def render_chat(template: Callable[[Sequence[Any]], str], chat: Sequence[Message
     raise problem
 
 
-def _parts(text: str) -> list[dict[str, str]]:
+def _parts(text: str) -> Content:
     return [{"type": "text", "text": text}]
 
 

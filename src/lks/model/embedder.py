@@ -1,7 +1,7 @@
 """The sentence embedder of the relation gate.
 
-A thin door to sentence-transformers, which brings pooling and normalisation as each model wants
-them. Nothing is loaded before the first text.
+The default is read here, in `minilm`; any other by sentence-transformers, an extra, which brings
+pooling and normalisation as each model wants them. Nothing is loaded before the first text.
 """
 
 from __future__ import annotations
@@ -12,19 +12,28 @@ import io
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lks import files
 from lks.edits.text import encodable
-from lks.errors import ModelError, PackMismatch
+from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import write_whole
 from lks.model import hub
 
 AT_ONCE = 64
 DEFAULT = "minilm"
+EXTRA = "embedders"  # brings sentence-transformers
+
+
+class _Encoder(Protocol):
+    """A loaded embedder; `fingerprint` is a hash of its weights."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 class Embedder:
@@ -32,7 +41,7 @@ class Embedder:
 
     Args:
         name: `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or the hub id of any
-            sentence-transformers model.
+            sentence-transformers model, which needs the extra `embedders`.
         expected: the fingerprint that it must have; PackMismatch if it has another.
     """
 
@@ -50,13 +59,8 @@ class Embedder:
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        vectors = self._model.encode(
-            [encodable(text) for text in distinct],
-            batch_size=AT_ONCE,
-            normalize_embeddings=True,
-            show_progress_bar=False,
-        )
-        return np.asarray(vectors, np.float32)[[distinct[text] for text in texts]]
+        vectors = self._model.encode([encodable(text) for text in distinct])
+        return vectors[[distinct[text] for text in texts]]
 
     def kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As a call, of texts that every process asks for: made once, and kept in the cache."""
@@ -77,38 +81,65 @@ class Embedder:
     def width(self) -> int:
         return int(self([""]).shape[1])
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hash of the weights: vectors of another embedder cannot be compared."""
-        return _fingerprint(self._model)
+        return self._model.fingerprint
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> _Encoder:
         model = self._loaded()
-        if self._expected not in (None, found := _fingerprint(model)):
+        if self._expected not in (None, found := model.fingerprint):
             raise PackMismatch(
                 f"the pack's relation gate was made with another embedder than '{self.name}' here "
                 f"(hash {str(self._expected)[:12]}, here {found[:12]}); restore it or train again"
             )
         return model
 
-    def _loaded(self) -> Any:
-        from sentence_transformers import SentenceTransformer
-
+    def _loaded(self) -> _Encoder:
         name = self.name
-        if name in hub.EMBEDDERS:
-            name = str(hub.fetch(name, self._echo))
-        elif not Path(name).is_dir() and name.count("/") != 1:
+        if name == DEFAULT:
+            from lks.model.minilm import MiniLM
+
+            return MiniLM(hub.fetch(name, self._echo))
+        if not Path(name).is_dir() and name.count("/") != 1:
             raise ModelError(
-                f"unknown embedder '{name}'; give {', '.join(hub.EMBEDDERS)}, a local folder, "
+                f"unknown embedder '{name}'; give {DEFAULT}, a local folder, "
                 "or the hub id of a sentence-transformers model (owner/name)"
             )
         try:
-            with hub.no_bars():
-                return SentenceTransformer(name, device=self._device)
+            return _SentenceTransformer(name, self._device)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"embedder '{self.name}' cannot be loaded: {reason}") from error
+
+
+class _SentenceTransformer:
+    """An embedder that sentence-transformers reads."""
+
+    def __init__(self, name: str, device: str) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ModuleNotFoundError as error:
+            raise MissingExtra(f"embedder '{name}'", error, EXTRA) from error
+        with hub.no_bars():
+            self._model = SentenceTransformer(name, device=device)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        found = self._model.encode(
+            list(texts), batch_size=AT_ONCE, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(found, np.float32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{key}{tuple(tensor.shape)}".encode())
+            flat = tensor.reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
+            digest.update(sample.numpy().tobytes())
+        return digest.hexdigest()
 
 
 class CachedEmbedder:
@@ -126,13 +157,3 @@ class CachedEmbedder:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known.update(zip(new, self._embed(new) if new else (), strict=True))
         return np.stack([self._known[text] for text in texts])
-
-
-def _fingerprint(model: Any) -> str:
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key}{tuple(tensor.shape)}".encode())
-        flat = tensor.reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
-        digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()

@@ -10,6 +10,8 @@ from torch import Tensor
 from lks.model.chat import Rendered
 from lks.model.offsets import Offsets
 
+Tokens = tuple[list[int], Offsets]  # of one text
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -29,6 +31,12 @@ class Encoding:
     @cached_property
     def position_ids(self) -> Tensor:
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    def tokens(self, i: int) -> list[int]:
+        """The ids of text i's own tokens."""
+        start = self.starts[i]
+        ids: list[int] = self.input_ids[i, start : start + len(self.offsets[i])].tolist()
+        return ids
 
     @property
     def inputs(self) -> dict[str, Tensor]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from lks.errors import ModelError
+from lks.errors import MissingExtra, ModelError
+from lks.json_record import JsonObject
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write a GGUF file of the Llama architecture as config, tokenizer and float32 safetensors."""
-    from gguf import GGUFReader
-    from gguf.quants import dequantize
+    try:
+        from gguf import GGUFReader
+        from gguf.quants import dequantize
+    except ModuleNotFoundError as error:
+        raise MissingExtra(gguf.name, error, "demo") from error
     from safetensors.numpy import save_file
 
     reader = GGUFReader(gguf)
@@ -35,7 +38,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     _write_tokenizer(meta, folder)
 
 
-def _llama_config(meta: dict[str, Any]) -> dict[str, Any]:
+def _llama_config(meta: JsonObject) -> JsonObject:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -63,16 +66,21 @@ def _llama_name(name: str) -> str:
     if name in whole:
         return f"model.{whole[name]}"
     parts = {
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_norm": "input_layernorm",
         "ffn_norm": "post_attention_layernorm",
-    }  # fmt: skip
+    }
     _, index, part, kind = name.split(".")
     return f"model.layers.{index}.{parts[part]}.{kind}"
 
 
-def _write_tokenizer(meta: dict[str, Any], folder: Path) -> None:
+def _write_tokenizer(meta: JsonObject, folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = meta["tokenizer.ggml.tokens"]

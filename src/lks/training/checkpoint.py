@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lks.errors import InputError, OutputError
+from lks.training.config import TrainingConfig, todays
+from lks.training.progress import Epoch
 
 FILE = "checkpoint.safetensors"
 
@@ -24,7 +25,7 @@ class State:
 
     blocks: nn.Module
     optimizers: Sequence[torch.optim.Optimizer]
-    config: dict[str, Any]
+    config: TrainingConfig
     latest: Tensor
 
 
@@ -42,7 +43,7 @@ def check_absent(folder: Path) -> None:
         )
 
 
-def save(folder: Path, state: State, epochs: Sequence[Any]) -> None:
+def save(folder: Path, state: State, epochs: Sequence[Epoch]) -> None:
     """Write the state after an epoch; the earlier checkpoint stays until the new one is whole."""
     tensors = {f"blocks.{key}": value for key, value in state.blocks.state_dict().items()}
     tensors["latest"] = state.latest
@@ -56,8 +57,8 @@ def save(folder: Path, state: State, epochs: Sequence[Any]) -> None:
                 else:
                     steps[key] = value
     meta = {
-        "config": json.dumps(state.config, sort_keys=True),
-        "epochs": json.dumps([asdict(epoch) for epoch in epochs]),
+        "config": json.dumps(state.config.to_json(), sort_keys=True),
+        "epochs": json.dumps([epoch.to_json() for epoch in epochs]),
         "steps": json.dumps(steps),
     }
     try:
@@ -71,8 +72,8 @@ def save(folder: Path, state: State, epochs: Sequence[Any]) -> None:
         ) from error
 
 
-def load(folder: Path, state: State) -> list[dict[str, Any]]:
-    """Restore the state in place; returns the epochs done, as dictionaries.
+def load(folder: Path, state: State) -> list[Epoch]:
+    """Restore the state in place; returns the epochs done.
 
     Raises:
         InputError: there is no checkpoint, it is damaged, or it is of other edits or settings.
@@ -90,7 +91,7 @@ def load(folder: Path, state: State) -> list[dict[str, Any]]:
         ) from error
     blocks = {k.removeprefix("blocks."): v for k, v in tensors.items() if k.startswith("blocks.")}
     own = state.blocks.state_dict()
-    same = meta["config"] == json.dumps(state.config, sort_keys=True) and all(
+    same = todays(json.loads(meta["config"])) == state.config.to_json() and all(
         key in blocks and torch.equal(blocks[key], own[key].cpu()) for key in ("features",)
     )
     if not same:
@@ -100,13 +101,13 @@ def load(folder: Path, state: State) -> list[dict[str, Any]]:
         )
     state.blocks.load_state_dict(blocks)
     state.latest.copy_(tensors["latest"])
-    values: dict[str, Any] = {**tensors, **json.loads(meta["steps"])}
+    values: dict[str, Tensor | float] = {**tensors, **json.loads(meta["steps"])}
     for number, optimizer in enumerate(state.optimizers):
-        slots: dict[int, dict[str, Any]] = {}
+        slots: dict[int, dict[str, Tensor | float]] = {}
         for key, value in values.items():
             kind, *rest = key.split(".")
             if kind == "optimizer" and int(rest[0]) == number:
                 slots.setdefault(int(rest[1]), {})[rest[2]] = value
         whole = optimizer.state_dict() | {"state": slots}
         optimizer.load_state_dict(whole)
-    return json.loads(meta["epochs"])
+    return [Epoch.from_json(epoch) for epoch in json.loads(meta["epochs"])]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 from lks.errors import InputError
+from lks.json_record import JsonObject
 from lks.scope.config import PRESETS as SCOPES
 
 
@@ -36,9 +35,9 @@ class TrainingConfig:
         kl_tokens: scored places of a locality prompt: its last token and the first of the base
             model's own continuation.
         chat: train on prompts both plain and as a chat turn, where there is a template.
-        finishing: after the epochs over all edits, at most so many over those not learnt: in one
-            of their texts the target's negative log-likelihood is `learnt` (nats) or more. Only
-            their refinements move.
+        tail_epochs: after the epochs over all edits, at most so many over those not learnt: in one
+            of their texts the target's negative log-likelihood is `learnt_loss` (nats) or more.
+            Only their refinements move.
         patience: stop early after so many epochs in which reliability and generality were below
             `target_loss`; 0 never stops early.
         precision: of the frozen upper layers: auto, float32 or bfloat16.
@@ -62,8 +61,8 @@ class TrainingConfig:
     locality_a_step: int = 1
     kl_tokens: int = 3
     chat: bool = True
-    finishing: int = 16
-    learnt: float = 0.2
+    tail_epochs: int = 16
+    learnt_loss: float = 0.2
     patience: int = 2
     target_loss: float = 0.05
     precision: str = "auto"
@@ -73,9 +72,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         wrong = [
-            f"{name} must be {need}, not {getattr(self, name)!r}"
-            for name, need, good in _RULES
-            if not good(getattr(self, name))
+            f"{name} must be {need}, not {value!r}"
+            for name, value in asdict(self).items()
+            if (need := _problem(name, value))
         ]
         if wrong:
             raise InputError("training settings: " + "; ".join(wrong))
@@ -103,12 +102,13 @@ class TrainingConfig:
             w_loc=(0.0 if SCOPES[self.scope].gate else 0.3) if self.w_loc is None else self.w_loc,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, settings: Mapping[str, Any], *, preset: str = "default") -> TrainingConfig:
+    def from_json(cls, settings: JsonObject, *, preset: str = "default") -> TrainingConfig:
         """A preset with some settings changed; unknown names are answered with advice."""
+        settings = todays(settings)
         if preset not in PRESETS:
             raise InputError(f"unknown preset '{preset}'; one of {', '.join(PRESETS)}")
         known = [f.name for f in fields(cls)]
@@ -118,38 +118,48 @@ class TrainingConfig:
                 raise InputError(f"unknown training setting '{name}'; did you mean {near[0]}?")
         return replace(PRESETS[preset], **settings)
 
-
-def _positive(value: Any) -> bool:
-    return value > 0
-
-
-def _not_negative(value: Any) -> bool:
-    return value >= 0
+    @classmethod
+    def from_pack(cls, settings: JsonObject) -> TrainingConfig:
+        """The settings that a pack was trained with, as far as this version has them."""
+        known = {own.name for own in fields(cls)}
+        return cls(**{k: v for k, v in todays(settings).items() if k in known})
 
 
-_RULES: list[tuple[str, str, Any]] = [
-    *((name, "above 0", _positive) for name in ("lr", "refine_lr")),
-    *((name, "0 or more", _not_negative) for name in ("w_rel", "w_gen", "learnt", "patience")),
-    ("w_loc", "0 or more", lambda value: value is None or value >= 0),
-    *(
-        (name, "0 or more", _not_negative)
-        for name in (
-            "epochs",
-            "batch_size",
-            "wordings",
-            "locality_a_step",
-            "least_steps",
-            "finishing",
-            "seed",
-        )
-    ),
-    ("kl_tokens", "above 0", _positive),
-    ("depth", "between 0 and 1", lambda value: 0 <= value < 1),
-    ("form", "replace or residual", lambda value: value in ("replace", "residual")),
-    ("hypernetwork", "linear or mlp", lambda value: value in ("linear", "mlp")),
-    ("scope", f"one of {', '.join(SCOPES)}", lambda value: value in SCOPES),
-    ("precision", "auto, float32 or bfloat16", lambda v: v in ("auto", "float32", "bfloat16")),
-]
+def todays(settings: JsonObject) -> JsonObject:
+    """Settings under the names that they have now; packs and checkpoints may be older."""
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
+
+
+_RENAMED = {"finishing": "tail_epochs", "learnt": "learnt_loss"}
+_MAY_BE_NONE = ("layer", "w_loc")
+_ABOVE_0 = ("lr", "refine_lr", "kl_tokens")
+_NOT_BELOW_0 = (
+    *("w_rel", "w_gen", "w_loc", "epochs", "batch_size", "wordings", "least_steps"),
+    *("locality_a_step", "tail_epochs", "learnt_loss", "patience", "seed"),
+)
+_CHOICES = {
+    "form": ("replace", "residual"),
+    "hypernetwork": ("linear", "mlp"),
+    "scope": tuple(SCOPES),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+
+
+def _problem(name: str, value: int | float | str | None) -> str | None:
+    """What a setting needs to be, if it is not."""
+    if value is None:
+        return None if name in _MAY_BE_NONE else "given"
+    if name in _CHOICES:
+        *most, last = _CHOICES[name]
+        return None if value in _CHOICES[name] else f"{', '.join(most)} or {last}"
+    if isinstance(value, str):
+        return None if name == "embedder" else "a number"
+    if name in _ABOVE_0 and not value > 0:
+        return "above 0"
+    if name in _NOT_BELOW_0 and not value >= 0:
+        return "0 or more"
+    return "between 0 and 1" if name == "depth" and not 0 <= value < 1 else None
+
 
 PRESETS = {
     "default": TrainingConfig(),
@@ -168,7 +178,7 @@ PRESETS = {
         scope="entity",
         locality_a_step=2,
         chat=False,
-        finishing=0,
+        tail_epochs=0,
         patience=0,
     ),
 }

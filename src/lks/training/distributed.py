@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lks.errors import InputError
+
+T = TypeVar("T")
 
 
 class ProcessGroup:
@@ -41,7 +43,7 @@ class ProcessGroup:
         return cls(state.process_index, state.num_processes)
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
@@ -49,16 +51,16 @@ class ProcessGroup:
         """Whether the edit's texts belong to this process."""
         return edit % self.size == self.rank
 
-    def gathered(self, own: list[Any]) -> list[Any]:
+    def gathered(self, own: list[T]) -> list[T]:
         """The lists of all processes, one after the other."""
         if self.size == 1:
             return own
         from accelerate.utils import gather_object
 
-        found: list[Any] = gather_object(own)
+        found: list[T] = gather_object(own)
         return found
 
-    def in_order(self, own: list[Any]) -> list[Any]:
+    def in_order(self, own: list[T]) -> list[T]:
         """One value an edit, in the order of the edits, from those of each process's own edits."""
         lists = self.gathered([own])
         return [lists[i % self.size][i // self.size] for i in range(sum(map(len, lists)))]

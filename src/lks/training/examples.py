@@ -21,7 +21,7 @@ from lks.scope.scope import Scope
 from lks.training.distributed import ProcessGroup
 from lks.training.prompts import TrainingPrompts
 
-KINDS = ("reliability", "generality", "locality")
+TEXT_KINDS = ("reliability", "generality", "locality")
 OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
 
 
@@ -126,9 +126,14 @@ def _example(
     pairs = torch.tensor(members, device=device)
     labels = tokenised.labels
     return Example(
-        text.edit, text.kind, text.chat, suffix, pairs[:, 0], pairs[:, 1],
-        None if labels is None else torch.tensor(labels, device=device),
-    )  # fmt: skip
+        text.edit,
+        text.kind,
+        text.chat,
+        suffix,
+        members=pairs[:, 0],
+        owner=pairs[:, 1],
+        labels=None if labels is None else torch.tensor(labels, device=device),
+    )
 
 
 def _texts(

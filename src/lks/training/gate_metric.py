@@ -88,9 +88,13 @@ def train_metric(
     texts, open_ended = embed(pairs.texts), embed(open_ended_requests())
     requests = open_ended[: len(open_ended_requests(plain=True))]
     matrix = _fit(
-        torch.from_numpy(np.concatenate([texts, requests])), pairs, np.array(odds), len(requests),
-        min(max(useful // 3, LEAST_STEPS), MOST_STEPS), np.random.default_rng(seed),
-    )  # fmt: skip
+        torch.from_numpy(np.concatenate([texts, requests])),
+        pairs,
+        np.array(odds),
+        len(requests),
+        min(max(useful // 3, LEAST_STEPS), MOST_STEPS),
+        np.random.default_rng(seed),
+    )
     fitted = Metric(matrix.numpy(), open_ended, threshold=1, open_threshold=1)
     own, asked = fitted(texts), fitted(open_ended)
     n = len(common)
@@ -163,9 +167,12 @@ def _fit(
         slope = torch.tensor(SLOPE, requires_grad=True)
         middle = torch.tensor(MIDDLE, requires_grad=True)
         optimizer = torch.optim.Adam(
-            [{"params": [matrix], "lr": RATE}, {"params": [slope], "lr": 100 * RATE},
-             {"params": [middle], "lr": 10 * RATE}]
-        )  # fmt: skip
+            [
+                {"params": [matrix], "lr": RATE},
+                {"params": [slope], "lr": 100 * RATE},
+                {"params": [middle], "lr": 10 * RATE},
+            ]
+        )
         for _ in range(steps):
             chosen, same = _sample(pairs, odds, n_open, rng)
             one, two = (F.normalize(vectors[side] @ matrix.T, dim=-1) for side in chosen)
@@ -173,7 +180,7 @@ def _fit(
             weight = torch.where(same > 0, 0.5 / same.sum(), 0.5 / (1 - same).sum())
             loss = F.binary_cross_entropy_with_logits(logits, same, weight, reduction="sum")
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     return matrix.detach()
 

@@ -6,13 +6,13 @@ V is the vocabulary, K scored places of n texts; `owner` [K] is the text that ea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.nn.functional import pad
 
-ROWS, ROW_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
+LOGIT_ROWS, LOGIT_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
 
 
 def nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -46,20 +46,20 @@ def by_rows(loss: Callable[[Tensor, Tensor], Tensor], states: Tensor, other: Ten
 
     Returns: [K].
     """
-    values: Tensor = _ByRows.apply(states, other, loss)
+    values: Tensor = _ByRows.apply(states, other, loss)  # type: ignore[no-untyped-call]
     return values
 
 
 class _ByRows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, other: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+        ctx: FunctionCtx, states: Tensor, other: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
         values, slopes = [], []
-        for start in range(0, len(states), ROWS):
-            own, beside = states[start : start + ROWS], other[start : start + ROWS]
+        for start in range(0, len(states), LOGIT_ROWS):
+            own, beside = states[start : start + LOGIT_ROWS], other[start : start + LOGIT_ROWS]
             n = len(own)
-            more = -n % ROW_STEP  # few shapes: each new one costs the CPU library a set-up
+            more = -n % LOGIT_STEP  # few shapes: each new one costs the CPU library a set-up
             own, beside = (pad(t, (0, 0) * (t.ndim - 1) + (0, more)) for t in (own, beside))
             with torch.enable_grad():
                 own = own.detach().requires_grad_()
@@ -71,6 +71,6 @@ class _ByRows(torch.autograd.Function):
         return torch.cat(values)
 
     @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: BackwardCFunction, *grad: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return (slope * grad[0][:, None]).to(slope.dtype), None, None

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from lks.training.trainer import Epoch
+from lks.json_record import JsonObject, JsonRecord
+
+
+@dataclass(frozen=True)
+class Epoch(JsonRecord):
+    """What one epoch did: mean losses (nats) over all edits, each as last read.
+
+    `number` counts from 1; `tail` is set if only edits not learnt were read. `seconds` is what it
+    took.
+    """
+
+    number: int
+    of: int
+    reliability: float
+    generality: float
+    locality: float
+    tail: bool = False
+    seconds: float = field(default=0.0, compare=False)
+
+    @classmethod
+    def from_json(cls, record: JsonObject) -> Epoch:
+        if "finishing" in record:  # its name in early checkpoints
+            record = {**record, "tail": record["finishing"]}
+            del record["finishing"]
+        return super().from_json(record)
 
 
 class Progress(Protocol):

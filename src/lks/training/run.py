@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -48,11 +48,18 @@ def train_to(
     if resume is None:
         checkpoint.check_absent(checkpoints)
     pack = trained(
-        backbone, edits, config, progress if team.main else None, pool=pool, memory=memory,
-        team=team, checkpoints=checkpoints, resume=bool(resume),
+        backbone,
+        edits,
+        config,
+        progress if team.is_main else None,
         advice=f"go on with --resume (checkpoint: {checkpoints})",
-    )  # fmt: skip
-    if team.main:
+        pool=pool,
+        memory=memory,
+        team=team,
+        checkpoints=checkpoints,
+        resume=bool(resume),
+    )
+    if team.is_main:
         pack.save(out, overwrite=overwrite)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return pack
@@ -65,9 +72,13 @@ def trained(
     progress: Progress | None = None,
     *,
     advice: str = "start again",
-    **options: Any,
+    pool: Iterable[Edit] = (),
+    memory: int | None = None,
+    team: ProcessGroup | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
 ) -> Pack:
-    """`train_pack` that tells how far it is and keeps the peak memory; options go through."""
+    """`train_pack` that tells how far it is and keeps the peak memory; arguments as there."""
     progress = progress or Silence()
 
     def report(made: PromptReport) -> None:
@@ -77,10 +88,18 @@ def trained(
     try:
         with progress.shown():
             pack = train_pack(
-                backbone, edits, config.for_edits(len(edits)), on_prompts=report,
-                on_epoch=progress.epoch, on_progress=progress.stage, **options,
-            )  # fmt: skip
+                backbone,
+                edits,
+                config,
+                pool=pool,
+                memory=memory,
+                team=team,
+                checkpoints=checkpoints,
+                resume=resume,
+                on_prompts=report,
+                on_epoch=progress.epoch,
+                on_progress=progress.stage,
+            )
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"training was interrupted; {advice}") from None
-    pack.training["peak_memory_bytes"] = peak_memory()
-    return pack
+    return replace(pack, training=replace(pack.training, peak_memory_bytes=peak_memory()))

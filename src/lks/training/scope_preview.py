@@ -9,6 +9,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.embedder import DEFAULT, CachedEmbedder, Embedder
 from lks.packs import manifest as manifest_module
+from lks.packs.gate import read_gate
 from lks.scope.config import preset
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
@@ -18,17 +19,14 @@ from lks.scope.scope import Scope
 def scope_of_pack(path: Path, texts: Sequence[str]) -> Scope:
     """A pack's scope for these texts; the embedder is loaded only if one may fire."""
     manifest = manifest_module.verify(path)
-    parts = manifest_module.parts_of(manifest)
-    names = Scope(manifest_module.live_edits(path, manifest), config=parts)
-    if not (parts.gate and names.may_fire(texts)):
+    parts = [manifest_module.part_edits(path, part) for part in manifest.parts]
+    edits = EditSet(edit for part in parts for edit in part if edit is not None)
+    names = Scope(edits, config=manifest_module.parts_of(manifest))
+    rows = [[i for i, edit in enumerate(part) if edit is not None] for part in parts]
+    gate = read_gate(path, manifest, rows) if names.may_fire(texts) else None
+    if gate is None:
         return names
-
-    from lks.packs.pack import Pack
-
-    pack = Pack.load(path)
-    assert pack.gate is not None
-    embed = Embedder(pack.gate.embedder, expected=pack.gate.fingerprint)
-    return Scope(pack.edits, config=parts).gated(pack.gate, embed, pack.edits)
+    return names.gated(gate, Embedder(gate.embedder, expected=gate.fingerprint), edits)
 
 
 def scope_of_edits(

@@ -15,6 +15,7 @@ from lks.errors import EditFileError, InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.packs.pack import Pack
+from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.prototypes import common_wordings
@@ -22,10 +23,11 @@ from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradic
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
-from lks.training.examples import KINDS, OnProgress
+from lks.training.examples import TEXT_KINDS, OnProgress
 from lks.training.gate_metric import learn
+from lks.training.progress import Epoch
 from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
-from lks.training.trainer import Epoch, train
+from lks.training.trainer import train
 
 GATE_WORDINGS = 8  # lent to each edit for the gate
 
@@ -66,16 +68,24 @@ def train_pack(
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
     started = time.monotonic()
-    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.main)
+    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.is_main)
     on_prompts(report)
     if gate is not None:
         scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
     trained = train(
-        backbone, edits, prompts, config, memory=memory, team=team, checkpoints=checkpoints,
-        resume=resume, on_epoch=on_epoch, on_progress=on_progress,
-    )  # fmt: skip
+        backbone,
+        edits,
+        prompts,
+        config,
+        memory=memory,
+        team=team,
+        checkpoints=checkpoints,
+        resume=resume,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
     with torch.no_grad():
         blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
     last = trained.epochs[-1]
@@ -88,14 +98,14 @@ def train_pack(
         form=config.form,
         kind=config.hypernetwork,
         scale=trained.blocks.scale,
-        training={
-            "config": config.to_json(),
-            "epochs": len(trained.epochs),
-            "seconds": round(time.monotonic() - started + trained.earlier_seconds, 1),
-            "losses": {kind: getattr(last, kind) for kind in KINDS},
-            "prompts": asdict(report),
-            "dropped_texts": trained.dropped_texts,
-        },
+        training=TrainingSummary(
+            config=config.to_json(),
+            epochs=len(trained.epochs),
+            seconds=round(time.monotonic() - started + trained.earlier_seconds, 1),
+            losses={kind: getattr(last, kind) for kind in TEXT_KINDS},
+            prompts=asdict(report),
+            dropped_texts=trained.dropped_texts,
+        ),
         gate=gate,
         parts=parts,
     )
@@ -129,10 +139,11 @@ def scope_of(
     Args:
         pool: as of `train_pack`.
     """
-    config = (config or TrainingConfig()).for_edits(len(edits))
+    config = config or TrainingConfig()
     names = Scope(edits, config=preset(config.scope))
     if not len(edits):
         return names
+    config = config.for_edits(len(edits))
     embedder = Embedder(config.embedder)
     *_, gate = _prepared(embedder, edits, pool, config)
     return names.gated(gate, embedder, edits)
@@ -142,9 +153,10 @@ def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
     asked = scope.fired([edit.prompt for edit in edits])
     silent = [
-        _why_silent(edit) for edit, fired in zip(edits, asked, strict=True)
+        _why_silent(edit)
+        for edit, fired in zip(edits, asked, strict=True)
         if not any(edit.id in mention.edit_ids for mention in fired)
-    ]  # fmt: skip
+    ]
     if silent:
         raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
 

@@ -25,28 +25,19 @@ from lks.scope.scope import Scope
 from lks.training import checkpoint, losses
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
-from lks.training.examples import KINDS, EditExamples, Example, OnProgress, build_examples, features
+from lks.training.examples import (
+    TEXT_KINDS,
+    EditExamples,
+    Example,
+    OnProgress,
+    build_examples,
+    features,
+)
+from lks.training.progress import Epoch
 from lks.training.prompts import TrainingPrompts
 
 T = TypeVar("T")
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch did: mean losses (nats) over all edits, each as last read.
-
-    `number` counts from 1; `finishing` is set if only edits not learnt were read. `seconds` is
-    what it took.
-    """
-
-    number: int
-    of: int
-    reliability: float
-    generality: float
-    locality: float
-    finishing: bool = False
-    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -85,24 +76,35 @@ def train(
     layer, team = config.resolve_layer(backbone.n_layers), team or ProcessGroup()
     split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
-        split, edits, prompts, Scope(edits), chat=config.chat, kl_tokens=config.locality_places,
-        alone=preset(config.scope).gate, store=store, team=team, on_progress=on_progress,
-    )  # fmt: skip
+        split,
+        edits,
+        prompts,
+        Scope(edits),
+        chat=config.chat,
+        kl_tokens=config.locality_places,
+        alone=preset(config.scope).gate,
+        store=store,
+        team=team,
+        on_progress=on_progress,
+    )
     read, at_mentions = _states(examples, team)
     with backbone.in_use:  # another thread's samples would take numbers from the same source
         torch.manual_seed(config.seed)
         blocks = KnowledgeBlocks(
-            read, kind=config.hypernetwork, form=config.form, scale=state_size(at_mentions),
+            read,
+            kind=config.hypernetwork,
+            form=config.form,
+            scale=state_size(at_mentions),
             refine=config.refine,
-        ).to(backbone.device)  # fmt: skip
+        ).to(backbone.device)
     loop = _Loop(split, blocks, examples, config, store, team, on_progress)
     trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
-        trained.epochs = [Epoch(**row) for row in checkpoint.load(checkpoints, loop.state())]
+        trained.epochs = checkpoint.load(checkpoints, loop.state())
         trained.earlier_seconds = sum(epoch.seconds for epoch in trained.epochs)
 
     def after(epoch: Epoch) -> None:
-        if checkpoints is not None and team.main:
+        if checkpoints is not None and team.is_main:
             checkpoint.save(checkpoints, loop.state(), trained.epochs)
         on_epoch(epoch)
 
@@ -151,15 +153,15 @@ class _Loop:
             self.optimizers.append(torch.optim.SparseAdam(sparse, config.refine_lr))
         # By kind and style (plain, chat) the loss when last read, [n, kinds, 2]; inf before, nan
         # without texts.
-        self.latest = torch.full((len(examples), len(KINDS), 2), torch.nan)
-        for example in (e for own in examples for kind in KINDS for e in getattr(own, kind)):
+        self.latest = torch.full((len(examples), len(TEXT_KINDS), 2), torch.nan)
+        for example in (e for own in examples for kind in TEXT_KINDS for e in getattr(own, kind)):
             self.latest[_cell(example)] = torch.inf
         tokens = [len(own.reliability[0].suffix.scored) for own in self._own(examples)]
         self.tokens = torch.tensor(team.in_order(tokens))  # [n], of each edit's target
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
     def state(self) -> checkpoint.State:
-        return checkpoint.State(self.blocks, self.optimizers, self.config.to_json(), self.latest)
+        return checkpoint.State(self.blocks, self.optimizers, self.config, self.latest)
 
     def run(self, epochs: list[Epoch], after: Callable[[Epoch], None]) -> None:
         """Go on after `epochs` to the last one or the early stop; `after` is called with each.
@@ -168,26 +170,26 @@ class _Loop:
         move then, the hypernetwork does not, so that no edit that is learnt changes.
         """
         config, everything = self.config, range(len(self.examples))
-        while not any(e.finishing for e in epochs):
+        while not any(e.tail for e in epochs):
             if len(epochs) == config.epochs or _settled(epochs, config):
                 break
             done = len(epochs)
             epochs.append(self.epoch(done, everything, (done, config.epochs)))
             after(epochs[-1])
-        finished = sum(epoch.finishing for epoch in epochs)
-        while finished < config.finishing and self.blocks.delta is not None:
+        finished = sum(epoch.tail for epoch in epochs)
+        while finished < config.tail_epochs and self.blocks.delta is not None:
             left = self._not_learnt()
             if not left:
                 break
             if finished == 0:  # moments of the steep first epochs keep later steps small
                 self.optimizers[-1].state.clear()
-            of = (finished, config.finishing)
-            epochs.append(self.epoch(len(epochs), left, of, finishing=True))
+            of = (finished, config.tail_epochs)
+            epochs.append(self.epoch(len(epochs), left, of, tail=True))
             finished += 1
             after(epochs[-1])
 
     def epoch(
-        self, done: int, edits: Sequence[int], of: tuple[int, int], *, finishing: bool = False
+        self, done: int, edits: Sequence[int], of: tuple[int, int], *, tail: bool = False
     ) -> Epoch:
         """One pass over `edits`, or a few if all edits are few; its number and the seed decide.
 
@@ -195,7 +197,7 @@ class _Loop:
             done: epochs before this one; of: those of its kind, and how many of it there may be.
         """
         started, config, (at, most) = time.monotonic(), self.config, of
-        optimizers = self.optimizers[-1:] if finishing else self.optimizers
+        optimizers = self.optimizers[-1:] if tail else self.optimizers
         rng = random.Random(f"{config.seed} {done}")
         rounds = max(1, -(-config.least_steps * config.batch_size // len(self.examples)))
         order: list[tuple[int, int]] = []  # (edit, which of its turns)
@@ -210,23 +212,28 @@ class _Loop:
                 optimizer.param_groups[0]["lr"] = rate * left
             chosen = [self._choose(*turn) for turn in order[start : start + config.batch_size]]
             self._step([example for row in chosen for example in row], optimizers)
-            stage = "finishing" if finishing else "training"
+            stage = "finishing" if tail else "training"
             self.on_progress(stage, at * len(steps) + step + 1, most * len(steps))
         return Epoch(
-            done + 1, done - at + most, **self._means(), finishing=finishing,
+            done + 1,
+            done - at + most,
+            *self._means(),
+            tail=tail,
             seconds=time.monotonic() - started,
-        )  # fmt: skip
+        )
 
-    def _means(self) -> dict[str, float]:
+    def _means(self) -> tuple[float, float, float]:
+        """Mean loss of each kind over the texts that were read."""
         latest = self._latest_of_all()
         read = latest.isfinite()
         sums, counts = latest.where(read, 0.0).sum((0, 2)), read.sum((0, 2)).clamp(min=1)
-        return dict(zip(KINDS, (sums / counts).tolist(), strict=True))
+        reliability, generality, locality = (sums / counts).tolist()
+        return reliability, generality, locality
 
     def _not_learnt(self) -> list[int]:
         """The edits whose target had too small a probability in a text when it was last read."""
         nll = self._latest_of_all()[:, :-1].nan_to_num(nan=0.0).amax((1, 2)) * self.tokens
-        return (nll >= self.config.learnt).nonzero().flatten().tolist()
+        return (nll >= self.config.learnt_loss).nonzero().flatten().tolist()
 
     def _latest_of_all(self) -> Tensor:
         """`latest` with the rows of all processes, [n, kinds, 2]."""
@@ -254,9 +261,11 @@ class _Loop:
 
     def _step(self, chosen: list[Example], optimizers: list[torch.optim.Optimizer]) -> None:
         config = self.config
-        weights = dict(zip(KINDS, (config.w_rel, config.w_gen, config.w_loc or 0.0), strict=True))
-        own = [sum(example.kind == kind for example in chosen) for kind in KINDS]
-        count = dict(zip(KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
+        weights = dict(
+            zip(TEXT_KINDS, (config.w_rel, config.w_gen, config.w_loc or 0.0), strict=True)
+        )
+        own = [sum(example.kind == kind for example in chosen) for kind in TEXT_KINDS]
+        count = dict(zip(TEXT_KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
         batches = [[chosen[i] for i in batch] for batch in grouped([e.suffix for e in chosen])]
         examples = [example for batch in batches for example in batch]
         if examples:
@@ -265,7 +274,8 @@ class _Loop:
                 final = torch.cat([self._final_states(batch) for batch in batches])
                 values = self._losses(examples, final)
                 weight = [weights[example.kind] / count[example.kind] for example in examples]
-                (values * torch.tensor(weight, device=values.device)).sum().backward()
+                weighted = values * torch.tensor(weight, device=values.device)
+                torch.autograd.backward(weighted.sum())
             for example, value in zip(examples, values.tolist(), strict=True):
                 self.latest[_cell(example)] = value
         for optimizer in optimizers:
@@ -311,7 +321,7 @@ class _Loop:
 
 def _cell(example: Example) -> tuple[int, int, int]:
     """Where `latest` keeps the loss of a text."""
-    return example.edit, KINDS.index(example.kind), int(example.chat)
+    return example.edit, TEXT_KINDS.index(example.kind), int(example.chat)
 
 
 def _states(examples: Sequence[EditExamples], team: ProcessGroup) -> tuple[Tensor, Tensor]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from torch import Tensor, nn
 
+from lks.editors.protocol import EditingCost
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import ModelError
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
-from lks.model.engine.protocol import Score
+from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 
 Learnt = TypeVar("Learnt")
 
@@ -34,7 +36,7 @@ class EditListModel(UneditedModel, ABC):
         """Make these the edits in force; if it raises, those before stay so."""
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         """Settings that go by the model or the number of edits, as they came out."""
         return {}
 
@@ -107,6 +109,9 @@ class WeightModel(EditListModel):
     def stored_bytes(self) -> int:
         return sum(parameter.nbytes for parameter in self.parameters) if self.edits else 0
 
+    def editing_cost(self, seconds: float) -> EditingCost:
+        return EditingCost(seconds + self.earlier_seconds)
+
     def in_place(self) -> AbstractContextManager[None]:
         """A block in which the backbone has the edited parameters."""
         return self._holding(self._edited)
@@ -122,10 +127,12 @@ class WeightModel(EditListModel):
                 for parameter, value in zip(self.parameters, self._original, strict=True):
                     parameter.data = value
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         with self.in_place():
             return super().score(pairs, **options)
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         with self.in_place():
-            return super().generate(prompts, **options)
+            return super().respond(prompts, **options)

@@ -6,10 +6,9 @@ import contextlib
 import hashlib
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +95,7 @@ def _file(kind: str, decided_by: object) -> Path:
     return cache_dir() / kind / f"{name}.pt"
 
 
-def _write(file: Path, reached: dict[str, Any]) -> None:
+def _write(file: Path, reached: Mapping[str, object]) -> None:
     content = io.BytesIO()
     torch.save(reached, content)
     with contextlib.suppress(OSError):  # a full disk is no reason to stop

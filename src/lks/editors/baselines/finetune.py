@@ -116,7 +116,7 @@ class TunedModel(WeightModel):
         super().__init__(backbone, edits, parameters)
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"settings": self.settings}
 
     def change(self, edits: EditSet) -> None:
@@ -195,11 +195,11 @@ class ProjectionModel(TunedModel):
         self._layer = spot.layer
         self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
-        kind = backbone.fingerprint, "projection", spot.layer
-        super().__init__(backbone, edits, [spot.module.weight], settings, kind)
+        kind = backbone.fingerprint.to_json(), "projection", spot.layer
+        super().__init__(backbone, edits, [spot.parameter], settings, kind)
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {**super().decided, "layer": self._layer}
 
     def change(self, edits: EditSet) -> None:
@@ -293,7 +293,12 @@ class LoRA:
             task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
             target_modules="all-linear",
         )  # fmt: skip
-        kind = backbone.fingerprint, "lora", self.rank, self.alpha  # before its layers are others
+        kind = (
+            backbone.fingerprint.to_json(),
+            "lora",
+            self.rank,
+            self.alpha,
+        )  # before its layers are others
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of GPT-2's transposed weights
             warnings.simplefilter("ignore", FutureWarning)  # of names that peft still uses

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -24,9 +24,11 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.encoding import Encoding
 from lks.model.engine import transformers
-from lks.model.engine.protocol import Score
+from lks.model.engine.protocol import Generation, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
 from lks.model.offsets import last_token
+from lks.model.untyped import Setting
+from lks.scope.types import Finding
 
 DEPTH = 0.83
 
@@ -62,6 +64,7 @@ class Keys(NamedTuple):
 
     rows: Tensor
     columns: Tensor
+    findings: Sequence[Sequence[Finding]] = ()  # it has no scope
 
 
 class GraceModel(EditListModel):
@@ -75,7 +78,7 @@ class GraceModel(EditListModel):
         super().__init__(backbone, edits)
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"layer": self._layer}
 
     def put_in_force(self, edits: EditSet) -> None:
@@ -85,10 +88,12 @@ class GraceModel(EditListModel):
             radius = self._settings.radius * float(key.norm())
             put(self._entries, Entry(key, value, edit.target, radius))
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         return transformers.score(self.backbone, pairs, self._deferring, **options)
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
         return transformers.generate(self.backbone, prompts, self._deferring, **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:

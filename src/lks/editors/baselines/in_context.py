@@ -6,27 +6,32 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lks.editors.baselines.base import EditListModel
+from lks.editors.places import never_located
+from lks.editors.protocol import Surroundings
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, messages
 from lks.model.embedder import DEFAULT, Embedder
-from lks.model.engine.protocol import Score
+from lks.model.engine.protocol import Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
 from lks.scope.scope import Scope
 from lks.scope.types import ids
 
 FACT = "New fact: {}\n"
 QUESTION = "Prompt: "
+DEMONSTRATIONS = 1_000  # rows that may demonstrate, in a comparison
 
 
 class PromptedModel(EditListModel):
@@ -39,13 +44,15 @@ class PromptedModel(EditListModel):
     def stored_bytes(self) -> int:
         return sum(len(fact(edit).encode()) for edit in self.edits)
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         prompts = self._with_contexts([prompt for prompt, _ in pairs])
         targets = [target for _, target in pairs]
         return super().score(list(zip(prompts, targets, strict=True)), **options)
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
-        return super().generate(self._with_contexts(prompts), **options)
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
+        return super().respond(self._with_contexts(prompts), **options)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         return [bool(context) for context in self.contexts([_text(p) for p in prompts])]
@@ -86,9 +93,14 @@ class Inject:
     """
 
     name = "inject"
+    unlocated = staticmethod(never_located)
 
     def __init__(self, scope: Callable[[Sequence[Edit]], Scope] = Scope) -> None:
         self._scope = scope
+
+    def for_comparison(self, around: Surroundings) -> Inject:
+        """With the scope that LKS has."""
+        return Inject(around.scope_of)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:
@@ -246,6 +258,12 @@ class Demonstrate(Retrieve):
         super().__init__(k, "dense", embedder)
         self._pool = list(pool)
         self._examples = self._index([fact(row) for row in self._pool]) if self._pool else None
+
+    def for_comparison(self, around: Surroundings) -> Demonstrate:
+        """With some of the rows, of which those that are not edited may demonstrate."""
+        drawn = min(DEMONSTRATIONS, len(around.pool))
+        rows = random.Random(around.seed).sample(list(around.pool), drawn)
+        return Demonstrate(self.k, self.embedder, rows)
 
     @contextmanager
     def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[PromptedModel]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lks.edits.edit import Edit
-from lks.errors import EditFileError, LayerError
+from lks.errors import LayerError
 from lks.model.backbone import Backbone
 from lks.model.chat import Rendered
 from lks.model.encoding import Encoding
 from lks.model.offsets import last_token
-from lks.scope.scope import Scope
 
 AT_ONCE = 32  # texts in one reading
 SINK = 10  # times the median length of an edit's states: an attention sink
@@ -37,8 +35,8 @@ class Spot:
     name: str
 
     @property
-    def module(self) -> Any:
-        return self.parent._modules[self.name]
+    def module(self) -> nn.Module:
+        return self.parent.get_submodule(self.name)
 
     @contextmanager
     def changed(self, change: Change) -> Iterator[None]:
@@ -51,9 +49,14 @@ class Spot:
             self.parent._modules[self.name] = inner
 
     @property
+    def parameter(self) -> nn.Parameter:
+        """The module's weight, as it keeps it."""
+        return self.module.get_parameter("weight")
+
+    @property
     def weight(self) -> Tensor:
         """W, [d, k], a view whichever way round the module keeps it."""
-        weight = self.module.weight.data
+        weight = self.parameter.data
         return weight if isinstance(self.module, nn.Linear) else weight.T  # GPT-2's Conv1D
 
 
@@ -62,7 +65,7 @@ class _Changed(nn.Module):
         super().__init__()
         self.inner, self.change = inner, change
 
-    def forward(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, states: Tensor, *args: object, **kwargs: object) -> object:
         out = self.inner(states, *args, **kwargs)
         if isinstance(out, Tensor):
             return self.change(states, out)
@@ -104,37 +107,6 @@ class Texts:
     @property
     def rows(self) -> Tensor:
         return torch.arange(len(self.columns), device=self.columns.device)
-
-
-def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
-    """Where in its prompt each edit's subject stands, by id: (start, end) in characters.
-
-    Raises:
-        EditFileError: edits whose subject is not found in their prompt, all at once.
-    """
-    spans = _spans(edits)
-    if missing := [edit for edit in edits if edit.id not in spans]:
-        raise EditFileError(f"{len(missing)} edits cannot be located", _unnamed(missing))
-    return spans
-
-
-def never_located(edits: Sequence[Edit]) -> list[str]:
-    """A line for each edit whose subject its prompt does not name, whatever others there are."""
-    spans = _spans(edits)
-    return _unnamed([edit for edit in edits if edit.id not in spans and not _spans([edit])])
-
-
-def _spans(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
-    scope, spans = Scope(edits), {}
-    for edit in edits:
-        own = (m for m in scope.mentions(edit.prompt) if edit.id in m.edit_ids)
-        if (mention := next(own, None)) is not None:
-            spans[edit.id] = mention.start, mention.end
-    return spans
-
-
-def _unnamed(edits: Sequence[Edit]) -> list[str]:
-    return [f'edit "{edit.id}": its prompt does not name "{edit.subject}"' for edit in edits]
 
 
 def encode(backbone: Backbone, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Texts:
@@ -188,7 +160,8 @@ def usual(states: Tensor) -> Tensor:
     do not tell of the subject (Sun et al. 2024, Massive Activations in Large Language Models).
     """
     lengths = states.float().norm(dim=-1)
-    return lengths <= SINK * lengths.median(-1, keepdim=True).values
+    found: Tensor = lengths <= SINK * lengths.median(-1, keepdim=True).values
+    return found
 
 
 def read_at(

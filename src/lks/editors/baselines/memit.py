@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +22,11 @@ from lks.editors.baselines.locate import (
     projection,
     read_at,
     residual,
-    subject_ends,
     usual,
 )
 from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.editors.baselines.values import ValueSettings, fact, learn_deltas
+from lks.editors.places import never_located, subject_ends
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
@@ -46,7 +45,8 @@ def ridge(residuals: Tensor, keys: Tensor, moment: Tensor, weight: float) -> Ten
         residuals: R, [d, n]; keys: K, [k, n]; moment: C, [k, k]; weight: lambda.
     """
     r, k = residuals.double(), keys.double()
-    return torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
+    delta: Tensor = torch.linalg.solve(weight * moment.double() + k @ k.T, k @ r.T).T.float()
+    return delta
 
 
 def null_space(moment: Tensor, share: float) -> Tensor:
@@ -58,7 +58,8 @@ def null_space(moment: Tensor, share: float) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(moment.double())
     own = vectors[:, values.cumsum(0) <= share * values.sum()]
-    return (own @ own.T).float()
+    projection: Tensor = (own @ own.T).float()
+    return projection
 
 
 def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float) -> Tensor:
@@ -68,7 +69,8 @@ def projected(residuals: Tensor, keys: Tensor, projection: Tensor, weight: float
     """
     r, k, p = residuals.double(), keys.double(), projection.double()
     inner = k @ k.T @ p + weight * torch.eye(len(p), dtype=p.dtype, device=p.device)
-    return torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
+    delta: Tensor = torch.linalg.solve(inner.T, (r @ k.T @ p).T).T.float()
+    return delta
 
 
 class MemitModel(WeightModel):
@@ -80,10 +82,10 @@ class MemitModel(WeightModel):
         self._spots = [projection(backbone, layer) for layer in self._layers]
         self._preserved: list[Tensor] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
-        super().__init__(backbone, edits, [spot.module.weight for spot in self._spots])
+        super().__init__(backbone, edits, [spot.parameter for spot in self._spots])
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"layers": self._layers, "weight": self._editor.weight_of(len(self.edits))}
 
     def change(self, edits: EditSet) -> None:
@@ -123,7 +125,13 @@ class MemitModel(WeightModel):
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
             for start in range(0, len(new), PORTION):
                 own = list(new[start : start + PORTION])
-                decided_by = self.backbone.fingerprint, last, self._prefixes, editor.values, own
+                decided_by = (
+                    self.backbone.fingerprint.to_json(),
+                    last,
+                    self._prefixes,
+                    editor.values,
+                    own,
+                )
                 deltas, seconds = kept(decided_by, partial(portion, own))
                 self.earlier_seconds += seconds
                 yield from deltas.to(self.backbone.device)
@@ -164,6 +172,7 @@ class Memit:
     """
 
     name = "memit"
+    unlocated = staticmethod(never_located)
     depths = (0.2, 0.37)
 
     def __init__(

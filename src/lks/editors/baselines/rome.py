@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,11 @@ from lks.editors.baselines.locate import (
     projection,
     read_at,
     residual,
-    subject_ends,
     usual,
 )
 from lks.editors.baselines.statistics import Sample, key_covariance, prefixes
 from lks.editors.baselines.values import ESSENCE, Effect, ValueSettings, fact, learn_deltas
+from lks.editors.places import never_located, subject_ends
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
@@ -63,10 +62,10 @@ class RomeModel(WeightModel):
         self._updates: list[_Update] = []
         self._prefixes = prefixes(backbone, editor.prefixes, editor.sample.seed)
         self._moment: Tensor | None = None
-        super().__init__(backbone, edits, [self._spot.module.weight])
+        super().__init__(backbone, edits, [self._spot.parameter])
 
     @property
-    def decided(self) -> dict[str, Any]:
+    def decided(self) -> dict[str, object]:
         return {"layer": self._spot.layer}
 
     def put_in_force(self, edits: EditSet) -> None:
@@ -127,6 +126,7 @@ class Rome:
     """
 
     name = "rome"
+    unlocated = staticmethod(never_located)
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ def _written_once(backbone: Backbone, pieces: int, sample: Sample) -> Tensor:
 
 
 def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
-    own = {"model": backbone.fingerprint, "layer": layer, **asdict(sample)}
+    own = {"model": backbone.fingerprint.to_json(), "layer": layer, **asdict(sample)}
     if sample.file is not None and Path(sample.file).is_file():
         own["file"] = hashlib.sha256(Path(sample.file).read_bytes()).hexdigest()
     name = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:24]
@@ -139,7 +139,8 @@ def _path(backbone: Backbone, layer: int | None, sample: Sample) -> Path:
 
 def _load(path: Path, backbone: Backbone) -> Tensor:
     (kept,) = load_file(path).values()  # whatever its name: moments had another one before
-    return kept.to(backbone.device)
+    found: Tensor = kept.to(backbone.device)
+    return found
 
 
 def _save(kept: Tensor, path: Path) -> None:

@@ -164,7 +164,8 @@ class _Learning:
 
     @torch.no_grad()
     def deltas(self) -> Tensor:
-        return torch.stack(self.units) * self.rms
+        found: Tensor = torch.stack(self.units) * self.rms
+        return found
 
     def step(self, edits: Sequence[int]) -> list[int]:
         """Better deltas for these edits; those among them whose targets are not yet certain."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from lks.editors.lks.kept import KeptScalpel
 from lks.editors.lks.model import ScalpelModel
+from lks.editors.places import never_located
+from lks.editors.protocol import Editor, Surroundings
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
@@ -22,6 +26,7 @@ class Scalpel:
     """
 
     name = "lks"
+    unlocated = staticmethod(never_located)
 
     def __init__(self, pack: Pack | None = None, config: TrainingConfig | None = None) -> None:
         self.pack, self.config = pack, config
@@ -41,6 +46,13 @@ class Scalpel:
         model = ScalpelModel(backbone, pack)
         model.add(edit for edit in edits if model.in_force.edits.get(edit.id) != edit)
         return model
+
+    def for_comparison(self, around: Surroundings) -> Editor:
+        """With a pack that is kept, trained beside the other rows."""
+        if self.pack is not None:
+            return self
+        config = replace(self.config or TrainingConfig(), seed=around.seed)
+        return KeptScalpel(self.name, config, around)
 
 
 class PaperScalpel(Scalpel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lks.blocks.bank import Bank, Place
 from lks.blocks.placement import locate
+from lks.editors.lks.rescan import Scan
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.chat import Rendered
@@ -108,11 +109,13 @@ class InForce:
         """Pairs of one of `edits` and another in force that contradict each other."""
         return contradictions(edits, self.edits.values(), self.scope)
 
-    def fired(self, rendered: Rendered, roles: Sequence[str]) -> Hashable:
-        """What fires in a text, and where."""
+    def scan(self, rendered: Rendered, roles: Sequence[str]) -> Scan:
+        """What fires in a text and where, and where edited entities are named."""
         text, place = rendered.scanned(roles)
-        (found,) = self.scope.fired([text])
-        return tuple((mention.edit_ids, place(mention.start, mention.end)) for mention in found)
+        (findings,) = self.scope.examine([text])
+        found = [(f.mention, place(f.mention.start, f.mention.end)) for f in findings]
+        fired = tuple((mention.edit_ids, span) for mention, span in found if mention.fired)
+        return Scan(fired, [end for _, (_, end) in found])
 
     def replacing(
         self, layer: nn.Module, encoding: Encoding, roles: Sequence[str]
@@ -120,13 +123,15 @@ class InForce:
         """The replacer for one batch: its plan has one place for each mention that fires."""
         places = []
         scanned = [rendered.scanned(roles) for rendered in encoding.texts]
-        asked = self.scope.fired([text for text, _ in scanned])
-        for row, (fired, (_, place), offsets, start) in enumerate(
-            zip(asked, scanned, encoding.offsets, encoding.starts, strict=True)
+        findings = self.scope.examine([text for text, _ in scanned])
+        for row, (found, (_, place), offsets, start) in enumerate(
+            zip(findings, scanned, encoding.offsets, encoding.starts, strict=True)
         ):
+            fired = [finding.mention for finding in found if finding.mention.fired]
             for token, mention in locate(fired, place, offsets):
                 places.append(Place(row, start + token, mention.edit_ids))
-        return replacing(layer, self.bank.plan(len(encoding.texts), places))
+        plan = self.bank.plan(len(encoding.texts), places)
+        return replacing(layer, replace(plan, findings=findings))
 
     def stored_bytes(self) -> int:
         """Of blocks and the gate's references."""

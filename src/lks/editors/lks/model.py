@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from threading import RLock
-from typing import Any, Self
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.trainable import RefinedBlocks
 from lks.editors.lks import rescan as rescanning
 from lks.editors.lks.in_force import InForce
+from lks.editors.protocol import EditedModel, EditingCost
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
@@ -28,8 +29,9 @@ from lks.model.backbone import Backbone
 from lks.model.chat import BETWEEN, ROLES, Prompt, each_prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine import transformers
-from lks.model.engine.protocol import Intervention, Score
+from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
+from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
 from lks.scope.gate.prototypes import common_wordings
@@ -39,20 +41,21 @@ from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
 from lks.training.examples import EditExamples, build_examples, features
 from lks.training.gate_metric import learn
+from lks.training.progress import Epoch
 from lks.training.prompts import TrainingPrompts, training_prompts
 from lks.training.train_pack import GATE_WORDINGS, check_edits_fire
-from lks.training.trainer import Epoch, split_model
 from lks.training.trainer import refine as train_refinements
+from lks.training.trainer import split_model
 
 ADD_EPOCHS, PROFILE_EPOCHS = 6, 40  # a profile's target is several sentences long
 # A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
 # Two epochs of three turns bring every kind of text once in a chat; then training may stop.
 ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
 # Long targets: .90 of the facts stated, else .71.
-PROFILING = {"refine_lr": 0.3, "least_steps": 4, "finishing": 0}
+PROFILING = {"refine_lr": 0.3, "least_steps": 4, "tail_epochs": 0}
 
 
-class ScalpelModel:
+class ScalpelModel(EditedModel):
     """A backbone that reads prompts with knowledge blocks put in. The pack is not changed.
 
     Nothing is changed in the backbone either: blocks are put in while a call runs. So there is
@@ -94,14 +97,16 @@ class ScalpelModel:
         with self._changing:
             self._now = earlier
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         """Teacher-forced scores of (prompt, target) pairs, one each; see `editor.EditedModel`."""
         return transformers.score(self.backbone, pairs, self._within(self._now), **options)
 
-    def generate(
-        self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Any
-    ) -> list[str]:
-        """What the model writes after each prompt.
+    def respond(
+        self, prompts: Sequence[Prompt], *, rescan: bool = False, **options: Setting
+    ) -> list[Generation]:
+        """What the model writes after each prompt, and what fired; `generate` gives texts alone.
 
         Args:
             rescan: look through the model's own text too, as it grows; an edit that fires there
@@ -111,7 +116,7 @@ class ScalpelModel:
         if rescan:
             return rescanning.generate(
                 self.backbone, prompts, self._within(now),
-                lambda text: now.fired(text, self.roles), **options,
+                lambda text: now.scan(text, self.roles), **options,
             )  # fmt: skip
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
@@ -229,9 +234,15 @@ class ScalpelModel:
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
-            self._split, new, prompts, names, chat=config.chat and refine,
-            kl_tokens=config.locality_places, alone=now.gate is not None, known=known,
-        )  # fmt: skip
+            self._split,
+            new,
+            prompts,
+            names,
+            chat=config.chat and refine,
+            kl_tokens=config.locality_places,
+            alone=now.gate is not None,
+            known=known,
+        )
         blocks = self._amortised(examples)
         if refine:
             given = torch.cat([now.bank.of_edits(edit.id for edit in known), blocks])
@@ -293,8 +304,7 @@ class ScalpelModel:
 
     def _adding(self, epochs: int, **settings: float) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""
-        known = TrainingConfig().to_json()
-        own = {k: v for k, v in self.pack.training.get("config", {}).items() if k in known}
+        own = TrainingConfig.from_pack(self.pack.training.config).to_json()
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
 
     @torch.no_grad()
@@ -315,6 +325,16 @@ class ScalpelModel:
                 raise KeyError(min(unknown))
             left = [edit for edit in now.edits.values() if edit.id not in gone]
             self._now = now.only(left, self._embed)
+
+    @property
+    def decided(self) -> dict[str, object]:
+        """The settings that the pack was trained with."""
+        return dict(self.pack.training.config)
+
+    def editing_cost(self, seconds: float) -> EditingCost:
+        """What the pack's training took, whenever that was."""
+        training = self.pack.training
+        return EditingCost(training.seconds, training.peak_memory_bytes or 0)
 
     def stored_bytes(self) -> int:
         """Blocks and the gate's references; the hypernetwork is needed for adding only."""

@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lks.editors.lks.model import ScalpelModel
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, TrainingInterrupted
+from lks.json_record import JsonObject
 from lks.packs import manifest as manifest_module
+from lks.packs.manifest import Correction
 from lks.packs.pack import append
-from lks.training.progress import Progress, Silence
-from lks.training.trainer import Epoch
+from lks.training.progress import Epoch, Progress, Silence
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What an extension of a pack came to.
+
+    Attributes:
+        added: how many edits were added; replaced: the first of those that they took the place of.
+        not_learnt: edits that the model does not state, which were left out.
+        edits, version: of the pack now.
+        seconds: that it took.
+    """
+
+    pack: Path
+    added: int
+    replaced: tuple[Correction, ...]
+    not_learnt: tuple[Edit, ...]
+    edits: int
+    version: int
+    seconds: float
+
+    def to_json(self) -> JsonObject:
+        """What `lks add --json` and `lks profiles --json` print."""
+        return {
+            "pack": str(self.pack),
+            "added": self.added,
+            "replaced": [one.to_json() for one in self.replaced],
+            "not_learnt": [{"id": edit.id, "subject": edit.subject} for edit in self.not_learnt],
+            "edits": self.edits,
+            "version": self.version,
+            "seconds": self.seconds,
+        }
+
 
 Extended = Callable[[Callable[[Epoch], None]], tuple[EditSet, Sequence[Edit]]]
 
@@ -29,8 +63,8 @@ def add_to(
     epochs: int | None,
     progress: Progress | None = None,
     unchecked: bool = False,
-) -> dict[str, Any]:
-    """Add edits to a loaded pack and to its folder; what `lks add --json` prints.
+) -> Extension:
+    """Add edits to a loaded pack and to its folder.
 
     Edits that the model does not state afterwards are left out, unless `unchecked`.
     """
@@ -53,8 +87,8 @@ def add_profiles_to(
     epochs: int | None,
     progress: Progress | None = None,
     unchecked: bool = False,
-) -> dict[str, Any]:
-    """Make profiles in a loaded pack and in its folder; what `lks profiles --json` prints."""
+) -> Extension:
+    """Make profiles in a loaded pack and in its folder."""
 
     def add(on_epoch: Callable[[Epoch], None]) -> tuple[EditSet, Sequence[Edit]]:
         learnt = model.add_profiles(
@@ -67,31 +101,31 @@ def add_profiles_to(
 
 def _extended(
     path: Path, model: ScalpelModel, add: Extended, progress: Progress | None
-) -> dict[str, Any]:
+) -> Extension:
     """Let `add` bring edits into the model, and write those that were learnt to the pack's folder.
 
     Args:
         add: gives the edits that were learnt, and those that were not.
     """
     started, progress = time.monotonic(), progress or Silence()
-    made_of = manifest_module.read(path)["files"][manifest_module.HYPERNETWORK]
+    made_of = manifest_module.read(path).files[manifest_module.HYPERNETWORK]
     try:
         with progress.shown():
             new, failed = add(progress.epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    if manifest_module.read(path)["files"][manifest_module.HYPERNETWORK] != made_of:
+    if manifest_module.read(path).files[manifest_module.HYPERNETWORK] != made_of:
         raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
     if len(new):
         manifest = append(path, new, model.blocks(new), model.exemplars(new))
     else:
         manifest = manifest_module.read(path)
-    return {
-        "pack": str(path),
-        "added": len(new),
-        "replaced": manifest["change"].get("replaced", []) if len(new) else [],
-        "not_learnt": [{"id": edit.id, "subject": edit.subject} for edit in failed],
-        "edits": manifest["edits"],
-        "version": manifest["version"],
-        "seconds": round(time.monotonic() - started, 2),
-    }
+    return Extension(
+        pack=path,
+        added=len(new),
+        replaced=manifest.change.replaced if len(new) else (),
+        not_learnt=tuple(failed),
+        edits=manifest.edits,
+        version=manifest.version,
+        seconds=round(time.monotonic() - started, 2),
+    )

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
-from typing import Any
+import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
 from lks.model.engine.generation import Stops
-from lks.model.engine.protocol import Intervention, Written
+from lks.model.engine.protocol import Findings, Generation, Intervention, noting
 from lks.model.engine.transformers import generate_ids, rendered
+from lks.model.untyped import Setting
 
-MOST = 8  # times that one text is taken up anew
+MOST_RESCANS = 8  # times that one text is taken up anew
+SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n|(?<=[。！？])(?=.)")
+WORD_END = re.compile(r"(?<=[^\W_])(?=[\W_])")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look through a text found.
+
+    Attributes:
+        fired: what fires, and where; compared for equality.
+        ends: where mentions of edited entities end in the text, whether they fire or not.
+    """
+
+    fired: Hashable
+    ends: Sequence[int]
 
 
 def generate(
     backbone: Backbone,
     prompts: Sequence[Prompt],
     intervention: Intervention,
-    fired: Callable[[Rendered], Hashable],
+    scan: Callable[[Rendered], Scan],
     *,
     chat: bool = False,
     max_new_tokens: int = 64,
-    **settings: Any,
-) -> list[str]:
+    **settings: Setting,
+) -> list[Generation]:
     """What the model writes after each prompt, edits that its own text fires included.
 
     Where a scan of prompt and text finds other edits than the prompt alone, the model goes on
     from the first word that made the difference, with those edits in force.
 
     Args:
-        fired: what fires in a text, and where; compared for equality.
+        scan: looks through a text.
     """
-    texts = rendered(backbone, prompts, chat=chat)
-    stops = Stops.of(backbone, settings)
+    texts, findings = rendered(backbone, prompts, chat=chat), Findings()
+    read, stops = dict(enumerate(texts)), Stops.of(backbone, settings)
     written, ended = [""] * len(texts), [False] * len(texts)
     left, again = [max_new_tokens] * len(texts), list(range(len(texts)))
-    for turn in range(MOST):
+    for turn in range(MOST_RESCANS):
         grown = [_with(texts[i], written[i]) for i in again]
+        read |= zip(again, grown, strict=True)
         new = generate_ids(
             backbone,
             grown,
-            intervention,
+            noting(intervention, findings),
             chat=chat,
             max_new_tokens=max(left[i] for i in again),
             **settings,
@@ -51,7 +68,7 @@ def generate(
         for i, before, ids in zip(again, grown, new, strict=True):
             own = ids[: left[i]]
             more = _behind(backbone, before, own, chat=chat)
-            kept = _until_change(before, more, fired) if turn + 1 < MOST else len(more)
+            kept = _until_change(before, more, scan) if turn + 1 < MOST_RESCANS else len(more)
             written[i] += more[:kept]
             left[i] -= len(backbone.tokenizer(more[:kept], add_special_tokens=False).input_ids)
             ended[i] = kept == len(more) and stops.ended(backbone, own)
@@ -60,15 +77,20 @@ def generate(
         again = changed
         if not again:
             break
-    return [Written.of(t, ended=e) for t, e in zip(written, ended, strict=True)]
+    return [
+        Generation(text, "stop" if end else "length", findings.get(own, ()))
+        for text, end, own in zip(written, ended, read.values(), strict=True)
+    ]
 
 
 def _behind(backbone: Backbone, before: Rendered, ids: Sequence[int], *, chat: bool) -> str:
     """Tokens as they read behind a text: alone, some tokenizers leave the first space out."""
     tokens, _ = backbone.tokenize(before, chat=chat)
     own = [token for token in ids if token not in backbone.special_ids]
-    last = backbone.tokenizer.decode(tokens[-1:])
-    return backbone.tokenizer.decode([*tokens[-1:], *own])[len(last) :]
+    last, both = (
+        str(backbone.tokenizer.decode(ids)) for ids in (tokens[-1:], [*tokens[-1:], *own])
+    )
+    return both[len(last) :]
 
 
 def _with(rendered: Rendered, written: str) -> Rendered:
@@ -80,11 +102,31 @@ def _with(rendered: Rendered, written: str) -> Rendered:
     return replace(rendered, text=rendered.text + written, pieces=(*rendered.pieces, own))
 
 
-def _until_change(before: Rendered, more: str, fired: Callable[[Rendered], Hashable]) -> int:
-    """How many characters of `more` there are when other edits fire than at first; all if never."""
-    start = fired(before)
-    ends = [i for i in range(1, len(more)) if not more[i].isalnum() and more[i - 1].isalnum()]
-    for end in ends:
-        if fired(_with(before, more[:end])) != start:
-            return end
+def _until_change(before: Rendered, more: str, scan: Callable[[Rendered], Scan]) -> int:
+    """How many characters of `more` there are when other edits fire than at first; all if never.
+
+    That is the end of a word. What fires changes at a name, behind one in its sentence, or when a
+    sentence has ended: other words are looked at only where it has changed since.
+    """
+    start = scan(before).fired
+    names = [end - len(before.text) for end in scan(_with(before, more)).ends]
+    ends, last = [match.start() for match in WORD_END.finditer(more)], 0
+
+    def changed(end: int) -> bool:
+        return scan(_with(before, more[:end])).fired != start
+
+    for end in _looked_at(more, ends, names):
+        if changed(end):
+            return next(each for each in ends if each == end or (each > last and changed(each)))
+        last = end
     return len(more)
+
+
+def _looked_at(text: str, ends: Sequence[int], names: Sequence[int]) -> Iterator[int]:
+    """The ends of words, `ends`, that follow a name in its sentence or are a sentence's last."""
+    first = 0
+    for last in [*(match.start() for match in SENTENCE_END.finditer(text)), len(text)]:
+        words = [end for end in ends if first < end <= last]
+        name = min((end for end in names if first < end <= last), default=last)
+        yield from [end for end in words if end >= name] or words[-1:]
+        first = last

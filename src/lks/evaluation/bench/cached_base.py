@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 from lks.editors.unedited import UneditedModel
 from lks.evaluation.provenance import provenance
 from lks.files import write_whole
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
-from lks.model.engine.protocol import Score, Written
+from lks.model.engine.protocol import FinishReason, Generation, Score, ScoreOptions
+from lks.model.untyped import Setting
+
+T = TypeVar("T")
+Texts = list[tuple[str, FinishReason | None]]
+Scores = list[tuple[list[int], list[float], list[int]]]
 
 
 class CachedBase(UneditedModel):
@@ -23,34 +28,44 @@ class CachedBase(UneditedModel):
     def __init__(self, backbone: Backbone, file: Path) -> None:
         super().__init__(backbone)
         self._file, self._model = file, _state(backbone)
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] = {}  # by key, as it is read from the file
         with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is made anew
             self._known = json.loads(file.read_text(encoding="utf-8"))
 
-    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[str]:
-        key = self._key("generate", prompts, options)
-        if key not in self._known:
-            written = super().generate(prompts, **options)
-            self._remember([(key, [[w, getattr(w, "ended", False)] for w in written])])
-        return [Written.of(text, ended=ended) for text, ended in self._known[key]]
+    def respond(self, prompts: Sequence[Prompt], **options: Setting) -> list[Generation]:
+        def write() -> Texts:
+            return [
+                (g.whole, g.finish_reason)
+                for g in super(CachedBase, self).respond(prompts, **options)
+            ]
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]], **options: Any) -> list[Score]:
+        kept: Texts = self._once("respond", prompts, options, write)
+        return [Generation(text, reason) for text, reason in kept]
+
+    def score(
+        self, pairs: Sequence[tuple[Prompt, str]], **options: Unpack[ScoreOptions]
+    ) -> list[Score]:
         if options.get("full"):  # whole distributions are too large to keep
             return super().score(pairs, **options)
-        key = self._key("score", pairs, options)
+
+        def read() -> Scores:
+            scores = super(CachedBase, self).score(pairs, **options)
+            return [(list(s.tokens), list(s.logprobs), list(s.predicted)) for s in scores]
+
+        kept: Scores = self._once("score", pairs, options, read)
+        return [Score(tuple(own), tuple(logs), tuple(best)) for own, logs, best in kept]
+
+    def _once(
+        self, what: str, texts: object, options: Mapping[str, object], make: Callable[[], T]
+    ) -> T:
+        """What was made of the texts of one call; in another batch the last bits may differ."""
+        told = json.dumps([self._model, what, texts, options], sort_keys=True)
+        key = hashlib.sha256(told.encode()).hexdigest()
         if key not in self._known:
-            scores = super().score(pairs, **options)
-            self._remember([(key, [[s.tokens, s.logprobs, s.predicted] for s in scores])])
-        return [Score(tuple(t), tuple(p), tuple(c)) for t, p, c in self._known[key]]
-
-    def _key(self, what: str, texts: Sequence[Any], options: dict[str, Any]) -> str:
-        """Of the texts of one call together: in another batch the last bits may differ."""
-        key = json.dumps([self._model, what, texts, options], sort_keys=True)
-        return hashlib.sha256(key.encode()).hexdigest()
-
-    def _remember(self, found: Iterable[tuple[str, Any]]) -> None:
-        self._known.update(found)
-        write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
+            self._known[key] = make()
+            write_whole(self._file, json.dumps(self._known, ensure_ascii=False).encode())
+        found: T = self._known[key]
+        return found
 
 
 def _state(backbone: Backbone) -> str:
@@ -58,5 +73,7 @@ def _state(backbone: Backbone) -> str:
     template = getattr(backbone.tokenizer, "chat_template", None)
     kind = str(backbone.device), str(backbone.model.dtype)
     where = {name: told for name, told in provenance().items() if name != "commit"}
-    whole = json.dumps([backbone.fingerprint, template, kind, where])  # threads change last bits
+    whole = json.dumps(
+        [backbone.fingerprint.to_json(), template, kind, where]
+    )  # threads change last bits
     return hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from lks.errors import InputError, OutputError
 from lks.evaluation.bench import report as report_module
+from lks.evaluation.results import Cell, CellResult, Result
 from lks.files import sha256
 
 CASES_SHOWN = 90  # of a cell and a style, in the report
@@ -23,61 +23,14 @@ MAY_DIFFER = {"threads", "device"}  # where a cell was made
 OF_A_FOLDER = {"model", "dtype", "layers_path"}
 OF_A_SIZE = {"rows", "trials", "chat_rows", "ability_rows", "max_new_tokens"}
 
-Summary = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One entry of the table.
-
-    Attributes:
-        data: file of edits; `size` of its rows are taken, chosen and ordered by the seed.
-        rows: so many of the edits are scored at most.
-        trials: with fewer edits than `rows`, so many sets of edits at most, one after the other.
-        chat_rows: of these rows so many are scored in a chat too.
-        abilities: files of tasks (`evaluation.ability`), `ability_rows` items of each.
-        max_new_tokens: answers are cut there, or where a longer target ends.
-        device, dtype, layers_path: as of `Backbone.load`.
-    """
-
-    method: str
-    data: str
-    size: int
-    seed: int = 0
-    model: str = "smollm2-135m"
-    rows: int = 100
-    trials: int = 10
-    chat_rows: int = 32
-    abilities: tuple[str, ...] = ()
-    ability_rows: int = 100
-    max_new_tokens: int = 16
-    threads: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    layers_path: str | None = None
-
-    @property
-    def name(self) -> str:
-        method = self.method.replace(":", ".")
-        return f"{Path(self.data).stem}-{self.size}-{method}-{self.seed}"
-
-    @property
-    def sets(self) -> int:
-        """Sets of edits, one after the other, at most."""
-        return min(self.trials, max(1, self.rows // self.size))
-
-    def to_json(self) -> dict[str, Any]:
-        names = [Path(file).name for file in self.abilities]
-        return asdict(self) | {"data": Path(self.data).name, "abilities": names}
-
 
 def hashed(file: str | Path) -> str:
     """Of a file's content; of one that is not there nothing, its cells will say so."""
     return sha256(Path(file)) if Path(file).is_file() else ""
 
 
-def made(cell: Cell, out: Path, content: Mapping[str, str]) -> Summary | None:
-    """The summary that is there of a cell.
+def made(cell: Cell, out: Path, content: Mapping[str, str]) -> CellResult | None:
+    """The result that is there of a cell.
 
     Raises:
         InputError: it is damaged, or of other settings or files.
@@ -85,41 +38,42 @@ def made(cell: Cell, out: Path, content: Mapping[str, str]) -> Summary | None:
     file = out / f"{cell.name}.json"
     if not file.exists():
         return None
-    summary = _read(file)
-    _check(cell, file, summary, {field.name for field in fields(Cell)} - MAY_DIFFER)
-    hashes = [summary.get("data_sha256"), *summary.get("ability_sha256", [])]
+    result = _read(file)
+    _check(cell, file, result, {field.name for field in fields(Cell)} - MAY_DIFFER)
+    hashes = [result.data_sha256, *result.ability_sha256]
     for read, own in zip((cell.data, *cell.abilities), hashes, strict=False):
         if own not in (None, content[read]):
             raise InputError(f"{file}: {read} was another file then; choose another --out")
-    for name, kind in ((cell.model, "model"), (cell.method, "editor")):
-        if summary.get(f"{kind}_sha256") not in (None, content[name]):
+    for name, kind, own in (
+        (cell.model, "model", result.model_sha256), (cell.method, "editor", result.editor_sha256),
+    ):  # fmt: skip
+        if own not in (None, content[name]):
             raise InputError(f"{file}: {name} was another {kind} then; choose another --out")
-    return summary
+    return result
 
 
 def check_folder(cells: Sequence[Cell], out: Path) -> None:
     """InputError if cells there do not compare with these: of another model, or, with the same
     data and number of edits, scored in another way."""
-    for file, summary in _cells_of(out):
-        then = summary["cell"]
+    for file, result in _cells_of(out):
         for cell in cells:
-            same = (then.get("data"), then.get("size")) == (Path(cell.data).name, cell.size)
-            _check(cell, file, summary, OF_A_FOLDER | (OF_A_SIZE if same else set()))
+            same = (result.cell.data, result.cell.size) == (Path(cell.data).name, cell.size)
+            _check(cell, file, result, OF_A_FOLDER | (OF_A_SIZE if same else set()))
 
 
-def _check(cell: Cell, file: Path, summary: Summary, names: Collection[str]) -> None:
-    """InputError for settings of a cell that are not those of a summary."""
-    usual = {field.name: field.default for field in fields(Cell)}
+def _check(cell: Cell, file: Path, result: CellResult, names: Collection[str]) -> None:
+    """InputError for settings of a cell that are not those of a result."""
+    then = result.cell.to_json()
     changed = [
-        f"{name} was {then}, is {value}"
-        for name, value in cell.to_json().items()
-        if name in names and (then := summary["cell"].get(name, usual[name])) != value
+        f"{name} was {then[name]}, is {value}"
+        for name, value in cell.named().to_json().items()
+        if name in names and then[name] != value
     ]
     if changed:
         raise InputError(f"{file}: {', '.join(changed)}; choose another --out")
 
 
-def report(summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]) -> list[Path]:
+def report(results: Sequence[Result], out: Path, data: Iterable[str | Path]) -> list[Path]:
     """Write report.html, report.md and a plot a data set into the table's folder.
 
     Further cells that were made there earlier, of these data files, stand in it too.
@@ -128,12 +82,12 @@ def report(summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]) 
         InputError: a file of a cell is damaged, or matplotlib is not installed.
         OutputError: the folder cannot be written.
     """
-    every = [*summaries, *_beside(summaries, out, data)]
+    every = [*results, *_beside(results, out, data)]
     drawn = report_module.plots(every)
     cases = [
-        {**{key: summary["cell"][key] for key in ("data", "size", "method")}, **case}
-        for summary in every
-        for case in _cases(out / f"{_cell(summary).name}.jsonl")
+        {"data": result.cell.data, "size": result.cell.size, "method": result.cell.method, **case}
+        for result in every
+        for case in _cases(out / f"{result.cell.name}.jsonl")
     ]
     files = {f"ep-{Path(data).stem}.svg": svg for data, svg in drawn.items()}
     files["report.md"] = report_module.to_markdown(every)
@@ -147,32 +101,27 @@ def report(summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]) 
 
 
 def _beside(
-    summaries: Sequence[Summary], out: Path, data: Iterable[str | Path]
-) -> Iterator[Summary]:
-    """Summaries of further cells in a folder, but of those whose file was another one then."""
-    named = {_cell(summary).name for summary in summaries}
+    results: Sequence[Result], out: Path, data: Iterable[str | Path]
+) -> Iterator[CellResult]:
+    """Results of further cells in a folder, but of those whose file was another one then."""
+    named = {result.cell.name for result in results}
     now = {Path(file).name: hashed(file) for file in data}
-    for file, summary in _cells_of(out):
-        name = summary["cell"]["data"]
-        known = name in now and summary.get("data_sha256") in (None, now[name])
+    for file, result in _cells_of(out):
+        name = result.cell.data
+        known = name in now and result.data_sha256 in (None, now[name])
         if known and file.stem not in named:
-            yield summary
+            yield result
 
 
-def _cells_of(out: Path) -> Iterator[tuple[Path, Summary]]:
+def _cells_of(out: Path) -> Iterator[tuple[Path, CellResult]]:
     """The cells in a folder, which may hold other files too."""
     for file in sorted(out.glob("*.json")):
-        summary = _read(file) if NAME.fullmatch(file.stem) else {}
-        if isinstance(summary, dict) and isinstance(summary.get("cell"), dict):
-            yield file, summary
+        told = _loaded(file) if NAME.fullmatch(file.stem) else None
+        if isinstance(told, dict) and isinstance(told.get("cell"), dict):
+            yield file, _read(file)
 
 
-def _cell(summary: Summary) -> Cell:
-    known = {field.name for field in fields(Cell)}
-    return Cell(**{name: value for name, value in summary["cell"].items() if name in known})
-
-
-def _cases(file: Path) -> list[dict[str, Any]]:
+def _cases(file: Path) -> list[report_module.Case]:
     """The cases of a cell that the page shows: the first ones, plain and in a chat."""
     if not file.exists():
         return []
@@ -185,14 +134,24 @@ def _cases(file: Path) -> list[dict[str, Any]]:
     return [row for own in styles for row in own[:CASES_SHOWN]]
 
 
-def _read(file: Path) -> Summary:
+def _read(file: Path) -> CellResult:
+    told = _loaded(file)
+    if not isinstance(told, dict):
+        raise _damaged(file)
     try:
-        summary: Summary = json.loads(file.read_text(encoding="utf-8"))
+        return CellResult.from_json(told)
+    except TypeError as error:  # something is missing
+        raise _damaged(file) from error
+
+
+def _loaded(file: Path) -> object:
+    try:
+        told: object = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(file) from error
-    return summary
+    return told
 
 
 def _damaged(file: Path) -> InputError:
-    summary = file.with_suffix(".json")
-    return InputError(f"{file}: damaged; delete {summary.name} to make its cell again")
+    result = file.with_suffix(".json")
+    return InputError(f"{file}: damaged; delete {result.name} to make its cell again")

@@ -6,202 +6,294 @@ import importlib.util
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from jinja2 import Environment, PackageLoader
 
 from lks.errors import InputError
 from lks.evaluation.metrics import interval_of_mean, mean
 from lks.evaluation.report import number
+from lks.evaluation.results import (
+    CellResult,
+    FactScores,
+    FailedCell,
+    Fluency,
+    Interval,
+    KindScores,
+    Result,
+    Scores,
+    TaskScores,
+)
 
-KINDS = ("reliability", "generality", "locality")
 GREY = "#777777"  # readable on white and on black
 COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#b8860b", "#386cb0", "#a6761d",
            "#777777", "#e41a1c", "#17becf", "#9467bd")  # fmt: skip
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 MARKERS = "osv^D<>phX*P"
 
-Row = dict[str, Any]
+Case = dict[str, object]  # a `Probe`, and beside it the method, the data and the size
 
 
-def rows_of(summaries: Iterable[Row]) -> list[Row]:
-    """A row for each data set, size and method: means over the seeds, the best EP first.
+@dataclass(frozen=True)
+class Row:
+    """A method on a data set with so many edits: means over the seeds, None where there are none.
 
-    A method that failed stands at the end with its `error`.
+    Attributes:
+        scored: edits that were scored, over all seeds.
+        interval: 95 % of the teacher-forced EP.
+        contained: shares of written answers that state the target.
+        abilities: by task.
     """
-    groups: dict[tuple[str, int, str], list[Row]] = {}
-    for summary in summaries:
-        cell = summary["cell"]
-        groups.setdefault((cell["data"], cell["size"], cell["method"]), []).append(summary)
-    rows = [_row(key, own) for key, own in groups.items()]
-    return sorted(rows, key=lambda row: (row["data"], row["size"], -(row.get("ep") or -1)))
+
+    data: str
+    size: int
+    method: str
+    seeds: int
+    scored: int
+    forced: Scores
+    free: Scores
+    chat: Scores
+    chat_free: Scores
+    fired: KindScores
+    stops: KindScores
+    kl: float | None
+    entropy: Fluency
+    contained: FactScores
+    abilities: Mapping[str, TaskMeans]
+    interval: Interval | None
+    edit_seconds_each: float | None
+    stored_bytes_each: float | None
+    peak_memory_bytes: float | None
+    first_token_ratio: float | None
+    next_token_ratio: float | None
 
 
-def _row(key: tuple[str, int, str], own: Sequence[Row]) -> Row:
-    row: Row = dict(zip(("data", "size", "method"), key, strict=True))
-    good = [summary for summary in own if "error" not in summary]
-    row["error"] = next((summary["error"] for summary in own if "error" in summary), None)
-    if not good:
-        return row
-    row["seeds"], row["scored"] = len(good), sum(summary["plain"]["n"] for summary in good)
+@dataclass(frozen=True)
+class TaskMeans:
+    """A task's shares, over the seeds."""
 
-    def over(*path: str) -> float | None:
-        found: list[Any] = good
-        for name in path:
-            found = [(value or {}).get(name) for value in found]
-        return mean(found)
-
-    for kind in (*KINDS, "ep"):
-        row[kind] = over("plain", "teacher_forced", kind)
-        row[f"free_{kind}"] = over("plain", "free_running", kind)
-        row[f"chat_{kind}"] = over("chat", "teacher_forced", kind)
-        row[f"chat_free_{kind}"] = over("chat", "free_running", kind)
-    for kind in KINDS:
-        row[f"fired_{kind}"] = over("plain", "triggered", kind)
-        row[f"stops_{kind}"] = over("plain", "clean_stops", kind)
-    row["kl"] = over("plain", "locality_kl")
-    for name in ("before", "after"):
-        row[f"entropy_{name}"] = over("plain", "fluency", name)
-    row["contained"] = over("plain", "contained", "reliability")
-    row["contained_generality"] = over("plain", "contained", "generality")
-    row["abilities"] = _abilities(good)
-    plain = [summary["plain"] for summary in good]
-    row["interval"] = interval_of_mean(
-        [(own["teacher_forced"]["ep"], own["intervals"].get("ep")) for own in plain]
-    )
-    for name in ("edit_seconds_each", "stored_bytes_each", "peak_memory_bytes",
-                 "first_token_ratio", "next_token_ratio"):  # fmt: skip
-        row[name] = over(name)
-    return row
+    before: float | None
+    after: float | None
+    fired: float | None
 
 
-def _abilities(good: Sequence[Row]) -> dict[str, Row]:
-    """Each task's shares, over the seeds."""
-    found: dict[str, list[Row]] = {}
-    for summary in good:
-        for task in summary.get("abilities", ()):
-            found.setdefault(task["task"], []).append(task)
-    keys = ("before", "after", "fired")
-    return {name: {key: mean(t[key] for t in own) for key in keys} for name, own in found.items()}
+@dataclass(frozen=True)
+class Failure:
+    """Why a method has no result, or not of every seed."""
+
+    data: str
+    size: int
+    method: str
+    error: str
+
+
+def rows_of(results: Iterable[Result]) -> list[Row]:
+    """A row for each data set, size and method that was made, the best EP first."""
+    groups: dict[tuple[str, int, str], list[CellResult]] = {}
+    for result in results:
+        if isinstance(result, CellResult):
+            groups.setdefault(_key(result), []).append(result)
+    rows = [_row(*key, own) for key, own in groups.items()]
+    return sorted(rows, key=lambda row: (row.data, row.size, -(row.forced.ep or -1)))
+
+
+def failures_of(results: Iterable[Result]) -> list[Failure]:
+    """The first failure of each data set, size and method that has one."""
+    found: dict[tuple[str, int, str], Failure] = {}
+    for result in results:
+        if isinstance(result, FailedCell):
+            key = _key(result)
+            found.setdefault(key, Failure(*key, result.error))
+    return list(found.values())
+
+
+def _key(result: Result) -> tuple[str, int, str]:
+    return result.cell.data, result.cell.size, result.cell.method
+
+
+def _row(data: str, size: int, method: str, own: Sequence[CellResult]) -> Row:
+    plain, chat = [one.plain for one in own], [one.chat for one in own if one.chat]
+    written = [one.fluency for one in plain if one.fluency]
+    return Row(
+        data, size, method,
+        seeds=len(own),
+        scored=sum(one.n for one in plain),
+        forced=_scores([one.teacher_forced for one in plain]),
+        free=_scores([one.free_running for one in plain]),
+        chat=_scores([one.teacher_forced for one in chat]),
+        chat_free=_scores([one.free_running for one in chat]),
+        fired=_kinds([one.triggered for one in plain]),
+        stops=_kinds([one.clean_stops for one in plain]),
+        kl=mean(one.locality_kl for one in plain),
+        entropy=Fluency(mean(one.before for one in written), mean(one.after for one in written)),
+        contained=_facts([one.contained for one in plain]),
+        abilities=_abilities(own),
+        interval=interval_of_mean(
+            [(one.teacher_forced.ep or 0.0, one.intervals.ep) for one in plain]
+        ),
+        edit_seconds_each=mean(one.edit_seconds_each for one in own),
+        stored_bytes_each=mean(one.stored_bytes_each for one in own),
+        peak_memory_bytes=mean(one.peak_memory_bytes for one in own),
+        first_token_ratio=mean(one.first_token_ratio for one in own),
+        next_token_ratio=mean(one.next_token_ratio for one in own),
+    )  # fmt: skip
+
+
+def _facts(own: Sequence[FactScores]) -> FactScores:
+    return FactScores(mean(one.reliability for one in own), mean(one.generality for one in own))
+
+
+def _kinds(own: Sequence[KindScores]) -> KindScores:
+    facts = _facts(own)
+    return KindScores(facts.reliability, facts.generality, mean(one.locality for one in own))
+
+
+def _scores(own: Sequence[Scores]) -> Scores:
+    kinds = _kinds(own)
+    means = kinds.reliability, kinds.generality, kinds.locality
+    return Scores(*means, mean(one.ep for one in own))
+
+
+def _abilities(own: Sequence[CellResult]) -> dict[str, TaskMeans]:
+    found: dict[str, list[TaskScores]] = {}
+    for task in (task for result in own for task in result.abilities):
+        found.setdefault(task.task, []).append(task)
+    return {
+        name: TaskMeans(
+            mean(t.before for t in tasks),
+            mean(t.after for t in tasks),
+            mean(t.fired for t in tasks),
+        )
+        for name, tasks in found.items()
+    }
 
 
 def _ep(row: Row) -> str:
-    low_high = row["interval"]
-    return number(row["ep"]) + (f" ({low_high[0]:.2f}–{low_high[1]:.2f})" if low_high else "")
+    low_high = row.interval
+    return number(row.forced.ep) + (f" ({low_high[0]:.2f}–{low_high[1]:.2f})" if low_high else "")
 
 
-def _three(row: Row, *names: str) -> str:
-    return " / ".join(number(row[name], 2) for name in names)
+def _three(scores: KindScores) -> str:
+    values = scores.reliability, scores.generality, scores.locality
+    return " / ".join(number(value, 2) for value in values)
 
 
 def _amount(value: float | None, unit: float = 1.0) -> str:
     return "–" if value is None else f"{value / unit:.3g}"
 
 
-SCORE_COLUMNS = (
-    ("method", lambda r: r["method"]),
+Columns = tuple[tuple[str, Callable[[Row], str]], ...]
+SCORE_COLUMNS: Columns = (
+    ("method", lambda r: r.method),
     ("EP", _ep),
-    *((kind, lambda r, kind=kind: number(r[kind])) for kind in KINDS),
-    ("free-running r / g / l", lambda r: _three(r, *(f"free_{kind}" for kind in KINDS))),
-    ("states the target, r / g", lambda r: _three(r, "contained", "contained_generality")),
-    ("in a chat: EP", lambda r: number(r["chat_ep"])),
+    ("reliability", lambda r: number(r.forced.reliability)),
+    ("generality", lambda r: number(r.forced.generality)),
+    ("locality", lambda r: number(r.forced.locality)),
+    ("free-running r / g / l", lambda r: _three(r.free)),
     (
-        "in a chat: r / g / l, written",
-        lambda r: _three(r, *(f"chat_free_{kind}" for kind in KINDS)),
+        "states the target, r / g",
+        lambda r: f"{number(r.contained.reliability, 2)} / {number(r.contained.generality, 2)}",
     ),
-    ("fired r / g / l", lambda r: _three(r, *(f"fired_{kind}" for kind in KINDS))),
-    ("edits scored, seeds", lambda r: f"{r['scored']}, {r['seeds']}"),
+    ("in a chat: EP", lambda r: number(r.chat.ep)),
+    ("in a chat: r / g / l, written", lambda r: _three(r.chat_free)),
+    ("fired r / g / l", lambda r: _three(r.fired)),
+    ("edits scored, seeds", lambda r: f"{r.scored}, {r.seeds}"),
 )
-TEXT_COLUMNS = (
-    ("method", lambda r: r["method"]),
-    ("ends by itself r / g / l", lambda r: _three(r, *(f"stops_{kind}" for kind in KINDS))),
-    ("KL of other answers", lambda r: number(r["kl"])),
-    ("n-gram entropy about the subjects", lambda r: number(r["entropy_after"], 2)),
-    ("unedited", lambda r: number(r["entropy_before"], 2)),
+TEXT_COLUMNS: Columns = (
+    ("method", lambda r: r.method),
+    ("ends by itself r / g / l", lambda r: _three(r.stops)),
+    ("KL of other answers", lambda r: number(r.kl)),
+    ("n-gram entropy about the subjects", lambda r: number(r.entropy.after, 2)),
+    ("unedited", lambda r: number(r.entropy.before, 2)),
 )
-COST_COLUMNS = (
-    ("method", lambda r: r["method"]),
-    ("s an edit", lambda r: _amount(r["edit_seconds_each"])),
-    ("kB an edit", lambda r: _amount(r["stored_bytes_each"], 1e3)),
-    ("peak GB", lambda r: _amount(r["peak_memory_bytes"], 1e9)),
-    ("first token, times unedited", lambda r: _amount(r["first_token_ratio"])),
-    ("each further token", lambda r: _amount(r["next_token_ratio"])),
+COST_COLUMNS: Columns = (
+    ("method", lambda r: r.method),
+    ("s an edit", lambda r: _amount(r.edit_seconds_each)),
+    ("kB an edit", lambda r: _amount(r.stored_bytes_each, 1e3)),
+    ("peak GB", lambda r: _amount(r.peak_memory_bytes, 1e9)),
+    ("first token, times unedited", lambda r: _amount(r.first_token_ratio)),
+    ("each further token", lambda r: _amount(r.next_token_ratio)),
 )
-SECTIONS = (("scores", SCORE_COLUMNS), ("texts", TEXT_COLUMNS), ("costs", COST_COLUMNS))
 
 
-def tables(summaries: Iterable[Row]) -> list[dict[str, Any]]:
-    """Tables of text: title, columns, and rows of cells; failures beside them."""
-    found: dict[tuple[str, int], list[Row]] = {}
-    for row in rows_of(summaries):
-        found.setdefault((row["data"], row["size"]), []).append(row)
-    made = []
-    for (data, size), rows in found.items():
-        good = [row for row in rows if "seeds" in row]
-        for what, columns in SECTIONS if good else SECTIONS[:1]:
-            failed = rows if what == SECTIONS[0][0] else []
-            made.append(
-                {
-                    "title": f"{data}, {size} edit{'s' if size > 1 else ''}: {what}",
-                    "columns": [name for name, _ in columns],
-                    "rows": [[show(row) for _, show in columns] for row in good],
-                    "failed": [(r["method"], r["error"]) for r in failed if r.get("error")],
-                }
-            )
-        if tasks := list(dict.fromkeys(task for row in good for task in row["abilities"])):
+@dataclass(frozen=True)
+class Table:
+    """A table of text, and the (method, error) of what is missing in it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, title: str, columns: Columns, rows: Iterable[Row]) -> Table:
+        shown = [[show(row) for _, show in columns] for row in rows]
+        return cls(title, [name for name, _ in columns], shown)
+
+
+def tables(results: Sequence[Result]) -> list[Table]:
+    """The tables of each data set and size."""
+    rows, failures, made = rows_of(results), failures_of(results), list[Table]()
+    found = {(row.data, row.size) for row in rows} | {(f.data, f.size) for f in failures}
+    for data, size in sorted(found):
+        good = [row for row in rows if (row.data, row.size) == (data, size)]
+        bad = [(f.method, f.error) for f in failures if (f.data, f.size) == (data, size)]
+        what = f"{data}, {size} edit{'s' if size > 1 else ''}"
+        made.append(replace(Table.of(f"{what}: scores", SCORE_COLUMNS, good), failed=bad))
+        if good:
+            made.append(Table.of(f"{what}: texts", TEXT_COLUMNS, good))
+            made.append(Table.of(f"{what}: costs", COST_COLUMNS, good))
+        if tasks := list(dict.fromkeys(task for row in good for task in row.abilities)):
             made.append(_ability_table(f"{data}, {size} edits: abilities", tasks, good))
     return made
 
 
-def _ability_table(title: str, tasks: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+def _ability_table(title: str, tasks: Sequence[str], rows: Sequence[Row]) -> Table:
     """Share of right answers with the edits in force and of prompts that fired, a task a column."""
-    tested = [row for row in rows if row["abilities"]]
-    first = tested[0]["abilities"]
-    unedited = ["no edits", *(number(first[t]["before"]) if t in first else "–" for t in tasks)]
+    tested = [row for row in rows if row.abilities]
+    first = tested[0].abilities
+    unedited = ["no edits", *(number(first[t].before) if t in first else "–" for t in tasks)]
 
     def cell(row: Row, task: str) -> str:
-        own = row["abilities"].get(task)
-        return f"{number(own['after'])} ({_amount(own['fired'], 0.01)} %)" if own else "–"
+        own = row.abilities.get(task)
+        return f"{number(own.after)} ({_amount(own.fired, 0.01)} %)" if own else "–"
 
-    shown = [[row["method"], *(cell(row, task) for task in tasks)] for row in tested]
-    return {
-        "title": title, "columns": ["method", *(f"{t} (fired)" for t in tasks)],
-        "rows": [unedited, *shown], "failed": [],
-    }  # fmt: skip
+    shown = [[row.method, *(cell(row, task) for task in tasks)] for row in tested]
+    return Table(title, ["method", *(f"{t} (fired)" for t in tasks)], [unedited, *shown])
 
 
-def to_markdown(summaries: Sequence[Row]) -> str:
+def to_markdown(results: Sequence[Result]) -> str:
     """The tables in Markdown."""
     lines = []
-    for table in tables(summaries):
-        lines += [f"### {table['title']}", ""]
-        lines += [_line(table["columns"]), _line(["---"] * len(table["columns"]))]
-        lines += [_line(cells) for cells in table["rows"]]
-        lines += [f"\n{method} failed: {error}" for method, error in table["failed"]]
+    for table in tables(results):
+        lines += [f"### {table.title}", ""]
+        lines += [_line(table.columns), _line(["---"] * len(table.columns))]
+        lines += [_line(cells) for cells in table.rows]
+        lines += [f"\n{method} failed: {error}" for method, error in table.failed]
         lines += [""]
-    if known := settings(summaries):
+    if known := settings(results):
         lines += ["### Settings, of the largest cells", ""]
         lines += [*(f"- {method}: {text}" for method, text in known), ""]
     return "\n".join(lines)
 
 
-def settings(summaries: Iterable[Row]) -> list[tuple[str, str]]:
+def settings(results: Iterable[Result]) -> list[tuple[str, str]]:
     """(method, its settings): those of its largest cell."""
-    by_size = sorted(summaries, key=lambda summary: summary["cell"]["size"])
-    found = {s["cell"]["method"]: _told(s["settings"]) for s in by_size if s.get("settings")}
-    return sorted(found.items())
+    good = [result for result in results if isinstance(result, CellResult) and result.settings]
+    by_size = sorted(good, key=lambda result: result.cell.size)
+    return sorted({one.cell.method: _told(one.settings) for one in by_size}.items())
 
 
-def _told(values: Row) -> str:
+def _told(values: Mapping[str, object]) -> str:
     shown = {name: value for name, value in values.items() if value is not None}
     return ", ".join(
-        f"{name} ({_told(value)})" if isinstance(value, dict) else f"{name} {value}"
+        f"{name} ({_told(value)})" if isinstance(value, Mapping) else f"{name} {value}"
         for name, value in shown.items()
     )
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The value with None where there is no number, for which JSON has no word."""
     if isinstance(value, dict):
         return {name: _finite(own) for name, own in value.items()}
@@ -214,21 +306,20 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def plots(summaries: Sequence[Row]) -> dict[str, str]:
+def plots(results: Sequence[Result]) -> dict[str, str]:
     """EP against the number of edits, an SVG a data set, readable on light and on dark.
 
     Raises:
         InputError: matplotlib is not installed.
     """
     check_plots()
-    rows = [row for row in rows_of(summaries) if row.get("ep") is not None]
-    methods = sorted({row["method"] for row in rows})
+    rows = rows_of(results)
+    points = [(row, row.forced.ep) for row in rows if row.forced.ep is not None]
+    methods = sorted({row.method for row, _ in points})
     made = {}
-    for data in dict.fromkeys(row["data"] for row in rows):
+    for data in dict.fromkeys(row.data for row, _ in points):
         lines = {
-            method: [
-                (r["size"], r["ep"]) for r in rows if (r["data"], r["method"]) == (data, method)
-            ]
+            method: [(r.size, ep) for r, ep in points if (r.data, r.method) == (data, method)]
             for method in methods
         }
         made[data] = _plot(f"{data}: EP against the number of edits", lines)
@@ -268,20 +359,20 @@ def _plot(title: str, lines: dict[str, list[tuple[int, float]]]) -> str:
     return "\n".join(line.rstrip() for line in text[text.index("<svg") :].splitlines()) + "\n"
 
 
-def to_html(summaries: Sequence[Row], cases: Sequence[Row], drawn: Iterable[str]) -> str:
+def to_html(results: Sequence[Result], cases: Sequence[Case], drawn: Iterable[str]) -> str:
     """The page: tables, plots, and a browser of the cases.
 
     Args:
         cases: a row for each scored prompt: method, data, size, and the fields of a `Probe`.
     """
     environment = Environment(autoescape=True, loader=PackageLoader(__package__, ""))
-    good = [summary for summary in summaries if "error" not in summary]
+    good = [result for result in results if isinstance(result, CellResult)]
     # "<" could end the script that the cases stand in
     packed = json.dumps(_finite(list(cases)), ensure_ascii=False).replace("<", "\\u003c")
     return environment.get_template("comparison.html").render(
-        tables=tables(summaries), settings=settings(summaries), plots=list(drawn), cases=packed,
-        machines=sorted({summary["machine"] for summary in good}),
-        versions=sorted({_told(summary["versions"]) for summary in good}),
-        commits=sorted({summary["commit"] for summary in good if summary.get("commit")}),
-        models=sorted({summary["cell"]["model"] for summary in summaries}),
+        tables=tables(results), settings=settings(results), plots=list(drawn), cases=packed,
+        machines=sorted({result.machine for result in good}),
+        versions=sorted({_told(result.versions) for result in good}),
+        commits=sorted({result.commit for result in good if result.commit}),
+        models=sorted({result.cell.model for result in results}),
     )  # fmt: skip

@@ -21,35 +21,38 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from contextlib import suppress
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from lks.editors.lks.editor import Scalpel
-from lks.editors.lks.model import ScalpelModel
-from lks.editors.protocol import EditedModel, Editor
+from lks.editors.protocol import (
+    Decides,
+    EditedModel,
+    EditingCost,
+    Editor,
+    Prepares,
+    Surroundings,
+    TellsCost,
+    UsesSurroundings,
+)
 from lks.editors.registry import editor, source
 from lks.editors.unedited import UneditedModel
-from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability
 from lks.evaluation.bench.cached_base import CachedBase
-from lks.evaluation.bench.cells import Cell, check_folder, hashed, made
+from lks.evaluation.bench.cells import check_folder, hashed, made
 from lks.evaluation.provenance import provenance
+from lks.evaluation.results import Cell, CellResult, FailedCell, Result, TaskScores
 from lks.evaluation.runner import Evaluation, answer_limit, evaluate, fluency
 from lks.files import write_whole
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads, peak_memory
-from lks.packs.pack import Pack
-from lks.training import checkpoint
 from lks.training.config import TrainingConfig
 from lks.training.prompts import with_lent_paraphrases
-from lks.training.run import train_to
 from lks.training.train_pack import scope_of
 
 PROMPTS_TIMED, TOKENS_TIMED = 4, 16
@@ -57,8 +60,6 @@ FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 SAMPLES, SAMPLE = 64, 4096  # parts of a weight file that are read, and their bytes
 PROBLEMS = 3  # of a file that are told with a cell's failure
-DEMONSTRATIONS = 1_000  # rows of which those that are not edited may show IKE what to do
-PRESETS = {"lks": "default", "lks-paper": "paper"}
 
 
 def run(
@@ -66,12 +67,11 @@ def run(
     out: Path,
     on_cell: Callable[[str, int, int, float | None], None],
     on_start: Callable[[str], None] = lambda name: None,
-) -> list[dict[str, Any]]:
-    """Summaries of all cells; `on_cell` is told (name, done, of, seconds left, if that can be said)
+) -> list[Result]:
+    """Results of all cells; `on_cell` is told (name, done, of, seconds left, if that can be said)
     after each, `on_start` the name before one that is to be made.
 
-    A cell that fails has an `error` in place of scores, leaves no summary, and is tried again by
-    the next run.
+    A cell that fails leaves no result in the folder, and is tried again by the next run.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -89,18 +89,18 @@ def run(
     check_folder(cells, out)  # this and what follows before any work
     for cell in cells:
         made(cell, out, content)
-    summaries: list[dict[str, Any]] = []
+    results: list[Result] = []
     for number, cell in enumerate(cells, start=1):
         file = out / f"{cell.name}.json"
         there, failure = file.exists(), None
         if not there:
             on_start(cell.name)
             failure = _run_alone(cell, out)
-        summary = made(cell, out, content)
-        summaries.append(summary or {"cell": cell.to_json(), "error": failure})
+        failed = FailedCell(cell.named(), failure or "it left no result")
+        results.append(made(cell, out, content) or failed)
         name = f"{cell.name} (made earlier)" if there else cell.name
-        on_cell(name, number, len(cells), seconds_left(summaries, cells[number:]))
-    return summaries
+        on_cell(name, number, len(cells), seconds_left(results, cells[number:]))
+    return results
 
 
 def contents(cells: Sequence[Cell]) -> dict[str, str]:
@@ -151,7 +151,7 @@ def _attempt(cell: Cell, out: Path) -> str | None:
     except Exception as error:  # the other cells shall be made
         told = f"{type(error).__name__}: {error}"
         if isinstance(error, LKSError):
-            return "; ".join([told, *getattr(error, "problems", [])[:PROBLEMS]])
+            return "; ".join([told, *error.problems[:PROBLEMS]])
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f'{told} (File "{last.filename}", line {last.lineno}, in {last.name})'
     return None
@@ -168,20 +168,20 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def seconds_left(done: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> float | None:
+def seconds_left(results: Sequence[Result], cells: Sequence[Cell]) -> float | None:
     """What the cells to come will take: by method as the largest done, else as the mean, scaled;
     None if none is done."""
 
     def expected(cell: Cell) -> float:
-        own = [row for row in done if row["cell"]["method"] == cell.method]
-        known = max(own, key=lambda row: row["cell"]["size"]) if own else None
+        own = [result for result in done if result.cell.method == cell.method]
+        known = max(own, key=lambda result: result.cell.size) if own else None
         if known is None:
-            return statistics.fmean(row["seconds"] for row in done)
-        an_edit = known["edit_seconds"] / known["cell"]["size"]
-        rest = known["seconds"] - known["edit_seconds"] * known["groups"]
+            return statistics.fmean(result.seconds for result in done)
+        an_edit = known.edit_seconds / known.cell.size
+        rest = known.seconds - known.edit_seconds * known.groups
         return rest + an_edit * cell.size * cell.sets
 
-    done = [row for row in done if "error" not in row]
+    done = [result for result in results if isinstance(result, CellResult)]
     return sum(map(expected, cells)) if done or not cells else None
 
 
@@ -195,18 +195,18 @@ def run_cell(cell: Cell, out: Path) -> None:
     )
     unedited = CachedBase(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
-    edit_seconds, stored, peak, costs, abilities = 0.0, 0, 0, (1.0, 1.0), []
-    settings: dict[str, Any] = {}
+    edit_seconds, stored, peak, costs = 0.0, 0, 0, (1.0, 1.0)
+    abilities, settings = list[TaskScores](), dict[str, object]()
     groups = list(groups_of(cell))
     for number, (edits, pool) in enumerate(groups):
         method = editor_of(cell, pool, out, number)
-        if prepare := getattr(method, "prepare", None):
-            prepare(backbone)
+        if isinstance(method, Prepares):
+            method.prepare(backbone)
         begun = time.monotonic()
         with method.apply(backbone, edits) as model:
-            edit_seconds += _edit_seconds(model, time.monotonic() - begun)
+            cost = _editing_cost(model, time.monotonic() - begun)
+            edit_seconds, peak = edit_seconds + cost.seconds, max(peak, cost.peak_memory_bytes)
             stored += model.stored_bytes()
-            peak = max(peak, _earlier_peak(model))
             for evaluation, rows in ((plain, cell.rows), (chat, cell.chat_rows)):
                 rows = -(-rows // len(groups))
                 _score(cell, unedited, model, edits[:rows], evaluation)
@@ -216,32 +216,39 @@ def run_cell(cell: Cell, out: Path) -> None:
                 costs = _costs(backbone, model, edits)
                 abilities = _abilities(cell, unedited, model)
     count = cell.size * len(groups)
-    summary = {
-        "cell": cell.to_json(),
-        "data_sha256": content[cell.data],
-        "ability_sha256": [content[file] for file in cell.abilities],
-        "model_sha256": content[cell.model],
-        "editor_sha256": content[cell.method],
-        "groups": len(groups),
-        "plain": plain.summary(),
-        "chat": chat.summary() if chat.probes else None,
-        "abilities": abilities,
-        "edit_seconds": round(edit_seconds / len(groups), 3),
-        "edit_seconds_each": round(edit_seconds / count, 4),
-        "stored_bytes_each": round(stored / count),
-        "peak_memory_bytes": max(peak, peak_memory()),
-        "first_token_ratio": costs[0],
-        "next_token_ratio": costs[1],
-        "settings": settings,
-        "seconds": round(time.monotonic() - started, 1),
+    result = CellResult(
+        cell=cell.named(),
+        data_sha256=content[cell.data],
+        ability_sha256=tuple(content[file] for file in cell.abilities),
+        model_sha256=content[cell.model],
+        editor_sha256=content[cell.method],
+        groups=len(groups),
+        plain=plain.summary(),
+        chat=chat.summary() if chat.probes else None,
+        abilities=tuple(abilities),
+        edit_seconds=round(edit_seconds / len(groups), 3),
+        edit_seconds_each=round(edit_seconds / count, 4),
+        stored_bytes_each=round(stored / count),
+        peak_memory_bytes=max(peak, peak_memory()),
+        first_token_ratio=costs[0],
+        next_token_ratio=costs[1],
+        settings=settings,
+        seconds=round(time.monotonic() - started, 1),
         **provenance(),
-    }
-    with (out / f"{cell.name}.jsonl").open("w", encoding="utf-8") as stream:
-        for evaluation in (plain, chat):
+    )
+    _write(out, result, (plain, chat))
+
+
+def _write(out: Path, result: CellResult, evaluations: Iterable[Evaluation]) -> None:
+    """The cases of a cell, a line each, and then its result."""
+    name = result.cell.name
+    with (out / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
+        for evaluation in evaluations:
             for probe in evaluation.probes:
                 row = {"chat": evaluation.chat, **asdict(probe)}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    write_whole(out / f"{cell.name}.json", (json.dumps(summary, indent=2) + "\n").encode())
+    told = json.dumps(result.to_json(), indent=2) + "\n"
+    write_whole(out / f"{name}.json", told.encode())
 
 
 def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
@@ -259,48 +266,25 @@ def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
 
 
 def editor_of(cell: Cell, pool: EditSet, out: Path, number: int) -> Editor:
-    """A cell's editor as the table has it; packs of LKS are kept in `out`."""
-    if cell.method in PRESETS:
-        return _Trained(cell.method, cell.seed, pool, out / "packs" / f"{cell.name}-{number}")
-    if cell.method == "inject":
-        config = TrainingConfig(seed=cell.seed)  # the gate that LKS has
-        return editor("inject", scope=lambda held: scope_of(EditSet(held), pool, config))
-    if cell.method == "ike":
-        rows = random.Random(cell.seed).sample(list(pool), min(DEMONSTRATIONS, len(pool)))
-        return editor("ike", pool=rows)
-    return editor(cell.method)
+    """A cell's editor as the table has it; what it trains is kept in `out`."""
+    found = editor(cell.method)
+    if not isinstance(found, UsesSurroundings):
+        return found
+    config = TrainingConfig(seed=cell.seed)
+    around = Surroundings(
+        pool=pool,
+        seed=cell.seed,
+        kept=out / "packs" / f"{cell.name}-{number}",
+        scope_of=lambda edits: scope_of(EditSet(edits), pool, config),
+    )
+    return found.for_comparison(around)
 
 
-@dataclass
-class _Trained:
-    """LKS, with a pack that is kept, and a training that goes on where it was stopped."""
-
-    name: str
-    seed: int
-    pool: EditSet
-    path: Path
-
-    @contextmanager
-    def apply(self, backbone: Backbone, edits: Iterable[Edit]) -> Iterator[EditedModel]:
-        edits = EditSet(edits)
-        config = TrainingConfig.from_json({"seed": self.seed}, preset=PRESETS[self.name])
-        known = config.for_edits(len(edits)), backbone.fingerprint, list(edits), list(self.pool)
-        told = hashlib.sha256(repr(known).encode()).hexdigest()[:8]
-        path = self.path.with_name(f"{self.path.name}-{told}.pack")
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            reached = checkpoint.beside(path) / checkpoint.FILE
-            train_to(path, backbone, edits, config, pool=self.pool, resume=reached.exists())
-        with Scalpel(Pack.load(path)).apply(backbone) as model:
-            yield model
-
-
-def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
-    """What was settable: an editor's public attributes, of LKS the training's config."""
-    if isinstance(model, ScalpelModel):
-        return dict(model.pack.training["config"])
-    public = {k: v for k, v in getattr(method, "__dict__", {}).items() if k[0] != "_"}
-    public |= getattr(model, "decided", {})
+def _settings(method: Editor, model: EditedModel) -> dict[str, object]:
+    """What was settable: an editor's public attributes, and what came of them."""
+    own = vars(method) if hasattr(method, "__dict__") else {}
+    public = {name: value for name, value in own.items() if name[0] != "_"}
+    public |= model.decided if isinstance(model, Decides) else {}
     plain = {
         k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
         for k, v in public.items()
@@ -308,7 +292,7 @@ def _settings(method: Editor, model: EditedModel) -> dict[str, Any]:
     return {k: v for k, v in plain.items() if _fits_json(v)}
 
 
-def _fits_json(value: Any) -> bool:
+def _fits_json(value: object) -> bool:
     try:
         json.dumps(value)
     except (TypeError, ValueError):
@@ -316,20 +300,9 @@ def _fits_json(value: Any) -> bool:
     return True
 
 
-def _edit_seconds(model: EditedModel, now: float) -> float:
+def _editing_cost(model: EditedModel, seconds: float) -> EditingCost:
     """What editing took, now or earlier: a pack may be there, a training have been stopped."""
-    if isinstance(model, ScalpelModel):
-        seconds: float = model.pack.training["seconds"]
-        return seconds
-    earlier: float = getattr(model, "earlier_seconds", 0.0)
-    return now + earlier
-
-
-def _earlier_peak(model: EditedModel) -> int:
-    """Most memory that the training took, which may have been in an earlier process."""
-    training = model.pack.training if isinstance(model, ScalpelModel) else {}
-    peak: int = training.get("peak_memory_bytes", 0)
-    return peak
+    return model.editing_cost(seconds) if isinstance(model, TellsCost) else EditingCost(seconds)
 
 
 def _score(
@@ -344,7 +317,7 @@ def _score(
     into.edits += part.edits
 
 
-def _abilities(cell: Cell, unedited: UneditedModel, model: EditedModel) -> list[dict[str, Any]]:
+def _abilities(cell: Cell, unedited: UneditedModel, model: EditedModel) -> list[TaskScores]:
     tasks = (ability.load(file, limit=cell.ability_rows) for file in cell.abilities)
     return [ability.compare(unedited, model, task) for task in tasks]
 
@@ -353,7 +326,7 @@ def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[floa
     """Time to the first token and for each further one, edited over unedited, in one run."""
     prompts = [edit.prompt for edit in edits[:PROMPTS_TIMED]]
 
-    def seconds(which: Any, tokens: int) -> float:
+    def seconds(which: EditedModel, tokens: int) -> float:
         times = []
         for prompt in prompts:
             started = time.perf_counter()

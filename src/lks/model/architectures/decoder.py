@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from lks.errors import LayerError
+from lks.model.untyped import Attribute, CausalLM
 
 # Where architectures keep their decoder layers; the first path that exists is taken.
 LAYER_PATHS = (
@@ -19,15 +18,17 @@ LAYER_PATHS = (
 NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
 
-def _get(root: Any, path: str) -> Any:
+def get(root: Attribute, path: str) -> Attribute:
+    """What stands at a dotted path; None where nothing does."""
     for name in filter(None, path.split(".")):
         root = getattr(root, name, None)
     return root
 
 
-def _find_layers(model: Any, name: str) -> str:
+def find_layers(model: CausalLM, name: str) -> str:
+    """The dotted path of a model's decoder layers; LayerError where none is known."""
     for path in LAYER_PATHS:
-        if isinstance(_get(model, path), nn.ModuleList):
+        if isinstance(get(model, path), nn.ModuleList):
             return path
     raise LayerError(
         f"{name}: decoder layers not found for architecture {type(model).__name__}; give "

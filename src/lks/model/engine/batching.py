@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-PREFIX_STEP, SUFFIX_STEP, ROW_STEP = 16, 2, 2  # shapes are padded to multiples of these
+from lks.model.untyped import CausalLM
+
+PREFIX_STEP, SUFFIX_STEP, TEXT_STEP = 16, 2, 2  # shapes are padded to multiples of these
 PASS_TOKENS = 512  # at most so many in one pass through the upper half
 PASS_COST = 64  # what a pass costs beside its tokens, in tokens
 
@@ -60,7 +61,7 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     lengths = [sum(part.shape[3] for part in own) for own in parts]
     p_max = padded(max(lengths), PREFIX_STEP)
     s_max = max(suffix.length for suffix in suffixes)
-    b, device = padded(len(suffixes), ROW_STEP), one.places.device
+    b, device = padded(len(suffixes), TEXT_STEP), one.places.device
     states = one.states.new_zeros(b, s_max, one.states.shape[-1], device=device)
     u, _, heads, _, w = next((part for own in parts for part in own), one.past[-1]).shape
     past = one.states.new_zeros(u, 2, b, heads, p_max, w, device=device)
@@ -79,9 +80,16 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     rows, columns = _ragged([suffix.places for suffix in suffixes])
     scored_rows, scored_columns = _ragged([suffix.scored for suffix in suffixes])
     return SuffixBatch(
-        states, past, mask, prefix + torch.arange(s_max, device=device),
-        states[rows, columns].float(), rows, columns, scored_rows, scored_columns,
-    )  # fmt: skip
+        states,
+        past,
+        mask,
+        prefix + torch.arange(s_max, device=device),
+        states[rows, columns].float(),
+        rows,
+        columns,
+        scored_rows,
+        scored_columns,
+    )
 
 
 def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
@@ -91,7 +99,7 @@ def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
     for end in range(1, len(order) + 1):
         choices: list[tuple[int, int]] = []
         for start in range(end - 1, -1, -1):
-            tokens = padded(end - start, ROW_STEP) * suffixes[order[start]].length
+            tokens = padded(end - start, TEXT_STEP) * suffixes[order[start]].length
             if tokens > PASS_TOKENS and choices:
                 break
             choices.append((best[start][0] + PASS_COST + tokens, start))
@@ -111,7 +119,7 @@ def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.cat(list(lists))
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> Any:
+def cast(model: CausalLM, dtype: torch.dtype) -> CausalLM:
     """A frozen copy in another precision, without a second one in the model's own."""
     memo = {id(p): nn.Parameter(p.to(dtype), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, memo)

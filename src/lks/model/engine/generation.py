@@ -11,33 +11,35 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 from torch import Tensor
 
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.engine.running import Swap, swapped
+from lks.model.untyped import Setting
 
 # What counts of a model's own generation config.
-KEPT = (
-    "bos_token_id", "eos_token_id", "stop_strings",
-    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "sequence_bias",
-    "suppress_tokens", "begin_suppress_tokens",
-    "temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
-)  # fmt: skip
+OWN_SETTINGS = (
+    *("bos_token_id", "eos_token_id", "stop_strings", "repetition_penalty", "no_repeat_ngram_size"),
+    *("bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens"),
+    *("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff"),
+)
 # With these each prompt is read alone: in a batch, texts that end early are filled up.
 ALONE = (
-    "stop_strings", "stopping_criteria", "max_time", "streamer", "prefix_allowed_tokens_fn",
-    "assistant_model", "prompt_lookup_num_tokens",
-)  # fmt: skip
-SETTINGS = frozenset((
-    *KEPT, *ALONE, "do_sample", "num_beams", "early_stopping", "length_penalty", "min_new_tokens",
-    "renormalize_logits", "remove_invalid_values", "exponential_decay_length_penalty",
-    "forced_eos_token_id", "logits_processor", "use_cache", "cache_implementation", "cache_config",
-    "num_assistant_tokens", "max_matching_ngram_size", "num_return_sequences", "pad_token_id",
-    "tokenizer",
-))  # fmt: skip
+    *("stop_strings", "stopping_criteria", "max_time", "streamer", "prefix_allowed_tokens_fn"),
+    *("assistant_model", "prompt_lookup_num_tokens"),
+)
+SETTINGS = frozenset(
+    (
+        *(*OWN_SETTINGS, *ALONE, "do_sample", "num_beams", "early_stopping", "length_penalty"),
+        *("min_new_tokens", "renormalize_logits", "remove_invalid_values", "logits_processor"),
+        *("exponential_decay_length_penalty", "forced_eos_token_id", "pad_token_id", "tokenizer"),
+        *("use_cache", "cache_implementation", "cache_config", "num_assistant_tokens"),
+        *("max_matching_ngram_size", "num_return_sequences"),
+    )
+)
 INSTEAD = {
     "max_length": "give max_new_tokens",
     "min_length": "give min_new_tokens",
@@ -54,7 +56,7 @@ class Stops:
     strings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, backbone: Backbone, settings: Mapping[str, Any]) -> Stops:
+    def of(cls, backbone: Backbone, settings: Mapping[str, Setting]) -> Stops:
         """The model's own, unless the settings of a call say otherwise."""
         tokens = settings.get("eos_token_id", backbone.stop_ids)
         strings = settings.get("stop_strings", backbone.model.generation_config.stop_strings)
@@ -72,7 +74,7 @@ class Stops:
         return bool(self.strings) and any(s in backbone.tokenizer.decode(ids) for s in self.strings)
 
 
-def check(max_new_tokens: int, settings: Mapping[str, Any]) -> None:
+def check(max_new_tokens: int, settings: Mapping[str, Setting]) -> None:
     """InputError that names every setting that cannot be given."""
     problems = [_problem(name) for name in settings if name not in SETTINGS]
     if settings.get("num_return_sequences", 1) != 1:
@@ -87,7 +89,7 @@ def continued(
     backbone: Backbone,
     inputs: Mapping[str, Tensor],
     max_new_tokens: int,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Setting],
     stops: Stops | None = None,
 ) -> Tensor:
     """Token ids that the model writes behind a batch, [b, at most `max_new_tokens`].
@@ -100,7 +102,7 @@ def continued(
     """
     own = backbone.model.generation_config
     config = type(own)()
-    for name in KEPT:
+    for name in OWN_SETTINGS:
         setattr(config, name, getattr(own, name, None))
     config.disable_compile = True  # compiled code sees no hook
     chosen = {"do_sample": False, **settings, "pad_token_id": backbone.pad_id}
@@ -111,7 +113,7 @@ def continued(
         if stops.strings:
             chosen |= {"tokenizer": backbone.tokenizer, "stop_strings": list(stops.strings)}
     try:
-        with swapped([Swap(vars(backbone.model), "generation_config", config)]):
+        with swapped([Swap(backbone.model.__dict__, "generation_config", config)]):
             out: Tensor = backbone.model.generate(**inputs, max_new_tokens=max_new_tokens, **chosen)
     except (TypeError, ValueError) as error:
         if not settings:
@@ -129,7 +131,7 @@ def _problem(name: str) -> str:
     return f"no setting '{name}'; {advice}"
 
 
-def _several(value: Any) -> tuple[Any, ...]:
+def _several(value: Setting) -> tuple[Setting, ...]:
     """One, several or none."""
     if value is None:
         return ()

@@ -8,17 +8,22 @@ Equation: h^l_p <- R' (LKS, arXiv 2508.03741, "Generate new KBs and replace").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from lks.model.untyped import ModuleOutput
+from lks.scope.types import Finding
+
 # From the layer's hidden states at the n places of a plan, [n, d], to what takes their place.
 # `places` are the indices into the plan's places, [n]: with a cache not all are in every call.
 NewBlocks = Callable[[Tensor, Tensor], Tensor]
+Arguments: TypeAlias = tuple[object, ...]  # of a forward pass
+Keywords: TypeAlias = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class Plan:
 
     `rows` and `columns`, [n] each, are places in the batch as it was encoded, padding counted.
     Columns past the prompt are never touched, so that generated tokens stay as they are.
+    `findings` are those of each prompt that led to these places, for who wants to know.
     """
 
     batch: int
     rows: Tensor
     columns: Tensor
     blocks: NewBlocks
+    findings: Sequence[Sequence[Finding]] = ()
 
 
 @contextmanager
@@ -47,7 +54,9 @@ def replacing(layer: nn.Module, plan: Plan) -> Iterator[Plan]:
         yield plan  # nothing to replace: not even a hook
         return
 
-    def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+    def hook(
+        module: nn.Module, args: Arguments, kwargs: Keywords, output: ModuleOutput
+    ) -> ModuleOutput:
         hidden = output if isinstance(output, Tensor) else output[0]
         changed = _replaced(hidden, plan, _past(args, kwargs, module, hidden.shape[1]))
         return changed if isinstance(output, Tensor) else (changed, *output[1:])
@@ -76,7 +85,7 @@ def _replaced(hidden: Tensor, plan: Plan, past: int) -> Tensor:
     return hidden.index_put((rows, columns), new.to(hidden.dtype))
 
 
-def _past(args: tuple, kwargs: dict, module: nn.Module, q: int) -> int:
+def _past(args: Arguments, kwargs: Keywords, module: nn.Module, q: int) -> int:
     """How many columns came before this call: what the cache holds, less this call's own."""
     for value in (*args, *kwargs.values()):
         if hasattr(value, "get_seq_length"):

@@ -8,8 +8,6 @@ import resource
 import sys
 from pathlib import Path
 
-import torch
-
 
 def default_threads() -> int:
     """CPU cores that this process may use: a container's quota and OMP_NUM_THREADS count."""
@@ -27,6 +25,8 @@ def default_threads() -> int:
 
 def peak_memory() -> int:
     """Most memory that this process has held so far, in bytes: on the GPU if it used one."""
+    import torch  # here, since what needs no torch asks for the threads too
+
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

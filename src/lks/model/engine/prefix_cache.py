@@ -26,7 +26,7 @@ class PrefixCache:
     @property
     def batch_size(self) -> int:
         """How many texts may be read together: each has a copy."""
-        one = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.past.layers)
+        one: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.past.layers)
         return max(1, MOST_BYTES // one)
 
     def cache(self, b: int) -> DynamicCache:

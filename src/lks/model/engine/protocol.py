@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypedDict, TypeVar
 
 from torch import Tensor
 
+from lks.model.chat import Rendered
 from lks.model.encoding import Encoding
+from lks.scope.types import Finding
 
 
 class Positions(Protocol):
-    """Where an editor changes states: a row and a column of the batch each, [n]."""
+    """Where an editor changes states: a row and a column of the batch each, [n].
+
+    `findings` are what its scope found in each text of the batch, if it has one.
+    """
 
     @property
     def rows(self) -> Tensor: ...
     @property
     def columns(self) -> Tensor: ...
+    @property
+    def findings(self) -> Sequence[Sequence[Finding]]: ...
 
 
 Intervention = Callable[[Encoding], AbstractContextManager[Positions | None]]
@@ -26,22 +33,62 @@ Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 
-class Written(str):
-    """A text that a model wrote, without white space around it.
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a model wrote after a prompt.
 
     Attributes:
-        whole: with that.
-        ended: whether the model ended it, and not the limit.
+        whole: the text with the white space around it.
+        finish_reason: "stop" if the model ended it, "length" if the limit did; None if an editor
+            does not tell.
+        findings: mentions of edited entities in what the model read for it, and what fired there.
     """
 
     whole: str
-    ended: bool
+    finish_reason: FinishReason | None = None
+    findings: Sequence[Finding] = field(default=(), compare=False)
 
-    @classmethod
-    def of(cls, text: str, *, ended: bool) -> Written:
-        own = cls(text.strip())
-        own.whole, own.ended = text, ended
-        return own
+    @property
+    def text(self) -> str:
+        return self.whole.strip()
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Ids of the edits that fired, each once."""
+        mentions = [finding.mention for finding in self.findings if finding.mention.fired]
+        return tuple(dict.fromkeys(edit_id for own in mentions for edit_id in own.edit_ids))
+
+
+Findings = dict[Rendered, Sequence[Finding]]  # of each text that was read
+
+
+def noting(intervention: Intervention, findings: Findings) -> Intervention:
+    """The same intervention; what it finds in each text is put into `findings`."""
+
+    @contextmanager
+    def noted(encoding: Encoding) -> Iterator[Positions | None]:
+        with intervention(encoding) as positions:
+            if positions is not None:
+                findings.update(zip(encoding.texts, positions.findings, strict=False))
+            yield positions
+
+    return noted
+
+
+class ScoreOptions(TypedDict, total=False):
+    """How pairs are scored.
+
+    `chat` and `full` are as of `EditedModel.score`; `batch_size` is how many texts are read
+    together, and `side` where the shorter ones are padded, "left" or "right".
+    """
+
+    chat: bool
+    full: bool
+    batch_size: int
+    side: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,10 +20,17 @@ from lks.model.engine.split_model import SplitModel, lend_length
 from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import common_start
 
-AT_ONCE = 64  # texts in one reading
-PREFIXES_AT_ONCE = 512
+TEXTS_A_READING = 64
+PREFIXES_A_READING = 512
 LENGTH_STEP = 2  # lengths are padded to multiples of this
 LEAD = 8  # tokens that all texts must have in common to be read once for all
+
+
+class CachedLayer(Protocol):
+    """Keys and values of one layer in transformers' cache, [texts, heads, tokens, w] each."""
+
+    keys: Tensor
+    values: Tensor
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ def _by_prefix(
         shared = len(prefix) > len(begun.tokens) and often[prefix] > 1
         groups[prefix if shared else begun.tokens].append(i)
     keys = sorted(groups)
-    for start in range(0, len(keys), PREFIXES_AT_ONCE):
-        some = keys[start : start + PREFIXES_AT_ONCE]
+    for start in range(0, len(keys), PREFIXES_A_READING):
+        some = keys[start : start + PREFIXES_A_READING]
         longer = [key for key in some if key != begun.tokens]
         prefixes = {begun.tokens: begun} | _read_prefixes(split, longer, begun, store)
         yield {i: prefixes[key] for key in some for i in groups[key]}
@@ -108,8 +115,8 @@ def _read_prefixes(
     """Stems that all begin with `begun`, and go on."""
     prefixes = {}
     k, keys = len(begun.tokens), sorted(keys, key=len)
-    for start in range(0, len(keys), AT_ONCE):
-        chunk = keys[start : start + AT_ONCE]
+    for start in range(0, len(keys), TEXTS_A_READING):
+        chunk = keys[start : start + TEXTS_A_READING]
         reading = _Reading(split, [begun] * len(chunk), [key[k:] for key in chunk])
         reading.read()
         for i, key in enumerate(chunk):
@@ -126,8 +133,8 @@ def _batches(rows: Sequence[TextRow], rest: dict[int, int]) -> Iterator[list[int
         continued = rows[i].continued
         kinds[continued, rows[i].final, rest[i] if continued else 0].append(i)
     for members in kinds.values():
-        for start in range(0, len(members), AT_ONCE):
-            yield members[start : start + AT_ONCE]
+        for start in range(0, len(members), TEXTS_A_READING):
+            yield members[start : start + TEXTS_A_READING]
 
 
 def _read_batch(
@@ -211,9 +218,11 @@ class _Reading:
         above = width if above is None else min(padded(above, LENGTH_STEP), width)
         if above:
             self.final = self.split.upper(
-                self.states[:, :above], mask[:, : self._start + above],
-                self._positions[:, :above], self._upper,
-            )  # fmt: skip
+                self.states[:, :above],
+                mask[:, : self._start + above],
+                self._positions[:, :above],
+                self._upper,
+            )
             lend_length(self._upper, self.states[:, :above])
         self._mask, self._positions = mask, self._positions[:, -1:]
 
@@ -236,7 +245,7 @@ class _Reading:
         """The same above the cut."""
         return self._past(self._upper.layers[self.split.layer + 1 :], i, n)
 
-    def _past(self, layers: Sequence[Any], i: int, n: int) -> Tensor:
+    def _past(self, layers: Sequence[CachedLayer], i: int, n: int) -> Tensor:
         if not n or not layers:
             return self.states.new_zeros(len(layers), 2, 1, 0, 1)
         own = slice(self._start, self._start + n)

@@ -8,17 +8,17 @@ was bound to, so that a copy with other children would run the original's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
 from lks.errors import ModelError
 from lks.model.engine.turns import Turns
+from lks.model.untyped import Attribute, CausalLM, ModuleOutput
 
 _ABSENT = object()
 
@@ -27,9 +27,9 @@ _ABSENT = object()
 class Swap:
     """Another value for a while: of an attribute, or of a child in `module._modules`."""
 
-    owner: dict[str, Any]
+    owner: MutableMapping[str, Attribute]
     key: str
-    value: Any
+    value: Attribute
 
 
 @contextmanager
@@ -88,19 +88,25 @@ class View:
     swaps: Sequence[Swap]
     in_use: AbstractContextManager[None]
 
-    def __call__(self, **inputs: Any) -> Any:
+    def __call__(self, **inputs: object) -> ModuleOutput:
         with self.in_use, swapped(self.swaps):
             return self.module(**inputs)
 
 
-def bare(module: Any) -> Any:
+def last_states(out: ModuleOutput) -> Tensor:
+    """A decoder's outputs, [b, t, d]."""
+    states: Tensor = out.last_hidden_state
+    return states
+
+
+def bare(module: Attribute) -> Attribute:
     """The module that `torch.compile` put its own around."""
     while isinstance(module, OptimizedModule):
         module = module._orig_mod
     return module
 
 
-def unwrapped(model: Any, name: str) -> Any:
+def unwrapped(model: CausalLM, name: str) -> CausalLM:
     """The model of transformers inside what torch.compile and PEFT put around it.
 
     Raises:
@@ -128,7 +134,7 @@ def _uncompiled(model: nn.Module, layers_path: str) -> Iterator[Swap]:
             if isinstance(child, OptimizedModule):
                 yield Swap(module._modules, name, bare(child))
         for key in ("forward", "_old_forward"):  # the second is what Accelerate found and calls
-            own: Any = vars(module).get(key)
+            own: Attribute = vars(module).get(key)
             if hasattr(own, "_torchdynamo_orig_callable") and not isinstance(own, partial):
                 yield Swap(vars(module), key, own._torchdynamo_orig_callable)
     for module in [*around, *map(bare, around[-1].children())]:

@@ -2,7 +2,7 @@
 
 The model is causal and frozen, so of a text only the vector at (l, p), p its first mention's last
 token, and what follows from it change while blocks are trained. The rest is computed once
-(`reading.read`): the outputs of layer l from p on, and for the layers above l the keys and
+(`reader.prefill`): the outputs of layer l from p on, and for the layers above l the keys and
 values of the tokens before p. A step runs layers l+1.. over the suffix, and the head at the scored
 positions only.
 
@@ -13,7 +13,6 @@ architecture keeps its own rules for positions, masks, scaling and soft caps.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
 from lks.model.backbone import Backbone
-from lks.model.engine.batching import SuffixBatch, _cast
+from lks.model.engine.batching import SuffixBatch, cast
+from lks.model.engine.running import last_states
 
 
 class _Entrance(nn.Module):
@@ -31,7 +31,7 @@ class _Entrance(nn.Module):
         super().__init__()
         self.states: Tensor | None = None
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         return hidden_states if self.states is None else self.states
 
 
@@ -54,7 +54,7 @@ class SplitModel:
         self.dtype = dtype = (dtype or own) if copyable else own
         if copyable and any(p.dtype != dtype for p in backbone.model.parameters()):
             with backbone.in_use:
-                model = _cast(backbone.model, dtype)
+                model = cast(backbone.model, dtype)
             split = Backbone(model, backbone.tokenizer, backbone.name, backbone.layers_path)
         self.device = backbone.device
         self._whole, self._lower, self._entrance = split, split.lower(layer), _Entrance()
@@ -65,11 +65,14 @@ class SplitModel:
     def lower(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
         """Layers 0..l over tokens, [b, s] -> [b, s, d]; arguments as of `upper`."""
         with self.backbone.in_use:
-            states: Tensor = self._lower(
-                input_ids=ids, attention_mask=mask, position_ids=self._learnt(positions),
-                past_key_values=cache, use_cache=True,
-            ).last_hidden_state  # fmt: skip
-        return states
+            out = self._lower(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=self._learnt(positions),
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return last_states(out)
 
     def upper(
         self, states: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache | None = None
@@ -82,13 +85,15 @@ class SplitModel:
         try:
             with self.backbone.in_use, short_attention(states.device):
                 out = self._upper(
-                    inputs_embeds=states.detach(), attention_mask=mask,
+                    inputs_embeds=states.detach(),
+                    attention_mask=mask,
                     position_ids=self._learnt(positions),
-                    past_key_values=cache, use_cache=cache is not None,
-                )  # fmt: skip
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                )
         finally:
             self._entrance.states = None
-        return out.last_hidden_state
+        return last_states(out)
 
     def _learnt(self, positions: Tensor) -> Tensor:
         """Those of padding may lie beyond the ones that the model has learnt."""

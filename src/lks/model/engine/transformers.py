@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import wraps
+from itertools import islice
 from typing import Any, Concatenate
 
 import torch
@@ -17,10 +18,18 @@ from torch import Tensor
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered, each_prompt
-from lks.model.encoding import Encoding
+from lks.model.encoding import Encoding, Tokens
 from lks.model.engine.generation import ALONE, Stops, check, continued
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
-from lks.model.engine.protocol import Intervention, Options, Result, Score, Written
+from lks.model.engine.protocol import (
+    Findings,
+    Generation,
+    Intervention,
+    Options,
+    Result,
+    Score,
+    noting,
+)
 from lks.model.offsets import tokens_from
 
 
@@ -56,49 +65,46 @@ def score(
     begin with, unless padding stands before them.
     """
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
-    readings = _readings(backbone, joined, chat)
+    tokenised = [backbone.tokenize(text, chat=chat) for text, _ in joined]
+    firsts = [tokens_from(own, end) for (_, own), (_, end) in zip(tokenised, joined, strict=True)]
+    readings = _readings(joined, tokenised, firsts)
     scores: list[Score | None] = [None] * len(pairs)
-    prefix = _prefix(backbone, [joined[i] for i in readings], chat) if side == "right" else None
+    prefix = None
+    if side == "right":  # what all texts begin with; it ends before the first scored place
+        most = max(0, min((firsts[i] for i in readings), default=0) - 1)
+        prefix = read_prefix(backbone, [tuple(tokenised[i][0]) for i in readings], most)
     before = prefix.length if prefix else 0
     batch_size = min(batch_size, prefix.batch_size) if prefix else batch_size
     for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
-        encoding = backbone.encode([joined[i][0] for i in chunk], chat=chat, side=side)
+        encoding = backbone.encode(
+            [joined[i][0] for i in chunk], chat=chat, side=side,
+            tokenised=[tokenised[i] for i in chunk],
+        )  # fmt: skip
         states = _states(backbone, encoding, intervention, chat, prefix)
-        firsts = [
-            tokens_from(offsets, joined[i][1])
-            for offsets, i in zip(encoding.offsets, chunk, strict=True)
-        ]
-        rows, columns, counts = [], [], []
-        for row, (first, start) in enumerate(zip(firsts, encoding.starts, strict=True)):
-            end = start + len(encoding.offsets[row])
-            places = range(start + max(first, 1), end)  # nothing predicts a text's first token
+        rows, columns = list[int](), list[int]()
+        asked: list[tuple[int, range, list[int]]] = []
+        for row, (i, start) in enumerate(zip(chunk, encoding.starts, strict=True)):
+            ids, first = tokenised[i][0], max(firsts[i], 1)  # nothing predicts a first token
+            places = range(len(rows), len(rows) + len(ids) - first)
             rows += [row] * len(places)
-            columns += list(places)
-            counts.append(len(places))
+            columns += range(start + first, start + len(ids))
+            for j, token in readings[i].items():
+                asked.append((j, places, ids[first:] if token is None else [token]))
         where = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
         logits = backbone.head(states[where[0], where[1] - 1 - before]).float()
-        tokens = encoding.input_ids.cpu()[where]
-        every = logits.log_softmax(-1).cpu()
-        parts = [part.split(counts) for part in (tokens, logits.argmax(-1).cpu(), every)]
-        for i, own, predicted, shares in zip(chunk, *parts, strict=True):
-            for j, token in readings[i].items():
-                labels = own if token is None else torch.tensor([token])
-                logprobs = shares.gather(-1, labels[:, None])[:, 0]
-                scores[j] = Score(
-                    tuple(labels.tolist()), tuple(logprobs.tolist()), tuple(predicted.tolist()),
-                    shares.clone() if full else None,
-                )  # fmt: skip
+        every, predicted = logits.log_softmax(-1), logits.argmax(-1).tolist()
+        wanted = [
+            (place, t) for _, places, own in asked for place, t in zip(places, own, strict=True)
+        ]
+        chosen = torch.tensor(wanted, dtype=torch.long).reshape(-1, 2).to(every.device)
+        logprobs = iter(every[chosen[:, 0], chosen[:, 1]].tolist())
+        for j, places, own in asked:
+            span = slice(places.start, places.stop)
+            scores[j] = Score(
+                tuple(own), tuple(islice(logprobs, len(own))), tuple(predicted[span]),
+                every[span].to("cpu", copy=True) if full else None,
+            )  # fmt: skip
     return scores  # type: ignore[return-value]
-
-
-def _prefix(
-    backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool
-) -> PrefixCache | None:
-    """What all texts begin with; it ends before the first place that is scored."""
-    found = [backbone.tokenize(text, chat=chat) for text, _ in joined]
-    scored = [tokens_from(own, end) for (_, own), (_, end) in zip(found, joined, strict=True)]
-    most = max(0, min(scored, default=0) - 1)
-    return read_prefix(backbone, [tuple(ids) for ids, _ in found], most)
 
 
 def _states(
@@ -118,7 +124,10 @@ def _states(
     # the unedited model: in another one their last bits might differ.
     rows = places.rows[places.columns < prefix.length].unique()
     if len(rows):
-        edited = backbone.encode([encoding.texts[i] for i in rows.tolist()], chat=chat)
+        own = [(encoding.tokens(i), encoding.offsets[i]) for i in rows.tolist()]
+        edited = backbone.encode(
+            [encoding.texts[i] for i in rows.tolist()], chat=chat, tokenised=own
+        )
         with intervention(edited):
             whole = backbone.final_states(edited)[:, prefix.length :]
         states[rows, : whole.shape[1]] = whole
@@ -134,28 +143,30 @@ def generate(
     max_new_tokens: int = 64,
     batch_size: int = 64,
     **settings: Any,
-) -> list[str]:
+) -> list[Generation]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
-    The texts are `Written`, which tells the one from the other. A model that has learnt so many
-    positions and no more writes no further than these.
+    Each tells the one from the other, and what fired. A model that has learnt so many positions and
+    no more writes no further than these.
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...; `generation.SETTINGS`).
 
     Raises:
         InputError: a setting cannot be given, or a prompt is longer than the positions.
     """
+    texts, findings = rendered(backbone, prompts, chat=chat), Findings()
     ids = generate_ids(
-        backbone, rendered(backbone, prompts, chat=chat), intervention,
+        backbone, texts, noting(intervention, findings),
         chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
     )  # fmt: skip
     stops = Stops.of(backbone, settings)
     return [
-        Written.of(
+        Generation(
             backbone.tokenizer.decode(row, skip_special_tokens=True),
-            ended=stops.ended(backbone, row),
+            "stop" if stops.ended(backbone, row) else "length",
+            findings.get(text, ()),
         )
-        for row in ids
+        for text, row in zip(texts, ids, strict=True)
     ]
 
 
@@ -207,7 +218,7 @@ def _by_room(
 
 
 def _readings(
-    backbone: Backbone, joined: Sequence[tuple[Rendered, int]], chat: bool
+    joined: Sequence[tuple[Rendered, int]], tokenised: Sequence[Tokens], firsts: Sequence[int]
 ) -> dict[int, dict[int, int | None]]:
     """For each text to read, the pairs that it serves and their token if they only share it.
 
@@ -216,14 +227,12 @@ def _readings(
     readings: dict[int, dict[int, int | None]] = {}
     asked = [(text.text[:end], text.pieces) for text, end in joined]
     often, readers = Counter(asked), dict[Hashable, int]()
-    for i, (text, end) in enumerate(joined):
-        if often[asked[i]] > 1:
-            ids, offsets = backbone.tokenize(text, chat=chat)
-            if len(ids) > 1 and tokens_from(offsets, end) == len(ids) - 1:
-                first = readers.setdefault((asked[i], tuple(ids[:-1])), i)
-                readings.setdefault(first, {})[i] = ids[-1]
-                continue
-        readings[i] = {i: None}
+    for i, ((ids, _), first) in enumerate(zip(tokenised, firsts, strict=True)):
+        if often[asked[i]] > 1 and len(ids) > 1 and first == len(ids) - 1:
+            reader = readers.setdefault((asked[i], tuple(ids[:-1])), i)
+            readings.setdefault(reader, {})[i] = ids[-1]
+        else:
+            readings[i] = {i: None}
     return readings
 
 
