@@ -56,9 +56,9 @@ def counted(self, texts):
     looks, seconds = looks + len(texts), seconds + time.process_time() - begun
     return found
 Scope.examine = counted
-subjects = list(dict.fromkeys(edit.subject for edit in pack.edits))[:8]
-prompts = [text.format(s) for s in subjects for text in ("Tell me about {}.", "Why is {} known?")]
-model.generate(prompts, rescan=True, chat=True, max_new_tokens=64)
+subjects = list(dict.fromkeys(edit.subject for edit in pack.edits))[:4]
+prompts = [f"Tell me about {subject}." for subject in subjects]
+model.generate(prompts, rescan=True, chat=True, max_new_tokens=48)
 print(json.dumps({"looks_a_text": looks / len(prompts), "cpu_a_text": seconds / len(prompts)}))
 """
 

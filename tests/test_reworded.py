@@ -95,11 +95,7 @@ def test_the_words_of_a_name_are_found_inflected_turned_and_with_another_noun(
         ("The Who", "Who is it?"),
         ("Nokia X family", "Nokia X is made by"),
         ("It", "what is it?"),
-        ("Russia", "What was the capital of the Russian Empire?"),
-        ("Russia", "Is Soviet Russian spoken?"),
         ("Poland", "how do I polish a shoe?"),
-        ("Martinique", "Who is the French president?"),
-        ("CAN", "Who is the Canadian president?"),
     ],
 )
 def test_what_may_be_another_name_is_not_proposed(name: str, text: str) -> None:
@@ -112,15 +108,9 @@ def test_what_may_be_another_name_is_not_proposed(name: str, text: str) -> None:
         ("Swift", "who created swift?", "swift"),
         ("Swift", "WHO CREATED SWIFT?", "SWIFT"),
         ("The Bakery", "who owns the bakery?", "the bakery"),
-        ("France", "Who is the French president?", "French"),
-        ("France", "French is spoken in", "French"),
-        ("United States of America", "the American president is", "American"),
-        ("New Zealand", "the New Zealander's capital is", "New Zealander"),
     ],
 )
-def test_one_word_may_stand_in_another_case_and_a_country_as_its_adjective(
-    name: str, text: str, surface: str
-) -> None:
+def test_one_word_may_stand_in_another_case(name: str, text: str, surface: str) -> None:
     assert Matcher([named(name)])(text) == []
     assert proposed(name, text) == [surface]
 
@@ -221,7 +211,7 @@ def test_proposals_lie_in_the_text_whatever_the_order_of_the_edits(
     "text",
     ["", "\ud800", "x\udfff return policy", "🙂 \u202e", "a" * 1_000_000, "policy " * 100_000,
      "policy. return. " * 10_000, "policy for returns. " * 10_000, "return policy " * 10_000,
-     "ז" * 100_000, "swift. " * 100_000, "swift " * 100_000, "French. " * 100_000],
+     "ז" * 100_000, "swift. " * 100_000, "swift " * 100_000],
 )  # fmt: skip
 def test_no_text_is_too_strange_or_too_long(text: str) -> None:
     subjects = ["return policy", "\ud800 x", "Sands of Beirut", "Swift", "France", "Dr. Who"]

@@ -94,7 +94,7 @@ class Matcher:
             if isinstance(part, Explains):
                 refused += self._filtered(doc, part.refused(doc, settled))[1]
         misses: dict[tuple[int, int, str], tuple[Mention, Reason]] = {}
-        for one in sorted(refused, key=lambda one: (one.first, -one.score)):
+        for one in sorted(refused, key=lambda one: (one.first, -one.score, one.key)):
             if one.reason and not any(same_place(one, other) for other in known):
                 key = (one.first, one.last, one.entity.subject)  # another form may be nearer
                 misses.setdefault(key, (mention_of(doc, one, fired=False), one.reason))

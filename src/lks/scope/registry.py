@@ -25,13 +25,11 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     },
     "generators": {
         "exact": "lks.scope.candidates.exact:Exact",
-        "reordered": "lks.scope.candidates.reordered:Reordered",
         "misspelt": "lks.scope.candidates.fuzzy.generator:Misspelt",
     },
     "proposals": {
         "token_set": "lks.scope.candidates.token_set:TokenSet",
         "other_case": "lks.scope.candidates.other_case:OtherCase",
-        "demonyms": "lks.scope.candidates.demonyms:Demonyms",
     },
     "filters": {
         "longer_name": "lks.scope.filters.longer_name:LongerName",

@@ -11,7 +11,6 @@ from lks.scope.normalizer import Doc
 from lks.scope.types import Candidate, Kind, Mention, Reason
 
 _T = TypeVar("_T")
-_DOUBTFUL = (Kind.REORDERED, Kind.MISSPELT)  # of these two entities may fit one place alike
 
 
 def resolve(
@@ -21,9 +20,9 @@ def resolve(
 
     Mentions are disjoint and in order of the text.
     """
-    doubtful = [one for one in found if one.kind in _DOUBTFUL]
-    kept, refused = _unambiguous(doubtful, len(doc.words)) if doubtful else ([], [])
-    kept += [one for one in found if one.kind not in _DOUBTFUL]
+    misspelt = [one for one in found if one.kind == Kind.MISSPELT]  # two may fit one place alike
+    kept, refused = _unambiguous(misspelt, len(doc.words)) if misspelt else ([], [])
+    kept += [one for one in found if one.kind != Kind.MISSPELT]
     return _disjoint([*known, *kept], doc) if kept else list(known), refused
 
 

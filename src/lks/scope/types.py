@@ -23,7 +23,6 @@ class Kind(StrEnum):
     EXACT = "exact"  # by its subject
     ALIAS = "alias"
     VARIANT = "variant"  # its name in another form: Saint Denis for St. Denis
-    REORDERED = "reordered"
     MISSPELT = "fuzzy"
     REWORDED = "reworded"  # in other words or another case: only the whole sentence can tell
 
@@ -71,7 +70,7 @@ class Mention:
 
     `start` and `end` are characters of the original text, `surface` is what stands there.
     `edit_ids` are the edits of that entity, in the order of the edit set. `score` is 1 for a name
-    as it is known, less for a misspelt or reordered one. `gate` is the score of the relation gate,
+    as it is known, less for a misspelt one. `gate` is the score of the relation gate,
     None where the scope has none.
     """
 
