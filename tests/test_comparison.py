@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -136,3 +137,19 @@ def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
     assert "Where &lt;/script&gt;&lt;b&gt;is&lt;/b&gt; it?" in done.stdout
     seen, wide = map(int, done.stdout.split("<title>")[1].split("</title>")[0].split())
     assert wide <= seen  # only tables scroll sideways, the page does not
+
+
+def test_the_committed_results_are_read_and_written_key_by_key() -> None:
+    files = sorted((Path(__file__).parent.parent / "benchmarks/results/table").glob("*.json"))
+    assert len(files) > 100
+    for file in files:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        told = json.loads(json.dumps(CellResult.from_json(kept).to_json()))
+        kept.pop("edit_seconds_note", None)  # a remark in one of them
+        assert told["cell"] | kept["cell"] == told["cell"], file.name
+        for style in ("plain", "chat"):
+            if kept[style]:
+                assert told[style].pop("warnings") == []  # not asked by an early version
+                kept[style].pop("warnings", None)
+        rest = {key: value for key, value in kept.items() if key != "cell"}
+        assert {key: told[key] for key in rest} == rest, file.name
