@@ -140,7 +140,7 @@ def test_added_edits_fire_and_go_away_again(
     model.add([NEW], refine=False)
     assert model.examine(NEW.prompt)[0].mention.edit_ids == ("ada-job",)
     assert model.score(asked)[0] == before[0]
-    with pytest.raises(InputError, match="has a relation gate; give the references"):
+    with pytest.raises(InputError, match="has a relation gate; give the exemplars"):
         append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]))
     append(tmp_path / "p", EditSet([NEW]), model.blocks([NEW]), model.exemplars([NEW]))
     loaded = ScalpelModel(backbone, Pack.load(tmp_path / "p"))
