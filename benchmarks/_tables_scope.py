@@ -148,15 +148,6 @@ _ABLATION = (
 )
 
 
-def overlap() -> list[Row]:
-    own = read("scope_ablation.json")["overlap"]
-    return [{"name": DATA[data], **own[data]} for data in DATA if data in own]
-
-
-def _fired(when: str, kind: str) -> Callable[[Row], str]:
-    return lambda row: percent(row[when][kind]["fired"] / row[when][kind]["texts"], places=1)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "scope-parts": Table(
         parts,
@@ -175,21 +166,6 @@ TABLES: dict[str, Callable[[], str]] = {
         ),
     ),
     "scope-without": Table(partial(ablation, "without "), _ABLATION),
-    "scope-only": Table(partial(ablation, "only "), _ABLATION),
-    "scope-overlap": Table(
-        overlap,
-        (
-            ("", of("name", show=str)),
-            ("held-out paraphrases", of("paraphrases", show="{:,}".format)),
-            ("of these literally a common wording", of("literally_common", show="{:,}".format)),
-            ("wordings in question", of("wordings_in_question", show=str)),
-            *(
-                (f"{kind} that fire, {when} them", _fired(when, kind))
-                for kind in ("paraphrases", "other questions")
-                for when in ("with", "without")
-            ),
-        ),
-    ),
     "gate": Table(
         gate,
         (
