@@ -13,7 +13,7 @@ import pytest
 from conftest import make_edits
 from test_cli import QUICK, one_line, run
 
-from lks.cli import app
+from lks.cli import ask
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.packs.pack import Pack
@@ -39,8 +39,8 @@ def test_many_prompts_at_once(pack: Path, tmp_path: Path, monkeypatch: pytest.Mo
     asked = ["Where is the Eiffel Tower?", "Where is Mount Fuji?"]
     short = ["--json", "--max-new-tokens", 4]
     alone = [json.loads(run("ask", pack, prompt, *short)[1]) for prompt in asked]
-    loads, load = [], app.load_edited
-    monkeypatch.setattr(app, "load_edited", lambda *given: loads.append(given) or load(*given))
+    loads, load = [], ask.load_edited
+    monkeypatch.setattr(ask, "load_edited", lambda *given: loads.append(given) or load(*given))
     (tmp_path / "p.txt").write_text("\n".join(asked))
     (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in asked))
     ways = [asked, ["--file", tmp_path / "p.txt"], ["--file", tmp_path / "p.jsonl"], ["-"], []]
