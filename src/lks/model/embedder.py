@@ -23,7 +23,7 @@ from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import write_whole
 from lks.model import hub
 
-AT_ONCE = 64
+TEXTS_A_BATCH = 64
 DEFAULT = "minilm"
 EXTRA = "embedders"  # brings sentence-transformers
 
@@ -127,7 +127,10 @@ class _SentenceTransformer:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         found = self._model.encode(
-            list(texts), batch_size=AT_ONCE, normalize_embeddings=True, show_progress_bar=False
+            list(texts),
+            batch_size=TEXTS_A_BATCH,
+            normalize_embeddings=True,
+            show_progress_bar=False,
         )
         return np.asarray(found, np.float32)
 

@@ -115,9 +115,12 @@ class ScalpelModel(EditedModel):
         now = self._now
         if rescan:
             return rescanning.generate(
-                self.backbone, prompts, self._within(now),
-                lambda text: now.scan(text, self.roles), **options,
-            )  # fmt: skip
+                self.backbone,
+                prompts,
+                self._within(now),
+                lambda text: now.scan(text, self.roles),
+                **options,
+            )
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
     def _within(self, now: InForce) -> Intervention:

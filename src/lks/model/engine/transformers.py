@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
-from typing import Any, Concatenate
+from typing import Concatenate
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from lks.model.engine.protocol import (
     noting,
 )
 from lks.model.offsets import tokens_from
+from lks.model.untyped import Setting
 
 
 def _alone(
@@ -39,7 +40,7 @@ def _alone(
     """One call at a time for each backbone; threads wait for each other."""
 
     @wraps(function)
-    def alone(backbone: Backbone, *args: Options.args, **options: Options.kwargs) -> Result:
+    def alone(backbone: Backbone, /, *args: Options.args, **options: Options.kwargs) -> Result:
         with backbone.in_use, torch.no_grad():
             return function(backbone, *args, **options)
 
@@ -49,6 +50,7 @@ def _alone(
 @_alone
 def score(
     backbone: Backbone,
+    /,
     pairs: Sequence[tuple[Prompt, str]],
     intervention: Intervention,
     *,
@@ -77,9 +79,11 @@ def score(
     batch_size = min(batch_size, prefix.batch_size) if prefix else batch_size
     for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
         encoding = backbone.encode(
-            [joined[i][0] for i in chunk], chat=chat, side=side,
+            [joined[i][0] for i in chunk],
+            chat=chat,
+            side=side,
             tokenised=[tokenised[i] for i in chunk],
-        )  # fmt: skip
+        )
         states = _states(backbone, encoding, intervention, chat, prefix)
         rows, columns = list[int](), list[int]()
         asked: list[tuple[int, range, list[int]]] = []
@@ -101,9 +105,11 @@ def score(
         for j, places, own in asked:
             span = slice(places.start, places.stop)
             scores[j] = Score(
-                tuple(own), tuple(islice(logprobs, len(own))), tuple(predicted[span]),
+                tuple(own),
+                tuple(islice(logprobs, len(own))),
+                tuple(predicted[span]),
                 every[span].to("cpu", copy=True) if full else None,
-            )  # fmt: skip
+            )
     return scores  # type: ignore[return-value]
 
 
@@ -122,7 +128,7 @@ def _states(
         return states
     # Rows that are edited in the stem are read whole. The others keep the batch that they have in
     # the unedited model: in another one their last bits might differ.
-    rows = places.rows[places.columns < prefix.length].unique()
+    rows = torch.unique(places.rows[places.columns < prefix.length])
     if len(rows):
         own = [(encoding.tokens(i), encoding.offsets[i]) for i in rows.tolist()]
         edited = backbone.encode(
@@ -142,7 +148,7 @@ def generate(
     chat: bool = False,
     max_new_tokens: int = 64,
     batch_size: int = 64,
-    **settings: Any,
+    **settings: Setting,
 ) -> list[Generation]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
@@ -156,9 +162,14 @@ def generate(
     """
     texts, findings = rendered(backbone, prompts, chat=chat), Findings()
     ids = generate_ids(
-        backbone, texts, noting(intervention, findings),
-        chat=chat, max_new_tokens=max_new_tokens, batch_size=batch_size, **settings,
-    )  # fmt: skip
+        backbone,
+        texts,
+        noting(intervention, findings),
+        chat=chat,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        **settings,
+    )
     stops = Stops.of(backbone, settings)
     return [
         Generation(
@@ -178,13 +189,14 @@ def rendered(backbone: Backbone, prompts: Sequence[Prompt], *, chat: bool) -> li
 @_alone
 def generate_ids(
     backbone: Backbone,
+    /,
     texts: Sequence[Rendered],
     intervention: Intervention,
     *,
     chat: bool,
     max_new_tokens: int,
     batch_size: int = 16,
-    **settings: Any,
+    **settings: Setting,
 ) -> list[list[int]]:
     """Tokens written after each rendered text; an end token, if reached, is the last."""
     check(max_new_tokens, settings)
