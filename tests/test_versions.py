@@ -20,8 +20,8 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.packs import manifest as manifest_module
-from lks.packs.manifest import Correction
 from lks.packs.pack import Pack, append
+from lks.packs.records import Correction
 from lks.packs.training_summary import TrainingSummary
 
 BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")

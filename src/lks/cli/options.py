@@ -22,7 +22,7 @@ from lks.errors import EditFileError, InputError
 if TYPE_CHECKING:
     from lks.editors.lks.model import ScalpelModel
     from lks.model.backbone import Backbone
-    from lks.packs.manifest import Manifest
+    from lks.packs.records import Manifest
 
 Loaded = TypeVar("Loaded")
 

@@ -10,7 +10,7 @@ import typer
 from lks.cli.options import AsJson, PackPath, print_json, print_version
 
 if TYPE_CHECKING:
-    from lks.packs.manifest import Correction
+    from lks.packs.records import Correction
 
 pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from lks.errors import PackDamaged
-from lks.packs.manifest import GATE, Manifest
+from lks.packs.records import GATE, Manifest
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 
 REFERENCES = "references."  # before the names of their arrays, in the file of a part's blocks

@@ -9,10 +9,8 @@ the new one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,186 +20,12 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 from lks.files import sha256, write_whole
-from lks.json_record import JsonObject, JsonRecord
-from lks.model.fingerprint import Fingerprint
 from lks.packs.folder import MANIFEST, recover
-from lks.packs.training_summary import TrainingSummary
+from lks.packs.records import SCHEMA, Change, Manifest, Part
 from lks.scope.config import PRESETS, ScopeConfig
 
-SCHEMA = 2  # 1: no scope of its own, every mention fires
-HYPERNETWORK, HISTORY = "hypernetwork.safetensors", "history"
-GATE = "gate.safetensors"
+HISTORY = "history"
 LOCK_SECONDS = 10
-LOGGED = 20  # edits named in a line of the history
-
-
-@dataclass(frozen=True)
-class Part(JsonRecord):
-    """What one version brought: the names of its files, and the ids that are out of force since."""
-
-    edits: str
-    blocks: str
-    removed: tuple[str, ...]
-
-    @classmethod
-    def of_version(cls, number: int) -> Part:
-        suffix = "" if number == 1 else f"-{number}"
-        return cls(f"edits{suffix}.jsonl", f"blocks{suffix}.safetensors", ())
-
-    @classmethod
-    def from_json(cls, record: JsonObject) -> Part:
-        return super().from_json(record | {"removed": tuple(record["removed"])})
-
-    @property
-    def files(self) -> tuple[str, str]:
-        return self.edits, self.blocks
-
-
-@dataclass(frozen=True)
-class Correction(JsonRecord):
-    """An edit that another one took the place of; early packs tell its id only."""
-
-    id: str
-    target: str | None = None
-    by: str | None = None
-    new_target: str | None = None
-
-
-@dataclass(frozen=True)
-class Change(JsonRecord):
-    """The note of what a version changed.
-
-    Attributes:
-        action: train, add, remove, threshold, or "rollback to" a version.
-        count: of the edits that were added or removed.
-        edits: ids of the first of them.
-        at: when, ISO 8601 in UTC.
-        replaced: edits that others took the place of, the first of them.
-        to: the version that a rollback brought back.
-    """
-
-    action: str
-    count: int
-    edits: tuple[str, ...]
-    at: str
-    replaced: tuple[Correction, ...] = ()
-    to: int | None = None
-
-    @classmethod
-    def now(
-        cls,
-        action: str,
-        ids: Sequence[str] = (),
-        *,
-        replaced: Sequence[Correction] = (),
-        to: int | None = None,
-    ) -> Change:
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(action, len(ids), tuple(ids[:LOGGED]), at, tuple(replaced[:LOGGED]), to)
-
-    @classmethod
-    def from_json(cls, record: JsonObject) -> Change:
-        told = (one if isinstance(one, dict) else {"id": one} for one in record.get("replaced", ()))
-        replaced = tuple(Correction.from_json(one) for one in told)
-        return super().from_json(record | {"edits": tuple(record["edits"]), "replaced": replaced})
-
-
-@dataclass(frozen=True)
-class ScopeSettings(JsonRecord):
-    """What fires an edit: `entity`, every mention, or `relation`, a gate with these thresholds.
-
-    `embedder` and `fingerprint` name what compares the questions; `parts` is what the scope is made
-    of, a `ScopeConfig`, which packs of early versions do not tell.
-    """
-
-    kind: str = "entity"
-    threshold: float | None = None
-    open_threshold: float | None = None
-    embedder: str | None = None
-    fingerprint: str | None = None
-    parts: JsonObject | None = None
-
-    @property
-    def gated(self) -> bool:
-        return self.kind != "entity"
-
-
-@dataclass(frozen=True)
-class Manifest(JsonRecord):
-    """What `manifest.json` holds.
-
-    Attributes:
-        schema, lks: of the format, and of the package that trained the pack.
-        layers, form, hypernetwork, scale: how blocks are made and put in.
-        parts: what each version added, the oldest first.
-        files: sha256 of every file by name.
-        edits: how many are in force.
-        version: counted from 1.
-        parent: sha256 of the manifest before this one.
-    """
-
-    schema: int
-    lks: str
-    base_model: Fingerprint
-    layers: tuple[int, ...]
-    form: str
-    hypernetwork: str
-    scale: float
-    training: TrainingSummary
-    scope: ScopeSettings
-    parts: tuple[Part, ...]
-    files: Mapping[str, str]
-    edits: int
-    version: int
-    parent: str | None
-    change: Change
-
-    @classmethod
-    def first(
-        cls,
-        folder: Path,
-        ids: Sequence[str],
-        *,
-        base_model: Fingerprint,
-        layer: int,
-        form: str,
-        hypernetwork: str,
-        scale: float,
-        training: TrainingSummary,
-        scope: ScopeSettings,
-    ) -> Manifest:
-        """The manifest of a new pack whose files stand in `folder`."""
-        part = Part.of_version(1)
-        return cls(
-            schema=SCHEMA,
-            lks=version("latent-knowledge-scalpel"),
-            base_model=base_model,
-            layers=(layer,),
-            form=form,
-            hypernetwork=hypernetwork,
-            scale=scale,
-            training=training,
-            scope=scope,
-            parts=(part,),
-            files={name: sha256(folder / name) for name in (*part.files, *_whole_names(scope))},
-            edits=len(ids),
-            version=1,
-            parent=None,
-            change=Change.now("train", ids),
-        )
-
-    @classmethod
-    def from_json(cls, record: JsonObject) -> Manifest:
-        """Raises KeyError, TypeError, AttributeError for what is no manifest."""
-        read = {
-            "base_model": Fingerprint.from_json(record["base_model"]),
-            "layers": tuple(record["layers"]),
-            "training": TrainingSummary.from_json(record["training"]),
-            "scope": ScopeSettings.from_json(record.get("scope", {})),  # schema 1 has none
-            "parts": tuple(Part.from_json(part) for part in record["parts"]),
-            "change": Change.from_json(record["change"]),
-        }
-        return super().from_json(record | read)
 
 
 def read(path: Path) -> Manifest:
@@ -244,17 +68,12 @@ def verify(path: str | Path) -> Manifest:
                 f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
             )
     parts = (name for part in manifest.parts for name in part.files)
-    expected = {*_whole_names(manifest.scope), *parts}
+    expected = {*manifest.scope.files, *parts}
     missing = sorted(expected - manifest.files.keys())
     if missing:
         raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
     history(path)
     return manifest
-
-
-def _whole_names(scope: ScopeSettings) -> list[str]:
-    """Files that belong to the pack as a whole."""
-    return [HYPERNETWORK, GATE] if scope.gated else [HYPERNETWORK]
 
 
 def parts_of(manifest: Manifest) -> ScopeConfig:

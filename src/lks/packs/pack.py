@@ -22,15 +22,7 @@ from lks.model.fingerprint import Fingerprint
 from lks.packs import manifest as manifest_module
 from lks.packs.folder import check_target, whole_folder
 from lks.packs.gate import REFERENCES, read_gate
-from lks.packs.manifest import (
-    GATE,
-    HYPERNETWORK,
-    Change,
-    Correction,
-    Manifest,
-    Part,
-    ScopeSettings,
-)
+from lks.packs.records import GATE, HYPERNETWORK, Change, Correction, Manifest, Part, ScopeSettings
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState

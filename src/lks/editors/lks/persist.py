@@ -14,8 +14,8 @@ from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, TrainingInterrupted
 from lks.json_record import JsonObject
 from lks.packs import manifest as manifest_module
-from lks.packs.manifest import Correction
 from lks.packs.pack import append
+from lks.packs.records import Correction
 from lks.training.progress import Epoch, Progress, Silence
 
 
