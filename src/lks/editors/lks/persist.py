@@ -15,7 +15,7 @@ from lks.errors import OutputError, TrainingInterrupted
 from lks.json_record import JsonObject
 from lks.packs import manifest as manifest_module
 from lks.packs.pack import append
-from lks.packs.records import Correction
+from lks.packs.records import HYPERNETWORK, Correction
 from lks.training.progress import Epoch, Progress, Silence
 
 
@@ -108,13 +108,13 @@ def _extended(
         add: gives the edits that were learnt, and those that were not.
     """
     started, progress = time.monotonic(), progress or Silence()
-    made_of = manifest_module.read(path).files[manifest_module.HYPERNETWORK]
+    made_of = manifest_module.read(path).files[HYPERNETWORK]
     try:
         with progress.shown():
             new, failed = add(progress.epoch)
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    if manifest_module.read(path).files[manifest_module.HYPERNETWORK] != made_of:
+    if manifest_module.read(path).files[HYPERNETWORK] != made_of:
         raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
     if len(new):
         manifest = append(path, new, model.blocks(new), model.exemplars(new))
