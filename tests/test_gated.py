@@ -379,9 +379,6 @@ def test_what_fired_in_the_models_own_text_is_told(
     assert text.fired == ("ada-born",)
 
 
-WORDS = ["the", "Fuji", "is", "high", "born", "in", "a,", "end.", "why?", "Fuji's", "well\n", "x。"]
-
-
 def test_one_text_is_written_a_prompt(model: ScalpelModel) -> None:
     for wrong, settings in ((BORN, {}), ([BORN], {"num_beams": 2, "num_return_sequences": 2})):
         for rescan in (False, True):

@@ -10,6 +10,8 @@ import pytest
 from lks.editors.lks import rescan as rescanning
 from lks.model.chat import Rendered
 
+WORDS = ["the", "Fuji", "is", "high", "born", "in", "a,", "end.", "why?", "Fuji's", "well\n", "x。"]
+
 
 @pytest.mark.parametrize("seed", range(40))
 def test_looking_at_names_and_sentences_is_looking_at_every_word(seed: int) -> None:
