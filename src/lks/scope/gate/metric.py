@@ -31,7 +31,8 @@ class Metric:
         """M v, of unit length: [n, w] -> [n, w]."""
         moved = np.asarray(vectors, np.float32) @ self.matrix.T
         size = np.linalg.norm(moved, axis=-1, keepdims=True)
-        return moved / np.maximum(size, 1e-9)
+        unit: Array = moved / np.maximum(size, 1e-9)
+        return unit
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,8 @@ class RelationGate:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""
         if not rows:
             return np.full(len(asked), -1.0, np.float32)
-        return (asked @ self._vectors[rows].T).max(1)
+        nearest: Array = (asked @ self._vectors[rows].T).max(1)
+        return nearest
 
 
 def _foreign(sentence: str) -> bool:

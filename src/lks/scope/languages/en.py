@@ -15,9 +15,23 @@ _SHORT = 4  # letters of a name that is matched only as it is written
 
 
 @cache
-def word_list(name: str) -> Any:
-    """A list of en.json: read on first use, never changed."""
-    return json.loads(files(__package__).joinpath("en.json").read_text(encoding="utf-8"))[name]
+def _data() -> dict[str, Any]:
+    """en.json: read on first use, never changed."""
+    text = files(__package__).joinpath("en.json").read_text(encoding="utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def word_list(name: str) -> list[str]:
+    """A list of words, or of texts, of en.json."""
+    words: list[str] = _data()[name]
+    return words
+
+
+def word_groups(name: str) -> list[list[str]]:
+    """Lists of words of one meaning, of en.json."""
+    groups: list[list[str]] = _data()[name]
+    return groups
 
 
 def open_ended_requests(*, plain: bool = False) -> list[str]:

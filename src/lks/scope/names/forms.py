@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product, zip_longest
 
-from lks.scope.languages.en import word_list
+from lks.scope.languages.en import word_groups, word_list
 from lks.scope.types import NameForm
 
 _MOST = 16  # forms of one name
@@ -95,7 +95,7 @@ class Spelling:
     example = ("World War II", "World War 2")
 
     def __init__(self) -> None:
-        self._numbers = {row[1]: row for row in word_list("numbers")}
+        self._numbers = {row[1]: row for row in word_groups("numbers")}
         self._alike = dict(_alike())
         self._telling = {*(key.split()[0] for key in self._alike), *self._numbers}
 
@@ -136,10 +136,10 @@ class Spelling:
 
 def _alike() -> Iterator[tuple[str, list[str]]]:
     """(word or pair of words, those of the same meaning), all in lower case."""
-    for group in word_list("alike"):
+    for group in word_groups("alike"):
         for word in group:
             yield word, [other for other in group if other != word]
-    for digits, roman, number, _ in word_list("numbers"):
+    for digits, roman, number, _ in word_groups("numbers"):
         romans = [roman.upper()] if roman != "i" else []  # "in the Air Force I" is no number
         yield digits, [number, *romans]
         yield number, [digits, *romans]

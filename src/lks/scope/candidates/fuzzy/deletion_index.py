@@ -189,7 +189,8 @@ class DeletionIndex:
 
     def apart(self, names: Ints, counts: Counts) -> Ints:
         """How many letters each name and its counterpart do not share: at most twice the edits."""
-        return np.abs(self._counts[names] - counts).sum(axis=1, dtype=np.int64)
+        others: Ints = np.abs(self._counts[names] - counts).sum(axis=1, dtype=np.int64)
+        return others
 
     def neighbours(self, most: int) -> Ints:
         """Pairs of names that share a bucket and all but `most` letters, [n, 2], each once."""
