@@ -67,8 +67,11 @@ def demo(
 
     result = story.run(
         load_backbone(DEFAULT_MODEL, Machine("cpu", "float32", threads), quiet=output.quiet),
-        limit=limit, epochs=epochs, seed=seed, quiet=output.silent,
-    )  # fmt: skip
+        limit=limit,
+        epochs=epochs,
+        seed=seed,
+        quiet=output.silent,
+    )
     if output.as_json:
         print_json(result.to_json())
 

@@ -48,8 +48,9 @@ def ask(
 
     backbone, edited = load_edited(pack, model, machine)
     options: dict[str, Any] = {
-        "chat": backbone.has_chat and not plain, "max_new_tokens": max_new_tokens,
-    }  # fmt: skip
+        "chat": backbone.has_chat and not plain,
+        "max_new_tokens": max_new_tokens,
+    }
     before = UneditedModel(backbone).generate(asked, **options)
     after = edited.respond(asked, rescan=rescan, **options)
     for prompt, old, new in zip(asked, before, after, strict=True):
@@ -59,9 +60,12 @@ def ask(
         mentions = [finding.to_json() for finding in new.findings]
         fired = [mention for mention in mentions if mention["fired"]]
         result = {
-            "prompt": prompt, "before": old, "after": new.text,
-            "fired": fired, "mentions": mentions,
-        }  # fmt: skip
+            "prompt": prompt,
+            "before": old,
+            "after": new.text,
+            "fired": fired,
+            "mentions": mentions,
+        }
         print_json(result, indent=2 if prompts == [prompt] else None)
 
 

@@ -79,16 +79,27 @@ def bench(
     resolve(model, lambda text: echo(text, output.silent))
     cells = [
         Cell(
-            method, str(file), size, seed, model=model, rows=rows, trials=trials,
-            chat_rows=chat_rows, abilities=tuple(map(str, abilities or ())),
-            ability_rows=ability_rows, max_new_tokens=max_new_tokens, threads=machine.threads,
-            device=machine.device, dtype=machine.dtype, layers_path=machine.layers_path,
+            method,
+            str(file),
+            size,
+            seed,
+            model=model,
+            rows=rows,
+            trials=trials,
+            chat_rows=chat_rows,
+            abilities=tuple(map(str, abilities or ())),
+            ability_rows=ability_rows,
+            max_new_tokens=max_new_tokens,
+            threads=machine.threads,
+            device=machine.device,
+            dtype=machine.dtype,
+            layers_path=machine.layers_path,
         )
         for file, own in wanted.items()
         for size in own
         for seed in drawn
         for method in chosen
-    ]  # fmt: skip
+    ]
 
     def on_cell(name: str, done: int, of: int, left: float | None) -> None:
         time = "no time known yet" if left is None else f"about {left / 60:.0f} min left"

@@ -231,9 +231,11 @@ def print_bench(results: Sequence[Result]) -> None:
         for name in names:
             first = name == "method"  # it may take several lines, numbers stay whole
             table.add_column(
-                name, justify="left" if first else "right", no_wrap=not first,
+                name,
+                justify="left" if first else "right",
+                no_wrap=not first,
                 overflow="fold" if first else "ellipsis",
-            )  # fmt: skip
+            )
         for row in rows:
             if isinstance(row, FailedCell):
                 table.add_row(row.cell.method, *["failed"] * (len(names) - 1))
@@ -243,10 +245,14 @@ def print_bench(results: Sequence[Result]) -> None:
                 row.chat.teacher_forced.ep if row.chat else None,
             )
             table.add_row(
-                row.cell.method, _three(forced), number(forced.ep), _three(row.plain.free_running),
-                number(chat), number(row.edit_seconds_each, 2),
+                row.cell.method,
+                _three(forced),
+                number(forced.ep),
+                _three(row.plain.free_running),
+                number(chat),
+                number(row.edit_seconds_each, 2),
                 f"{row.stored_bytes_each / 1e3:.1f}",
-            )  # fmt: skip
+            )
         Console().print(table)
     for row in results:
         if isinstance(row, FailedCell):

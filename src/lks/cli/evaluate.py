@@ -53,11 +53,14 @@ def evaluate_pack(
     from lks.evaluation.runner import answer_limit, evaluate
 
     result = evaluate(
-        UneditedModel(backbone), edited, rows, chat=chat,
+        UneditedModel(backbone),
+        edited,
+        rows,
+        chat=chat,
         max_new_tokens=answer_limit(backbone, rows, max_new_tokens),
         contradicted=edited.contradicted(rows),
         on_stage=lambda stage: echo(f"{stage} ...", output.quiet),
-    )  # fmt: skip
+    )
     if out is not None:
         _write(out, _report(out, result))
     summary = result.summary()

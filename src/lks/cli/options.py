@@ -234,9 +234,12 @@ def load_backbone(model: str, machine: Machine, *, quiet: bool) -> Backbone:
 
     torch.set_num_threads(machine.threads or default_threads())
     return Backbone.load(
-        model, device=machine.device, dtype=machine.dtype, layers_path=machine.layers_path,
+        model,
+        device=machine.device,
+        dtype=machine.dtype,
+        layers_path=machine.layers_path,
         echo=lambda text: echo(text, quiet),
-    )  # fmt: skip
+    )
 
 
 def load_edited(

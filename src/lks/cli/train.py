@@ -73,10 +73,17 @@ def edit(
     from lks.training.config import TrainingConfig
 
     given = {
-        "layer": layer, "form": form, "hypernetwork": hypernetwork, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "chat": chat, "seed": seed, "scope": scope,
+        "layer": layer,
+        "form": form,
+        "hypernetwork": hypernetwork,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "chat": chat,
+        "seed": seed,
+        "scope": scope,
         "embedder": embedder,
-    }  # fmt: skip
+    }
     if form == "replace":
         given["refine"] = False
     settings = {key: value for key, value in given.items() if value is not None}
@@ -98,10 +105,16 @@ def edit(
     from lks.training.run import train_to
 
     pack = train_to(
-        out, backbone, chosen, config, pool=pool, resume=resume, overwrite=overwrite,
+        out,
+        backbone,
+        chosen,
+        config,
+        pool=pool,
+        resume=resume,
+        overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
         progress=TrainingProgress(output.silent),
-    )  # fmt: skip
+    )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
     result = {
@@ -154,9 +167,15 @@ def layers(
         return choice.Trained(ScalpelModel(backbone, pack), told.seconds, told.epochs)
 
     rows = choice.compare(
-        backbone, chosen, config, wanted or choice.spread(backbone.n_layers, count), out, train,
-        pool=pool, on_layer=lambda row: echo(layer_line(row), output.silent),
-    )  # fmt: skip
+        backbone,
+        chosen,
+        config,
+        wanted or choice.spread(backbone.n_layers, count),
+        out,
+        train,
+        pool=pool,
+        on_layer=lambda row: echo(layer_line(row), output.silent),
+    )
     best = choice.best(rows)
     title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
     if output.as_json:
@@ -209,9 +228,14 @@ def add(
     from lks.editors.lks.persist import add_to
 
     result = add_to(
-        pack, edited, new, refine=refine, epochs=epochs, unchecked=unchecked,
+        pack,
+        edited,
+        new,
+        refine=refine,
+        epochs=epochs,
+        unchecked=unchecked,
         progress=TrainingProgress(output.silent),
-    )  # fmt: skip
+    )
     if output.as_json:
         print_json(result.to_json())
     elif result.added:
@@ -246,9 +270,13 @@ def profiles(
     from lks.editors.lks.persist import add_profiles_to
 
     result = add_profiles_to(
-        pack, edited, entity, epochs=epochs, unchecked=unchecked,
+        pack,
+        edited,
+        entity,
+        epochs=epochs,
+        unchecked=unchecked,
         progress=TrainingProgress(output.silent),
-    )  # fmt: skip
+    )
     if output.as_json:
         print_json(result.to_json())
     elif result.added:

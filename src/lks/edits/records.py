@@ -21,13 +21,23 @@ KEYS = frozenset(
 _PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
 _Probe = tuple[str, str | None, bool]  # prompt, target, held out
 _SYNONYMS = {  # other words for known keys, where the record lacks these
-    "entity_name": "subject", "name": "subject",
-    "question": "prompt", "query": "prompt", "input": "prompt", "instruction": "prompt",
-    "answer": "target", "output": "target", "completion": "target", "response": "target",
-    "new_target": "target", "target_new": "target",
-    "rephrase": "paraphrases", "rephrases": "paraphrases", "wordings": "paraphrases",
+    "entity_name": "subject",
+    "name": "subject",
+    "question": "prompt",
+    "query": "prompt",
+    "input": "prompt",
+    "instruction": "prompt",
+    "answer": "target",
+    "output": "target",
+    "completion": "target",
+    "response": "target",
+    "new_target": "target",
+    "target_new": "target",
+    "rephrase": "paraphrases",
+    "rephrases": "paraphrases",
+    "wordings": "paraphrases",
     "synonyms": "aliases",
-}  # fmt: skip
+}
 _CLOSE = 0.83  # likeness from which a key is a known one, misspelt
 
 

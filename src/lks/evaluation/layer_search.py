@@ -83,9 +83,11 @@ def compare(
         made = train(replace(config, layer=layer))
         scores = evaluate(base, made.model, edits, free_running=False).summary().teacher_forced
         done[layer] = LayerScores(
-            layer, *(scores.reliability, scores.generality, scores.locality, scores.ep),
-            seconds=made.seconds, epochs=made.epochs,
-        )  # fmt: skip
+            layer,
+            *(scores.reliability, scores.generality, scores.locality, scores.ep),
+            seconds=made.seconds,
+            epochs=made.epochs,
+        )
         with (folder / TABLE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(done[layer].to_json()) + "\n")
         on_layer(done[layer])

@@ -115,9 +115,10 @@ def _misspelt(name: str, rng: random.Random) -> str | None:
     """The name with two neighbouring letters swapped, inside its longest word."""
     word = max(name.split(), key=len)
     places = [
-        i for i in range(1, len(word) - 2)
+        i
+        for i in range(1, len(word) - 2)
         if word[i : i + 2].isalpha() and word[i].lower() != word[i + 1].lower()
-    ]  # fmt: skip
+    ]
     if len(name) < SHORTEST_MISSPELT or not places:
         return None
     i = rng.choice(places)

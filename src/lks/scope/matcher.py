@@ -126,6 +126,12 @@ def mention_of(doc: Doc, one: Candidate, *, fired: bool = True) -> Mention:
     start, end = doc.span(one.first, one.last)
     entity = one.entity
     return Mention(
-        entity.edit_ids, entity.subject, doc.text[start:end], start, end, one.kind,
-        score=round(one.score, 3), fired=fired,
-    )  # fmt: skip
+        entity.edit_ids,
+        entity.subject,
+        doc.text[start:end],
+        start,
+        end,
+        one.kind,
+        score=round(one.score, 3),
+        fired=fired,
+    )

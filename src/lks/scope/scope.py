@@ -180,9 +180,11 @@ class Scope:
             fired = tuple(decision.edit_id for decision in here if decision.fired)
             score = max((d.score for d in here if d.fired or not fired), default=0.0)
             changed = replace(
-                mention, edit_ids=fired or mention.edit_ids, fired=bool(fired),
+                mention,
+                edit_ids=fired or mention.edit_ids,
+                fired=bool(fired),
                 gate=score if self._gate else None,
-            )  # fmt: skip
+            )
             yield Finding(changed, here if self._gate else ())
 
 

@@ -290,9 +290,12 @@ class LoRA:
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            task_type="CAUSAL_LM", r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0,
+            task_type="CAUSAL_LM",
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
             target_modules="all-linear",
-        )  # fmt: skip
+        )
         kind = (
             backbone.fingerprint.to_json(),
             "lora",

@@ -45,8 +45,9 @@ def made(cell: Cell, out: Path, content: Mapping[str, str]) -> CellResult | None
         if own not in (None, content[read]):
             raise InputError(f"{file}: {read} was another file then; choose another --out")
     for name, kind, own in (
-        (cell.model, "model", result.model_sha256), (cell.method, "editor", result.editor_sha256),
-    ):  # fmt: skip
+        (cell.model, "model", result.model_sha256),
+        (cell.method, "editor", result.editor_sha256),
+    ):
         if own not in (None, content[name]):
             raise InputError(f"{file}: {name} was another {kind} then; choose another --out")
     return result

@@ -62,9 +62,11 @@ class RelationGate:
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
         for edit, vector, negative in zip(
-            exemplars.edit.tolist(), exemplars.vector.tolist(), exemplars.negative.tolist(),
+            exemplars.edit.tolist(),
+            exemplars.vector.tolist(),
+            exemplars.negative.tolist(),
             strict=True,
-        ):  # fmt: skip
+        ):
             self._rows[edit_ids[edit]][negative].append(vector)
 
     @classmethod
@@ -82,9 +84,16 @@ class RelationGate:
         parts: list[SentenceVeto] = config.made("sentence_vetoes")
         vetoes = [(own, frozenset(e.id for e in edits if own.exempts(e))) for own in parts]
         return cls(
-            embed, learnt.metric, [edit.id for edit in edits], learnt.exemplars, thresholds,
-            profiles, vetoes, learnt.embedder == ENGLISH, config.other_relations,
-        )  # fmt: skip
+            embed,
+            learnt.metric,
+            [edit.id for edit in edits],
+            learnt.exemplars,
+            thresholds,
+            profiles,
+            vetoes,
+            learnt.embedder == ENGLISH,
+            config.other_relations,
+        )
 
     def decide(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]

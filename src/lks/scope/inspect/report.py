@@ -50,11 +50,14 @@ def _near(texts: Sequence[str], examined: Sequence[Sequence[Finding]]) -> list[d
     nearest = sorted(close.items(), key=lambda item: item[1].threshold - item[1].score)
     return [
         {
-            "text": texts[number][:200], "edit_id": edit_id, "reason": str(decision.reason),
-            "score": round(decision.score, 4), "threshold": decision.threshold,
+            "text": texts[number][:200],
+            "edit_id": edit_id,
+            "reason": str(decision.reason),
+            "score": round(decision.score, 4),
+            "threshold": decision.threshold,
         }
         for (number, edit_id), decision in nearest[:SHOWN]
-    ]  # fmt: skip
+    ]
 
 
 def _refused(
