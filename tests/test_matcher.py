@@ -243,6 +243,12 @@ def test_a_misspelt_long_name_holds_a_short_exact_one() -> None:
     assert surfaces(matcher, "Skopje Obsevratory and Skopje") == ["Skopje Obsevratory", "Skopje"]
 
 
+def test_a_name_and_a_short_word_are_no_longer_name() -> None:
+    matcher = Matcher([named("Zorbla-Cola", id="a"), named("Zorbla-Cola Co", id="b")])
+    assert surfaces(matcher, "the zorbla cola ceo") == ["zorbla cola"]
+    assert surfaces(matcher, "the zorbla cola co") == ["zorbla cola co"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -72,9 +72,9 @@ def test_a_veto_is_of_its_example(name: str) -> None:
 
 
 def test_presets_are_told_by_name() -> None:
-    assert PRESETS.keys() == {"relation", "wide", "strict", "entity", "paper"}
+    assert PRESETS.keys() == {"relation", "strict", "entity", "paper"}
     assert preset("relation") is DEFAULT
-    with pytest.raises(InputError, match="--scope loose: unknown; one of relation, w"):
+    with pytest.raises(InputError, match="--scope loose: unknown; one of relation, s"):
         preset("loose")
 
 

@@ -5,12 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lks.edits.edit import Edit
-from lks.scope.config import EXACT, PRESETS
+from lks.scope.config import DEFAULT, EXACT
 from lks.scope.inspect.conflicts import clashes
 from lks.scope.matcher import Matcher
 from lks.scope.names.forms import forms_of
-
-WIDE = PRESETS["wide"]
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:
@@ -61,7 +59,7 @@ def named(subject: str, *aliases: str, id: str = "") -> Edit:
     ],
 )
 def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:
-    (mention,) = Matcher([named(name)], WIDE)(f"{written} and more")
+    (mention,) = Matcher([named(name)])(f"{written} and more")
     assert (mention.surface, mention.kind, mention.score) == (written, "variant", 1.0)
     assert Matcher([named(name)], EXACT)(f"{written} and more") == []
 
@@ -83,13 +81,13 @@ def test_a_name_written_otherwise_is_found(name: str, written: str) -> None:
     ],
 )
 def test_what_may_mean_something_else_is_not_found(name: str, text: str) -> None:
-    assert Matcher([named(name)], WIDE)(text) == []
+    assert Matcher([named(name)])(text) == []
 
 
 def test_a_name_goes_before_anothers_variant_and_two_variants_for_none() -> None:
-    own = Matcher([named("St. Aldate"), named("Saint Aldate")], WIDE)
+    own = Matcher([named("St. Aldate"), named("Saint Aldate")])
     assert [m.subject for m in own("Saint Aldate")] == ["Saint Aldate"]
-    two = Matcher([named("The Fratellis"), named("Fratellis, Inc.")], WIDE)
+    two = Matcher([named("The Fratellis"), named("Fratellis, Inc.")])
     assert [m.subject for m in two("Fratellis, Inc. and the Fratellis")] == [
         "Fratellis, Inc.",
         "The Fratellis",
@@ -99,18 +97,18 @@ def test_a_name_goes_before_anothers_variant_and_two_variants_for_none() -> None
 
 
 def test_all_edits_of_an_entity_and_its_aliases_are_meant() -> None:
-    matcher = Matcher([named("Mt. Etna", id="a"), named("Mt. Etna", "Mt. Gibel", id="b")], WIDE)
+    matcher = Matcher([named("Mt. Etna", id="a"), named("Mt. Etna", "Mt. Gibel", id="b")])
     found = matcher("Mount Etna, that is Mount Gibel")
     assert [m.edit_ids for m in found] == [("a", "b"), ("b",)]
 
 
 def test_what_is_found_is_no_near_miss_too() -> None:
-    matcher = Matcher([named("St. Petersburg")], WIDE)
+    matcher = Matcher([named("St. Petersburg")])
     assert matcher.near_misses("the mayor of Saint Petersburg") == []
 
 
 def test_a_variant_may_be_misspelt() -> None:
-    (mention,) = Matcher([named("St. Petersburg")], WIDE)("in Saint Petresburg")
+    (mention,) = Matcher([named("St. Petersburg")])("in Saint Petresburg")
     assert (mention.surface, mention.kind) == ("Saint Petresburg", "fuzzy")
 
 
@@ -119,7 +117,7 @@ _PARTS = st.lists(st.sampled_from(["St.", "the", "The", "2", "II", "&", "One", "
 
 @given(st.text(max_size=60) | _PARTS.map(" ".join))
 def test_no_name_has_many_variants_or_is_its_own(name: str) -> None:
-    found = forms_of(name, WIDE.made("forms"))
+    found = forms_of(name, DEFAULT.made("forms"))
     assert name not in found
     assert len(found) == len(set(found)) <= 16
 

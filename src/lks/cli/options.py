@@ -50,7 +50,7 @@ PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit
 ScopeKind = Annotated[
     str | None,
     typer.Option(
-        help="relation: a text fires the edit that it asks for; wide: so, by more spellings; "
+        help="relation: a text fires the edit that it asks for; "
         "strict: so, by names as they are known only; "
         "entity: all edits of whom it names; paper: so, by exact names only."
     ),

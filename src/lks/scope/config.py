@@ -26,7 +26,7 @@ class ScopeConfig:
         gate: whether a relation gate decides; without one every mention fires.
     """
 
-    forms: tuple[str, ...] = ("shorter", "initials", "spaced_number", "plural")
+    forms: tuple[str, ...] = tuple(PARTS["forms"])
     generators: tuple[str, ...] = tuple(PARTS["generators"])
     proposals: tuple[str, ...] = tuple(PARTS["proposals"])
     filters: tuple[str, ...] = tuple(PARTS["filters"])
@@ -94,7 +94,6 @@ DEFAULT = ScopeConfig()
 EXACT = ScopeConfig((), ("exact",), (), ("longer_name",), (), ("negative_phrase",), False)
 PRESETS: Mapping[str, ScopeConfig] = {
     "relation": DEFAULT,
-    "wide": DEFAULT.with_part("forms", "spelling"),  # names in other spellings too
     "strict": replace(DEFAULT, generators=("exact",), proposals=()),  # names as they are known
     "entity": replace(DEFAULT, gate=False),  # every mention of an entity fires its edits
     "paper": replace(EXACT, filters=(), text_vetoes=(), gate=False),

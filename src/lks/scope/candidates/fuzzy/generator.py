@@ -86,6 +86,9 @@ class Misspelt:
                 start, end = doc.span(a, b)
                 entity, other_case = self._bearer(name, doc.text[start:end])
                 reason = case.refusal(self._common, self._known) or other_case
+                beside = [word for i, word in enumerate(words[a:b], a) if not settled[i]]
+                if len(beside) < b - a and sum(map(len, beside)) < SMALLEST:
+                    reason = reason or Reason.SHORT  # Coca-Cola CEO is no Coca-Cola Co
                 yield Candidate(
                     a, b, entity, Kind.MISSPELT, case.score, case.edits, case.support, reason
                 )
