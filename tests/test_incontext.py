@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,8 +124,8 @@ def test_wrong_changes_leave_everything_as_it_was(edits: EditSet) -> None:
         before = held(model)
         with pytest.raises(KeyError):
             model.remove(["fuji", "nobody"])
-        with pytest.raises(EditFileError, match='duplicate id "fuji"'):
-            model.add([edits.by_id("fuji")])
+        with pytest.raises(EditFileError, match="fuji"):
+            model.add([replace(edits.by_id("fuji"), prompt="Mount Fuji was seen from")])
         assert held(model) == before
 
 

@@ -30,7 +30,7 @@ def test_moments_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     backbone.decoder(ids.to(backbone.device))
     expected = keys[0].reshape(64, -1)
     assert torch.allclose(found[1], expected.T @ expected / 64, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(statistics, "_moments", None)  # from the cache the second time
+    monkeypatch.setattr(statistics, "_key_covariance", None)  # from the cache the second time
     assert torch.equal(key_covariance(backbone, [2], sample)[0], found[1])
 
 

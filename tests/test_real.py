@@ -103,9 +103,9 @@ def test_two_prompts_for_one_relation_are_not_pushed_apart() -> None:
 
 def test_the_demo_tells_its_story(real: Backbone, capsys: pytest.CaptureFixture) -> None:
     result = demo.run(real, limit=3, epochs=1, seed=0, quiet=False)
-    assert result["n"] == 3
-    assert result["unrelated_identical"]
-    assert result["undo_identical"]
+    assert result.scores.n == 3
+    assert result.unrelated_identical
+    assert result.undo_identical
     out = capsys.readouterr().out
     for part in ("Eiffel Tower", "before", "EP", "bit for bit", "lks edit facts.jsonl"):
         assert part in out

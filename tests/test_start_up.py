@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_backbone
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.embedder import Embedder
 from lks.packs.pack import Pack
+from lks.packs.training_summary import TrainingSummary
 from lks.scope.gate.metric import GateState
 from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts
@@ -40,10 +42,10 @@ def test_the_scope_of_a_pack_with_a_gate_needs_no_torch(tmp_path: Path) -> None:
     embed = Embedder()
     metric, exemplars = learn(embed, [edit], [TrainingPrompts()])
     gate = GateState(metric, exemplars, embed.name, embed.fingerprint)
-    path = tmp_path / "facts.pack"
+    path, base = tmp_path / "facts.pack", make_backbone("llama").fingerprint
     blocks, hypernetwork = torch.zeros(1, 8), {"weight": torch.zeros(1)}
-    Pack(EditSet([edit]), blocks, hypernetwork, {"name": "any"}, 1, "residual", "linear", 1.0, {},
-         gate).save(path)  # fmt: skip
+    Pack(EditSet([edit]), blocks, hypernetwork, base, 1, "residual", "linear", 1.0,
+         TrainingSummary(), gate).save(path)  # fmt: skip
     program = f"""
 from pathlib import Path
 from lks.training.scope_preview import scope_of_pack

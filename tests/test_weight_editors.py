@@ -324,7 +324,7 @@ def test_moments_are_made_before_the_edits(edits: EditSet, monkeypatch: pytest.M
     for made in (Rome(1, **given), Memit([1], **given)):
         made.prepare(backbone)
         with monkeypatch.context() as patched:
-            patched.setattr("lks.editors.baselines.statistics._moments", None)
+            patched.setattr("lks.editors.baselines.statistics._key_covariance", None)
             with made.apply(backbone, edits):
                 pass
 
