@@ -96,6 +96,12 @@ def test_parts_that_this_version_has_not_are_all_told(monkeypatch: pytest.Monkey
     assert ScopeConfig.from_json(told, "9.9") == DEFAULT
 
 
+def test_several_parts_of_ones_own_keep_their_order() -> None:
+    own = DEFAULT.with_part("filters", "a:A").with_part("filters", "b:B")
+    assert own.filters == (*DEFAULT.filters, "a:A", "b:B")
+    assert own.with_part("filters", "a:A") == own
+
+
 def test_unknown_parts_get_advice() -> None:
     with pytest.raises(
         InputError, match="no part 'mispelt' among the generators; did you mean mis"

@@ -114,11 +114,6 @@ def live_edits(path: Path, manifest: Manifest) -> EditSet:
     return EditSet(edit for part in parts for edit in part if edit is not None)
 
 
-def live_ids(path: Path, manifest: Manifest) -> set[str]:
-    """Ids of the edits in force; much quicker than reading the edits."""
-    return set().union(*(_part_ids(path, part) for part in manifest.parts))
-
-
 def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
     """A new version without these edits; InputError if one is not in force, and nothing changes."""
     path, gone = Path(path), list(dict.fromkeys(ids))

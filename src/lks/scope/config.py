@@ -49,7 +49,7 @@ class ScopeConfig:
     def with_part(self, kind: str, name: str) -> ScopeConfig:
         """The same with one part more: in its place among those of its kind, else behind them."""
         own = (*getattr(self, kind), name)
-        order = [*PARTS[kind], name]
+        order = [*PARTS[kind], *own]
         changed: dict[str, Any] = {kind: tuple(sorted(dict.fromkeys(own), key=order.index))}
         return replace(self, **changed)
 
