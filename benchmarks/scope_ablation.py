@@ -46,7 +46,7 @@ from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.config import DEFAULT, EXACT, ScopeConfig
 from lks.scope.gate import prototypes
 from lks.scope.gate.metric import Exemplars, GateState, Metric
-from lks.scope.gate.prototypes import Array, Embed, common_wordings
+from lks.scope.gate.prototypes import common_wordings
 from lks.scope.gate.questions import MASK
 from lks.scope.gate.relation import RelationGate
 from lks.scope.registry import PARTS
@@ -57,20 +57,6 @@ from lks.training.train_pack import GATE_WORDINGS
 
 SEED, TIMED = 0, 300
 Right = Callable[[set[str]], bool]
-
-
-class Memory:
-    """An embedder that reads each text once, for every configuration asks for the same ones."""
-
-    def __init__(self, embed: Embedder) -> None:
-        self._embed, self._known = embed, dict[str, Array]()
-        self.kept: Embed = embed.kept
-
-    def __call__(self, texts: Sequence[str]) -> Array:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._embed(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
 
 
 @dataclass(frozen=True)
@@ -103,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    embed = Memory(Embedder())
+    embed = CachedEmbedder(Embedder(), common_wordings())  # each text is read once
     done: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     settings = [_of_file(embed, data, options) for data in options.data]
     settings.append(_of_cases(embed, options.cases))
@@ -137,7 +123,7 @@ def _configurations() -> Iterator[tuple[str, ScopeConfig, str]]:
             yield f"only {name}", EXACT.with_part(kind, name), "exact"
 
 
-def _of_file(embed: Memory, data: Path, options: argparse.Namespace) -> Setting:
+def _of_file(embed: CachedEmbedder, data: Path, options: argparse.Namespace) -> Setting:
     edits = EditSet.load(data)
     rows = edits[:: options.every]
 
@@ -171,7 +157,7 @@ def _of_file(embed: Memory, data: Path, options: argparse.Namespace) -> Setting:
     return Setting(data.stem, edits, _gate(embed, edits, edits, data.stem, options.gates), kinds)
 
 
-def _of_cases(embed: Memory, folder: Path) -> Setting:
+def _of_cases(embed: CachedEmbedder, folder: Path) -> Setting:
     edits = EditSet.load(folder / "edits.jsonl")
     rows = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
 
@@ -193,7 +179,7 @@ def _of_cases(embed: Memory, folder: Path) -> Setting:
 
 
 def _gate(
-    embed: Embed, edits: EditSet, pool: Sequence[Edit], name: str, folder: Path | None
+    embed: CachedEmbedder, edits: EditSet, pool: Sequence[Edit], name: str, folder: Path | None
 ) -> GateState:
     """What the relation gate learns from these edits; kept in a folder if there is one."""
     file = folder / f"{name}.npz" if folder else None
@@ -202,9 +188,8 @@ def _gate(
             metric = Metric(kept["matrix"], kept["open_ended"], *map(float, kept["thresholds"]))
             rest = (kept[key] for key in ("vectors", "edit", "vector", "negative"))
             return GateState(metric, Exemplars(*rest), "minilm")
-    known = CachedEmbedder(embed, common_wordings())
-    prompts, _ = training_prompts(edits, pool, embed=known, most=GATE_WORDINGS)
-    metric, exemplars = learn(known, edits, prompts)
+    prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
+    metric, exemplars = learn(embed, edits, prompts)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(
@@ -216,7 +201,7 @@ def _gate(
     return GateState(metric, exemplars, "minilm")
 
 
-def _asked(embed: Embed, setting: Setting, config: ScopeConfig) -> dict[str, Any]:
+def _asked(embed: CachedEmbedder, setting: Setting, config: ScopeConfig) -> dict[str, Any]:
     """Whether each text is right, by kind; and the microseconds of one text."""
     gate = RelationGate.of(setting.gate, embed, setting.edits, config)
     scope = Scope(setting.edits, gate, config)
@@ -249,7 +234,7 @@ def _told(setting: Setting, found: dict[str, Any], against: dict[str, Any]) -> d
     return told | {"changed": changed}
 
 
-def _overlap(embed: Embed, data: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _overlap(embed: CachedEmbedder, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Held-out paraphrases that are wordings of common relations, and the gate without these."""
     edits = EditSet.load(data)
     wordings = {same_wording(text) for text in common_wordings()}
@@ -270,8 +255,7 @@ def _overlap(embed: Embed, data: Path, options: argparse.Namespace) -> dict[str,
         with _common_without(left_out):
             file = data.stem if name == "with" else f"{data.stem}-without"
             state = _gate(embed, edits, edits, file, options.gates)
-            plain = embed if name == "with" else _fresh(embed)
-            scope = Scope(edits, RelationGate.of(state, plain, edits))
+            scope = Scope(edits, RelationGate.of(state, embed, edits))
             asked = {
                 "paraphrases": [(e.id, t) for e in rows for t in e.generality],
                 "other questions": [(e.id, p.prompt) for e in rows for p in e.heldout_locality],
@@ -283,11 +267,6 @@ def _overlap(embed: Embed, data: Path, options: argparse.Namespace) -> dict[str,
                 hits = [edit_id in own for (edit_id, _), own in zip(pairs, ids, strict=True)]
                 result[name][kind] = {"texts": len(hits), "fired": sum(hits)}
     return result
-
-
-def _fresh(embed: Embed) -> Embed:
-    """The embedder without its kept vectors of the common wordings, which are fewer now."""
-    return lambda texts: embed(texts)
 
 
 @contextmanager
