@@ -120,12 +120,13 @@ def sentence() -> str:
     """What the README says before its plot."""
     own = cell("lks", "counterfact", 9_919)
     training = duration(own["size"] * own["edit_seconds_each"]).replace("min", "minutes")
+    scored, right = own["scored"], percent(own["free_generality"])
     return (
         f"A model of 135 million parameters learnt all {own['size']:,} facts of the public data "
-        f"set\nCounterFact at once, in {training} on one CPU core. {own['scored']} of them were then "
-        f"asked\nin words that training never saw: {percent(own['free_generality'])} of the answers "
-        f"were the new fact and nothing else.\nOf {own['scored']} other questions about the same entities, "
-        f"{percent(own['free_locality'])} kept their old answer."
+        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were then asked in\n"
+        f"words that training never saw: {right} of the answers were the new fact and nothing "
+        f"else.\nOf {scored} other questions about the same entities, {percent(own['free_locality'])} kept "
+        "their old answer."
     )
 
 

@@ -96,7 +96,8 @@ def _shares(*keys: str) -> tuple[tuple[str, Callable[[Row], str]], ...]:
 
 
 STEPS = {
-    "forms": "form of a name", "generators": "name", "proposals": "name, if the sentence means its edit",
+    "forms": "form of a name", "generators": "name",
+    "proposals": "name, if the sentence means its edit",
     "filters": "no name", "sentence_vetoes": "veto", "text_vetoes": "veto by the text",
 }  # fmt: skip
 ASKED = (
