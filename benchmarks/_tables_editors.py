@@ -120,12 +120,12 @@ def sentence() -> str:
     """What the README says before its plot."""
     own = cell("lks", "counterfact", 9_919)
     training = duration(own["size"] * own["edit_seconds_each"]).replace("min", "minutes")
-    scored, right = own["scored"], percent(own["free_generality"])
+    scored, right, kept = own["scored"], percent(own["free_generality"]), own["free_locality"]
     return (
         f"A model of 135 million parameters learnt all {own['size']:,} facts of the public data "
-        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were then asked in\n"
-        f"words that training never saw: {right} of the answers were the new fact and nothing "
-        f"else.\nOf {scored} other questions about the same entities, {percent(own['free_locality'])} kept "
+        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were then asked "
+        f"in\nwords that training never saw: {right} of the answers were the new fact and nothing "
+        f"else.\nOf {scored} other questions about the same entities, {percent(kept)} kept "
         "their old answer."
     )
 
