@@ -123,7 +123,7 @@ def sentence() -> str:
     scored, right, kept = own["scored"], percent(own["free_generality"]), own["free_locality"]
     return (
         f"A model of 135 million parameters learnt all {own['size']:,} facts of the public data "
-        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were then asked "
+        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were asked "
         f"in\nwords that training never saw: {right} of the answers were the new fact and nothing "
         f"else.\nOf {scored} other questions about the same entities, {percent(kept)} kept "
         "their old answer."
