@@ -52,8 +52,8 @@ SCORES = (
     ("written r / g / l", lambda r: three(r, *(f"free_{kind}" for kind in KINDS))),
     ("states the target r / g", lambda r: three(r, "contained", "contained_generality")),
     ("EP in a chat", of("chat_ep")),
-    ("s an edit", of("edit_seconds_each", show=short)),
-    ("bytes an edit", lambda r: f"{r['stored_bytes_each']:,.0f}"),
+    ("seconds per edit", of("edit_seconds_each", show=short)),
+    ("bytes per edit", lambda r: f"{r['stored_bytes_each']:,.0f}"),
 )
 
 
@@ -94,12 +94,13 @@ def hard_compared() -> list[Row]:
     ]  # fmt: skip
 
 
+two_places = partial(dec, places=2)
 ASKED = ("unedited", "lks", "inject", "rag", "ike", "grace", "ft")
 
 
 HEADLINE = (
     NAME,
-    ("new fact stated, own question", of("contained", show=percent)),
+    ("new fact stated, own prompt", of("contained", show=percent)),
     ("new fact stated, other words", of("contained_generality", show=percent)),
     ("other questions unchanged", of("locality", show=percent)),
     ("answer is the fact alone", of("free_generality", show=percent)),
@@ -119,13 +120,13 @@ def sentence() -> str:
     """What the README says before its plot."""
     own = cell("lks", "counterfact", 9_919)
     training = duration(own["size"] * own["edit_seconds_each"]).replace("min", "minutes")
+    scored, right, kept = own["scored"], percent(own["free_generality"]), own["free_locality"]
     return (
-        f"All {own['size']:,} facts of the public data set CounterFact were taught at once.\n"
-        f"The model has 135 million parameters. Training took {training} on one CPU core.\n"
-        f"{own['scored']} of the facts were then asked in words that training never saw:\n"
-        f"the written answer was exactly the new fact in {percent(own['free_generality'])} of the "
-        f"cases.\nAs many other questions about the same entities kept their old answer in\n"
-        f"{percent(own['free_locality'])} of the cases."
+        f"A model of 135 million parameters learnt all {own['size']:,} facts of the public data "
+        f"set\nCounterFact at once, in {training} on one CPU core. {scored} of them were asked "
+        f"in\nwords that training never saw: {right} of the answers were the new fact and nothing "
+        f"else.\nOf {scored} other questions about the same entities, {percent(kept)} kept "
+        "their old answer."
     )
 
 
@@ -133,7 +134,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "readme-sentence": sentence,
     "why-not-rag": Table(
         why_not_rag,
-        (*HEADLINE, ("time to first token", of("first_token_ratio", show="{:.2f} times".format))),
+        (
+            *HEADLINE,
+            ("time to first token (unedited: 1)", of("first_token_ratio", show=two_places)),
+        ),
     ),
     "seeds": seeds,
     **{f"ep-{data}": ep_by_size(data) for data in DATA},
@@ -148,6 +152,6 @@ TABLES: dict[str, Callable[[], str]] = {
     },
     "hard-compared": Table(
         hard_compared,
-        (NAME, *((METHODS[m], of(m, show=partial(dec, places=2))) for m in ASKED)),
+        (NAME, *((METHODS[m], of(m, show=two_places)) for m in ASKED)),
     ),
 }

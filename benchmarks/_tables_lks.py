@@ -37,10 +37,14 @@ def _entropy(row: Row) -> str:
     return " → ".join(dec(told[when], 1) for when in ("before", "after")) if told else "–"
 
 
+FORCED = (
+    *((kind, of("teacher_forced", kind)) for kind in KINDS),
+    ("EP", of("teacher_forced", "ep")),
+)
 QUALITY = (
     ("data, edits", of("name", show=str)),
     ("prompts, rows", of("asked", show=str)),
-    *((kind, of("teacher_forced", kind)) for kind in (*KINDS, "ep")),
+    *FORCED,
     ("written r / g / l", lambda r: three(r["free_running"], *KINDS, places=3)),
     ("text entropy", _entropy),
 )
@@ -119,7 +123,7 @@ TABLES: dict[str, Callable[[], str]] = {
         other_settings,
         (
             NAME,
-            *((kind, of("teacher_forced", kind)) for kind in (*KINDS, "ep")),
+            *FORCED,
             ("written r / g / l", lambda r: three(r["free_running"], *KINDS)),
             ("text entropy", _entropy),
         ),
@@ -130,7 +134,7 @@ TABLES: dict[str, Callable[[], str]] = {
             NAME,
             ("r / g / l", lambda r: three(r, *KINDS)),
             ("tokens that stay", of("beginnings", show=percent)),
-            ("KL, nats a token", of("beginnings_kl", show=partial(dec, places=2))),
+            ("KL, nats per token", of("beginnings_kl", show=partial(dec, places=2))),
             ("fired", of("beginnings_fired", show=percent)),
         ),
     ),
@@ -139,7 +143,7 @@ TABLES: dict[str, Callable[[], str]] = {
         (
             ("layer of 30", of("layer", show=str)),
             *(
-                (f"{name}: r, g", lambda r, name=name: three(r[name], *KINDS[:2], places=3))
+                (f"{name}: r / g", lambda r, name=name: three(r[name], *KINDS[:2], places=3))
                 for name in DATA.values()
             ),
         ),

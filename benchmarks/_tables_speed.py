@@ -22,10 +22,13 @@ COSTS = (
     ("data, edits", of("name", show=str)),
     ("epochs", of("train", "epochs", show=str)),
     ("time", of("train", "seconds", show=duration)),
-    ("s an edit", lambda r: short(r["train"]["seconds"] / r["limit"])),
-    ("losses r, g", lambda r: ", ".join(dec(r["train"]["losses"][k], 2) for k in KINDS[:2])),
+    ("seconds per edit", lambda r: short(r["train"]["seconds"] / r["limit"])),
+    (
+        "losses: own prompt, paraphrase",
+        lambda r: ", ".join(dec(r["train"]["losses"][k], 2) for k in KINDS[:2]),
+    ),
     ("peak memory, GB", lambda r: dec(r["train"]["peak_memory_bytes"] / 1e9, 1)),
-    ("pack, kB an edit", lambda r: dec(r["pack_bytes"] / r["limit"] / 1e3, 1)),
+    ("pack, kB per edit", lambda r: dec(r["pack_bytes"] / r["limit"] / 1e3, 1)),
 )
 
 
@@ -89,7 +92,10 @@ FIRST_TOKEN = (
     *(
         (f"{name}, {what}", of(data, key, show=partial(dec, places=2)))
         for data, name in DATA.items()
-        for what, key in (("first token", "first_token_ratio"), ("next", "next_token_ratio"))
+        for what, key in (
+            ("first token", "first_token_ratio"),
+            ("further tokens", "next_token_ratio"),
+        )
     ),
 )
 
@@ -117,12 +123,15 @@ TABLES: dict[str, Callable[[], str]] = {
             ("times faster to held-out scores of .9", of("level", show=partial(dec, places=1))),
         ),
     ),
-    "edit-times": Table(edit_times, (NAME, ("s an edit", of("seconds", show=short)))),
+    "edit-times": Table(edit_times, (NAME, ("seconds per edit", of("seconds", show=short)))),
     "changes": Table(
         changes,
         (
             NAME,
-            *((f"to {pack}: time; r, g", _change(pack)) for pack in ("CounterFact", "ZsRE")),
+            *(
+                (f"to a pack of {pack}: time; r, g", _change(pack))
+                for pack in ("CounterFact", "ZsRE")
+            ),
         ),
     ),
     "first-token": Table(first_token, FIRST_TOKEN),
@@ -140,10 +149,13 @@ TABLES: dict[str, Callable[[], str]] = {
         names_speed,
         (
             ("names", of("names", show="{:,}".format)),
-            ("time to build", of("build_seconds", show=duration)),
+            ("time to build the index", of("build_seconds", show=duration)),
             ("index, MiB", of("index_mib", show=str)),
-            ("a text, median", of("p50_us", show="{:,} µs".format)),
-            ("with names in other words", of("with_reworded_p50_us", show="{:,} µs".format)),
+            ("time per text, median", of("p50_us", show="{:,} µs".format)),
+            (
+                "the same, with names in other words",
+                of("with_reworded_p50_us", show="{:,} µs".format),
+            ),
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""The README's commands work as they stand there."""
+"""The commands of the README and of the quickstart work as they stand there."""
 
 from __future__ import annotations
 
@@ -14,29 +14,44 @@ import lks
 from lks.training.train_pack import train_pack
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """(language, text) of each block of code."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of("README.md")
+SHOWN = {
+    "README.md": ["edit", "ask"],
+    "docs/quickstart.md": ["scope", "edit", "ask", "eval", "add", "remove", "pack", "pack"],
+}
+
+
+@pytest.mark.parametrize("page", SHOWN)
 def test_commands_on_facts_of_ones_own(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (facts,) = (text for kind, text in BLOCKS if kind == "json")
+    blocks = blocks_of(page)
+    (facts,) = (text for kind, text in blocks if kind == "json")
     (tmp_path / "facts.jsonl").write_text(facts, encoding="utf-8")
+    more = '{"subject": "Oslo", "prompt": "Oslo is in", "target": "Peru"}'
+    (tmp_path / "more.jsonl").write_text(more, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     commands = [
         shlex.split(line)
-        for kind, text in BLOCKS
+        for kind, text in blocks
         if kind == "sh"
         for line in text.splitlines()
         if line.startswith("lks ")
     ]
-    assert [command[1] for command in commands] == [
-        "edit", "ask", "scope", "eval", "pack", "remove", "pack", "pack",
-    ]  # fmt: skip
+    assert [command[1] for command in commands] == SHOWN[page]
     for _, *command in commands:
-        if command[0] == "edit":  # the tiny model stands in for the embedded one
+        if command[0] == "edit":  # the tiny model stands in for the default one
             command += ["--model", str(model_folder), "--layer", "1", "--epochs", "2"]
+        if command[0] == "add":  # and learns too little
+            command += ["--unchecked", "--epochs", "1"]
         code, out, err = run(*command)
         assert code == 0, err
         assert out.strip()
@@ -67,10 +82,11 @@ def test_twelve_lines_of_python(
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = [*BLOCKS, *blocks_of("CONTRIBUTING.md")]
     named = {
-        m for kind, text in BLOCKS if kind == "sh" for m in re.findall(r"^make (\w+)", text, re.M)
+        m for kind, text in shown if kind == "sh" for m in re.findall(r"^make (\w+)", text, re.M)
     }
-    assert named == {"demo", "test", "check"}
+    assert named == {"demo", "test", "check", "docs"}
     assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
     assert "make check" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()

@@ -62,7 +62,7 @@ def demo(
     seed: int = 0,
     output: Output = Output(),
 ) -> None:
-    """The whole story on the embedded model: train, before and after, scores, undo."""
+    """See it work on the default model: train, before and after, scores, undo."""
     from lks.cli import demo as story
 
     result = story.run(

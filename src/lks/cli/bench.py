@@ -32,16 +32,19 @@ def bench(
         str, typer.Option(help="Editors, with commas; all if not given. module:Class for your own.")
     ] = "",
     sizes: Annotated[
-        str, typer.Option(help="Numbers of edits; if not given 1, 10, 100, or all of a small file.")
+        str,
+        typer.Option(help="Numbers of edits, with commas; else 1,10,100, or all of a small file."),
     ] = "",
-    seeds: Annotated[str, typer.Option(help="Seeds: each draws other rows.")] = "0",
-    rows: Annotated[int, typer.Option(help="Edits scored at most.", min=1)] = 100,
-    trials: Annotated[int, typer.Option(help="Sets of few edits at most.", min=1)] = 10,
-    chat_rows: Annotated[int, typer.Option(help="Of them scored in a chat too.", min=0)] = 32,
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas; each draws other rows.")] = "0",
+    rows: Annotated[int, typer.Option(help="Most edits to score.", min=1)] = 100,
+    trials: Annotated[
+        int, typer.Option(help="With few edits: most sets to average over.", min=1)
+    ] = 10,
+    chat_rows: Annotated[int, typer.Option(help="Most edits to score in a chat too.", min=0)] = 32,
     abilities: Annotated[
-        list[Path] | None, typer.Option(help="A task's file, as of lks ability; may be repeated.")
+        list[Path] | None, typer.Option(help="File of a task, as for lks ability; may be repeated.")
     ] = None,
-    ability_rows: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    ability_rows: Annotated[int, typer.Option(help="Most items of a task.", min=1)] = 100,
     max_new_tokens: MaxNewTokens = 16,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, report.md and plots there too.")

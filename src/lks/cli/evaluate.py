@@ -36,11 +36,13 @@ def evaluate_pack(
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
     limit: Limit = None,
     max_new_tokens: MaxNewTokens = 32,
-    out: Annotated[Path | None, typer.Option(help="Report: .html, or .json with cases.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Report: .html, or .json with every case.")
+    ] = None,
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
-    """Reliability, generality, locality: teacher-forced and free-running."""
+    """Score a pack: reliability, generality, locality."""
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     _check_folder(out)
@@ -71,7 +73,7 @@ def ability(
     pack: PackPath,
     files: Annotated[list[Path], typer.Argument(help="Tasks: sst2.jsonl, mmlu.jsonl, ...")],
     model: PackModel = None,
-    limit: Annotated[int, typer.Option(help="Items of a task at most.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(help="Most items of a task.", min=1)] = 100,
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
@@ -96,7 +98,7 @@ def robustness(
     data: Annotated[Path, typer.Option(help="File of the edits to ask for.")],
     model: PackModel = None,
     chat: Annotated[bool, typer.Option(help="Ask through the chat template.")] = False,
-    limit: Annotated[int, typer.Option(help="Questions of a kind at most.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="Most questions of a kind.", min=1)] = 50,
     max_new_tokens: MaxNewTokens = 32,
     out: Annotated[Path | None, typer.Option(help="JSON with every question and answer.")] = None,
     seed: int = 0,

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 Loaded = TypeVar("Loaded")
 
-Model = Annotated[str, typer.Option(help="A packaged model, a local folder, or a hub id.")]
+Model = Annotated[
+    str, typer.Option(help="The default model, a local folder, a GGUF file, or a hub id.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Threads = Annotated[
@@ -38,11 +40,11 @@ LayersPath = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(help="Most epochs over all edits; more over those not learnt.", min=1),
+    typer.Option(help="Most epochs over all edits; those not learnt then get more.", min=1),
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
 MaxNewTokens = Annotated[
-    int, typer.Option(help="Answers are cut there, or later where a target is longer.", min=1)
+    int, typer.Option(help="Longest answer in tokens; longer where a target is.", min=1)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -50,22 +52,23 @@ PackPath = Annotated[Path, typer.Argument(help="A pack, the folder that lks edit
 ScopeKind = Annotated[
     str | None,
     typer.Option(
-        help="relation: a text fires the edit that it asks for; "
-        "strict: so, by names as they are known only; "
-        "entity: all edits of whom it names; paper: so, by exact names only."
+        help="What fires an edit. relation: a text that names its entity and asks for the fact; "
+        "strict: the same, without misspelt and reworded names; "
+        "entity: any text that names the entity; paper: the same, by exact names only."
     ),
 ]
 EmbedderName = Annotated[
-    str | None, typer.Option(help="minilm, or a sentence-transformers model: compares questions.")
+    str | None,
+    typer.Option(help="Compares questions: minilm (default), or a sentence-transformers model."),
 ]
 Aliases = Annotated[
     Path | None, typer.Option(help="Further names: JSONL or CSV with id, label and aliases.")
 ]
 Derived = Annotated[
-    bool, typer.Option("--derived", help="Take surnames and initials that are unambiguous too.")
+    bool, typer.Option("--derived", help="Add surnames and initials that fit one entity only.")
 ]
 ALL_ROLES = "system,user,assistant"
-Roles = Annotated[str, typer.Option(help="Whose messages are looked through for edited entities.")]
+Roles = Annotated[str, typer.Option(help="Roles whose messages can fire edits.")]
 DEFAULT_MODEL = "smollm2-135m"
 PackModel = Annotated[str | None, typer.Option(help="The pack's base model, if moved.")]
 

@@ -88,7 +88,7 @@ def _corrected(gone: Correction) -> str:
 def pack_rollback(
     pack: PackPath,
     to: Annotated[
-        int | None, typer.Option(help="A version; else one further back each time.")
+        int | None, typer.Option(help="The version to bring back; else one further back each time.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -39,7 +39,7 @@ def scope(
     limit: Annotated[int | None, typer.Option(help="Only the first N texts.", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What would fire in a text, where, and why. Needs no model."""
+    """Show which edits a text fires, and why. Needs no model."""
     from lks.scope.inspect.report import summarise
     from lks.training.scope_preview import scope_of_edits, scope_of_pack
 

@@ -41,12 +41,16 @@ def edit(
     edits: Annotated[Path, typer.Argument(help="File of edits: JSONL, JSON or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder for the pack.")],
     model: Model = DEFAULT_MODEL,
-    preset: Annotated[str, typer.Option(help="default or paper.")] = "default",
+    preset: Annotated[str, typer.Option(help="Settings: default or paper.")] = "default",
     layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
-    form: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
-    hypernetwork: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    form: Annotated[
+        str | None, typer.Option(help="Form of the block: residual or replace.")
+    ] = None,
+    hypernetwork: Annotated[
+        str | None, typer.Option(help="Network that makes the blocks: mlp or linear.")
+    ] = None,
     epochs: Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Edits a step.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Edits per step.", min=1)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the hypernetwork.")] = None,
     chat: Annotated[
         bool | None, typer.Option("--chat/--no-chat", help="Train on chat turns too.")
@@ -58,11 +62,14 @@ def edit(
     limit: Limit = None,
     seed: int = 0,
     memory: Annotated[
-        float | None, typer.Option(help="Most memory to use, in GB; half of the machine's.", min=0)
+        float | None,
+        typer.Option(help="Most memory to use, in GB; default half of the machine's.", min=0),
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume/--no-resume", help="Go on from an interrupted run, or not."),
+        typer.Option(
+            "--resume/--no-resume", help="Go on from an interrupted run, or start afresh."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
     machine: Machine = Machine(),
@@ -137,8 +144,10 @@ def layers(
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")],
     model: Model = DEFAULT_MODEL,
     sample: Annotated[int, typer.Option(help="Train the first N edits at each layer.", min=1)] = 50,
-    at: Annotated[str | None, typer.Option(help="Layers to try, such as 6,12,18.")] = None,
-    count: Annotated[int, typer.Option(help="Else so many, evenly spread.", min=1)] = 10,
+    at: Annotated[
+        str | None, typer.Option(help="Layers to try, such as 6,12,18; else --count.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Number of layers to try, evenly spread.", min=1)] = 10,
     epochs: Epochs = None,
     chat: Annotated[bool, typer.Option(help="Train on chat turns too.")] = False,
     scope: ScopeKind = None,
@@ -188,7 +197,8 @@ def layers(
 
 
 Unchecked = Annotated[
-    bool, typer.Option("--unchecked", help="Put in force too what the model does not state.")
+    bool,
+    typer.Option("--unchecked", help="Keep edits that the model does not state after training."),
 ]
 
 
@@ -196,12 +206,12 @@ def add(
     pack: PackPath,
     edits: Annotated[Path, typer.Argument(help="File of the edits to add.")],
     refine: Annotated[
-        bool, typer.Option(help="Train each new block; else take the hypernetwork's as it is.")
+        bool, typer.Option(help="Train each new block, or take what the hypernetwork makes.")
     ] = True,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Most epochs over the new edits, 6 if not given; more over those not learnt.",
+            help="Most epochs over the new edits (6); those not learnt then get more.",
             min=1,
         ),
     ] = None,
@@ -250,7 +260,7 @@ def add(
 def profiles(
     pack: PackPath,
     entity: Annotated[
-        list[str] | None, typer.Option(help="Of this subject only; may be repeated.")
+        list[str] | None, typer.Option(help="Only this entity; may be repeated.")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)

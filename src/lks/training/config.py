@@ -12,7 +12,7 @@ from lks.scope.config import PRESETS as SCOPES
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How blocks are trained. The default is what did best on the embedded model.
+    """How blocks are trained. The default is what did best on the default model.
 
     Attributes:
         layer: decoder layer l; None takes the one at `depth` (0 to 1) of the model.

@@ -14,7 +14,7 @@ from lks.scope.types import LONGEST, Candidate, Kind
 
 
 class OtherCase:
-    """A name that counts only as it is written, in another case; the sentence must mean its edit.
+    """A name that counts only as it is written, in another case: swift for Swift.
 
     Behind an article or a pronoun an English word is no name: the ring.
     """

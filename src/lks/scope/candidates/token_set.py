@@ -28,11 +28,10 @@ _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 class TokenSet:
     """A name in other words: inflected, in another order, "X series" for X family.
 
-    Found are names whose telling words, two at least, stand in a sentence, inflected. Three and
-    more may stand in any order, and others may stand for up to half that only say what kind of
-    thing it is: common words, in lower case in a name with capitals. Two in another order are
-    often another name (York University), unless both are in lower case or a possessive parts them.
-    The sentence must mean its edit.
+    A sentence must have two of the name's telling words, inflected or not. Three and more may
+    stand in any order; two only if both are in lower case or a possessive parts them, since York
+    University is another name. Up to half of the words may be replaced, if they only say what kind
+    of thing it is: common words, in lower case in a name with capitals.
     """
 
     version = 1
