@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -16,8 +17,11 @@ import pytest
 from conftest import make_edits
 
 from lks.cli import app
+from lks.cli.options import Machine, load_edited
+from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.errors import LKSError
 
 QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1", "--scope", "entity"]
 
@@ -54,6 +58,7 @@ def run(*args: object) -> tuple[int, str, str]:
                 code = int(end.code or 0)
     finally:
         sys.argv = old
+        gc.unfreeze()  # what lasts as long as a command's process is no more needed in this one
     return code, out.getvalue(), err.getvalue()
 
 
@@ -100,6 +105,43 @@ def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
     assert "eiffel fired" in text
     _, text, _ = run("ask", pack, "What is it?", "--max-new-tokens", 4)
     assert "no edit fired" in text
+
+
+def test_the_unedited_model_is_asked_only_if_an_edit_fires(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, generate = [], UneditedModel.generate
+
+    def noted(model: UneditedModel, prompts: list[str], **options: object) -> list[str]:
+        asked.append(prompts)
+        return generate(model, prompts, **options)
+
+    monkeypatch.setattr(UneditedModel, "generate", noted)
+    options = ("--json", "--plain", "--max-new-tokens", 8)
+    for prompts, more in (
+        (["What is it?"], []),
+        (["What is it?", "Where is the Eiffel Tower?"], []),
+        (["What is it?"], ["--rescan"]),  # an edit may fire in the answer
+    ):
+        _, text, _ = run("ask", pack, *prompts, *more, *options)
+        results = [json.loads(text)] if len(prompts) == 1 else map(json.loads, text.splitlines())
+        backbone, _ = load_edited(pack, None, Machine(device="cpu"))
+        before = generate(UneditedModel(backbone), prompts, chat=False, max_new_tokens=8)
+        assert [result["before"] for result in results] == before
+    assert asked == [["What is it?", "Where is the Eiffel Tower?"], ["What is it?"]]
+
+
+def test_garbage_is_collected_again_once_all_is_loaded(pack: Path, tmp_path: Path) -> None:
+    gc.unfreeze()
+    try:
+        load_edited(pack, None, Machine(device="cpu"))
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 100_000  # modules that are no longer looked through
+        with pytest.raises(LKSError):
+            load_edited(pack, "no such model", Machine())
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
 
 
 def test_a_chat_of_two_turns(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ def test_wrong_changes_leave_everything_as_it_was(edits: EditSet) -> None:
         with pytest.raises(KeyError):
             model.remove(["fuji", "nobody"])
         with pytest.raises(EditFileError, match="fuji"):
-            model.add([replace(edits.by_id("fuji"), prompt="Mount Fuji was seen from")])
+            old = edits.by_id("fuji")
+            model.add([old, replace(old, prompt="Mount Fuji was seen from")])
         assert held(model) == before
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -256,6 +259,35 @@ def test_threads_take_turns_in_the_order_in_which_they_asked() -> None:
                     time.sleep(1e-3)
             assert order == []
     assert order == list(range(READERS))
+
+
+def test_backbones_around_one_model_wait_for_each_other() -> None:
+    first = make_backbone("llama")
+    second = Backbone(first.model, first.tokenizer)
+    models = [ScalpelModel(own, random_pack(own, seed=i)) for i, own in enumerate((first, second))]
+    alone = [model.score(PAIRS) for model in models]
+    assert alone[0] != alone[1]
+    with often_switched(), ThreadPoolExecutor(2) as pool:
+        together = [pool.map(lambda _, m=m: m.score(PAIRS), range(40)) for m in models]
+        for own, answers in zip(alone, together, strict=True):
+            assert all(answer == own for answer in answers)
+    with ThreadPoolExecutor(1) as pool:
+        with first.in_use:
+            with second.in_use:  # the thread that holds it may take it again
+                pass
+            waiting = pool.submit(models[1].score, PAIRS)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        assert waiting.result(60) == alone[1]
+
+
+def test_a_lock_lasts_no_longer_than_its_model() -> None:
+    backbone = make_backbone("llama")
+    model = weakref.ref(backbone.model)
+    copy.deepcopy(backbone.model)  # nothing in it that cannot be copied
+    del backbone
+    gc.collect()
+    assert model() is None
 
 
 def test_a_thread_that_is_interrupted_takes_no_turn() -> None:

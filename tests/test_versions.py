@@ -21,7 +21,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
 from lks.packs import manifest as manifest_module
 from lks.packs.pack import Pack, append
-from lks.packs.records import Correction
+from lks.packs.records import Change, Correction, Part
 from lks.packs.training_summary import TrainingSummary
 
 BERLIN = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
@@ -274,3 +274,18 @@ def test_a_manifest_of_other_values_is_damaged(path: Path, wrong: dict[str, obje
     file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
     with pytest.raises(PackDamaged, match=r"manifest\.json cannot be read"):
         manifest_module.read(path)
+
+
+def test_a_record_tells_what_is_no_record() -> None:
+    told = {"edits": "e", "blocks": "b", "removed": ["x"], "later": 1}
+    part = Part.from_json(told)
+    assert part.removed == ("x",)
+    assert part.to_json() == told  # keys of another version stay
+    for key, value in (("removed", "x"), ("removed", None)):
+        with pytest.raises(TypeError, match="no list"):
+            Part.from_json(told | {key: value})
+    change = {"action": "add", "count": 1, "edits": ["x"], "at": "now", "replaced": ["old", 3]}
+    with pytest.raises(TypeError, match="no object"):
+        Change.from_json(change)
+    change["replaced"] = ["old", {"id": "older", "target": "Rome"}]
+    assert [one.id for one in Change.from_json(change).replaced] == ["old", "older"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from lks.editors.registry import EDITORS, editor
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import InputError
+from lks.errors import EditFileError, InputError
 from lks.files import CACHE_VARIABLE
 from lks.model.backbone import Backbone
 from lks.packs.pack import Pack
@@ -230,6 +231,22 @@ def test_a_corrected_fact_takes_the_place_of_the_old_one(case: Case) -> None:
         scores = model.score(QUESTIONS)
         model.remove(["new"])
         assert model.score(QUESTIONS) != scores
+
+
+def test_an_edit_takes_the_place_of_one_with_its_id(case: Case) -> None:
+    old, rest = case.edits[0], case.edits[1:]
+    new = replace(old, prompt="The place of the Eiffel Tower is", target="Lima", paraphrases=())
+    with case.editor.apply(case.backbone, case.edits) as model:
+        with pytest.raises(EditFileError) if case.editor.name != "unedited" else nullcontext():
+            model.add([old, new])
+        model.add([new])
+        if case.editor.name == "unedited":
+            return
+        model.remove([old.id])
+        with pytest.raises(KeyError):
+            model.remove([new.id])  # it was the only one
+        model.remove([edit.id for edit in rest])
+        assert model.stored_bytes() == 0
 
 
 def test_two_backbones_do_not_leak_into_each_other(case: Case) -> None:

@@ -43,16 +43,20 @@ def ask(
     """Ask the model before and after the edits, and see which of them fired."""
     asked = texts_of(prompts or [], file, ["prompt", "text"])
 
+    backbone, edited = load_edited(pack, model, machine)
+
     from lks.cli.console import print_answer
     from lks.editors.unedited import UneditedModel
 
-    backbone, edited = load_edited(pack, model, machine)
     options: dict[str, Any] = {
         "chat": backbone.has_chat and not plain,
         "max_new_tokens": max_new_tokens,
     }
-    before = UneditedModel(backbone).generate(asked, **options)
     after = edited.respond(asked, rescan=rescan, **options)
+    if rescan or any(answer.fired for answer in after):
+        before = UneditedModel(backbone).generate(asked, **options)
+    else:  # the unedited model has just read these very batches
+        before = [answer.text for answer in after]
     for prompt, old, new in zip(asked, before, after, strict=True):
         if not as_json:
             print_answer(prompt, old, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -34,6 +34,7 @@ from lks.scope.types import Finding, Mention, Reason
 
 if TYPE_CHECKING:
     from lks.model.engine.protocol import Generation
+    from lks.scope.inspect.report import ScopeReport
     from lks.training.progress import Epoch
 
 LONG = 2000  # texts: reading so many takes a minute
@@ -138,27 +139,26 @@ def print_mentions(
         console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
 
 
-def print_scope_report(summary: dict[str, Any]) -> None:
+def print_scope_report(report: ScopeReport) -> None:
     """What a scope did over a file of texts."""
     console = Console()
-    rates = summary["per_1000"]
     console.print(
-        f"{summary['texts']} texts; of 1,000, {rates['fired']} fired an edit and "
-        f"{rates['named']} named an edited entity",
+        f"{report.texts} texts; of 1,000, {report.per_1000.fired} fired an edit and "
+        f"{report.per_1000.named} named an edited entity",
         highlight=False,
     )
-    for row in summary["most_triggered"]:
-        console.print(Text(f"  {row['edit_id']} fired in {row['texts']}"))
-    if summary["near_misses"]:
+    for edit in report.most_triggered:
+        console.print(Text(f"  {edit.edit_id} fired in {edit.texts}"))
+    if report.near_misses:
         console.print("near misses:")
-    for row in summary["near_misses"]:
-        scores = f"{row['score']:.2f} of {row['threshold']:.2f}, {SENTENCES[Reason(row['reason'])]}"
-        console.print(Text(f"  {row['edit_id']} ({scores}): {' '.join(row['text'].split())}"))
-    if summary["names_refused"]:
+    for miss in report.near_misses:
+        scores = f"{miss.score:.2f} of {miss.threshold:.2f}, {SENTENCES[miss.reason]}"
+        console.print(Text(f"  {miss.edit_id} ({scores}): {' '.join(miss.text.split())}"))
+    if report.names_refused:
         console.print("names that were not taken:")
-    for row in summary["names_refused"]:
-        told = f'"{row["surface"]}" for {row["subject"]} ({SENTENCES[Reason(row["reason"])]})'
-        console.print(Text(f"  {told}: {' '.join(row['text'].split())}"))
+    for name in report.names_refused:
+        told = f'"{name.surface}" for {name.subject} ({SENTENCES[name.reason]})'
+        console.print(Text(f"  {told}: {' '.join(name.text.split())}"))
 
 
 def layer_line(row: LayerScores) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -230,19 +232,37 @@ def load_backbone(model: str, machine: Machine, *, quiet: bool) -> Backbone:
 
     echo(f"loading {model} ...", quiet)
 
-    import torch
+    with _lasting():
+        import torch
 
-    from lks.model.backbone import Backbone
-    from lks.model.engine.machine import default_threads
+        from lks.model.backbone import Backbone
+        from lks.model.engine.machine import default_threads
 
-    torch.set_num_threads(machine.threads or default_threads())
-    return Backbone.load(
-        model,
-        device=machine.device,
-        dtype=machine.dtype,
-        layers_path=machine.layers_path,
-        echo=lambda text: echo(text, quiet),
-    )
+        torch.set_num_threads(machine.threads or default_threads())
+        return Backbone.load(
+            model,
+            device=machine.device,
+            dtype=machine.dtype,
+            layers_path=machine.layers_path,
+            echo=lambda text: echo(text, quiet),
+        )
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """A block that makes what lasts as long as the command: the garbage collector leaves it alone.
+
+    torch and transformers make a million objects when they are imported. Looking through them again
+    and again, and once more at the end, would be a quarter of what a short command takes.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
 
 
 def load_edited(
@@ -255,15 +275,16 @@ def load_edited(
     unknown = [role for role in scanned if role not in ROLES]
     if unknown:
         raise InputError(f"--roles: unknown role '{unknown[0]}'; some of {', '.join(ROLES)}")
-    from lks.packs.pack import Pack
+    with _lasting():
+        from lks.packs.pack import Pack
 
-    loaded = Pack.load(pack)
-    backbone = load_backbone(model or loaded.base_model.name, machine, quiet=quiet)
+        loaded = Pack.load(pack)
+        backbone = load_backbone(model or loaded.base_model.name, machine, quiet=quiet)
 
-    from lks.editors.lks.model import ScalpelModel
+        from lks.editors.lks.model import ScalpelModel
 
-    loaded.check(backbone.fingerprint)
-    return backbone, ScalpelModel(backbone, loaded, roles=scanned)
+        loaded.check(backbone.fingerprint)
+        return backbone, ScalpelModel(backbone, loaded, roles=scanned)
 
 
 def numbers(option: str, text: str, least: int = 0) -> list[int]:

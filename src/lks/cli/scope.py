@@ -60,7 +60,7 @@ def scope(
         from lks.cli.console import print_scope_report
 
         summary = summarise(looked, examined, refused)
-        print_json(summary) if as_json else print_scope_report(summary)
+        print_json(summary.to_json()) if as_json else print_scope_report(summary)
         return
     for one, findings, misses in zip(looked, examined, refused, strict=True):
         if as_json or not one_text:

@@ -57,7 +57,14 @@ class EditedModel(Protocol):
         ...
 
     def add(self, edits: Iterable[Edit]) -> object:
-        """Bring more edits into force."""
+        """Bring more edits into force.
+
+        An edit takes the place of one with its id, and of one that gives its prompt another target.
+        A correction of a fact is so one step, and no caller has to know what is in force.
+
+        Raises:
+            EditFileError: two of these edits have one id; nothing is changed then.
+        """
         ...
 
     def remove(self, edit_ids: Iterable[str]) -> None:

@@ -6,47 +6,15 @@ Free of torch, so that reports and tables need none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import NoneType
-from typing import Self, get_args, get_type_hints
+from typing import Any, Self
 
+from lks.json_record import JsonObject, Record
 from lks.model.chat import Prompt
 
 KINDS = ("reliability", "generality", "locality")
 Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Record:
-    """A frozen dataclass that JSON holds key by key, records in it too."""
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> Self:
-        """The record; keys of other versions are passed over.
-
-        Raises:
-            TypeError: a key without a default is missing.
-        """
-        hints, known = get_type_hints(cls), [field.name for field in fields(cls)]
-        return cls(**{name: _read(hints[name], data[name]) for name in known if name in data})
-
-
-def _read(hint: object, value: object) -> object:
-    """A value of JSON as its field holds it: lists are tuples, and objects are records."""
-    inner = get_args(hint)
-    if isinstance(value, list):
-        return tuple(_read(inner[0] if inner else object, each) for each in value)
-    if not isinstance(value, Mapping):
-        return value
-    if not value and NoneType in inner:
-        return None
-    records = [each for each in (hint, *inner) if isinstance(each, type)]
-    kind = next((each for each in records if issubclass(each, Record)), None)
-    return kind.from_json(value) if kind else value
 
 
 # --- an evaluation --------------------------------------------------------------------------------
@@ -164,7 +132,12 @@ class Summary(Record):
     uncontradicted: Uncontradicted | None
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, object]:
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        none = {"fluency": None} if record.get("fluency") == {} else {}
+        return super().from_json({**record, **none})
+
+    def to_json(self) -> JsonObject:
         return super().to_json() | {"fluency": self.fluency.to_json() if self.fluency else {}}
 
 
@@ -313,10 +286,6 @@ class CellResult(Record):
     commit: str | None
     machine: str
     versions: Mapping[str, str]
-
-    def to_json(self) -> dict[str, object]:
-        chat = self.chat.to_json() if self.chat else None
-        return super().to_json() | {"plain": self.plain.to_json(), "chat": chat}
 
 
 @dataclass(frozen=True)

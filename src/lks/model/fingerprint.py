@@ -18,14 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lks.json_record import JsonObject, JsonRecord
+from lks.json_record import JsonObject, KeptRecord
 
 # Two roundings to bfloat16 differ by at most 2^-8 of a value, and float16 is coarse near zero.
 RELATIVE, ABSOLUTE = 2.0**-7, 1e-7
 
 
 @dataclass(frozen=True)
-class Fingerprint(JsonRecord):
+class Fingerprint(KeptRecord):
     """The fingerprint of a model. What may be None is not in packs of early versions.
 
     Attributes:
@@ -47,12 +47,6 @@ class Fingerprint(JsonRecord):
     shapes: str | None = None
     sample: str | None = None
     adapters: tuple[str, ...] | None = None
-
-    @classmethod
-    def from_json(cls, record: JsonObject) -> Fingerprint:
-        if "adapters" in record:
-            record = record | {"adapters": tuple(record["adapters"])}
-        return super().from_json(record)
 
     def difference(self, here: Fingerprint) -> str | None:
         """What `here` has that is not the model's that this one is of; None if it is that one."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from lks.files import sha256
-from lks.json_record import JsonObject, JsonRecord
+from lks.json_record import JsonObject, KeptRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.training_summary import TrainingSummary
 
@@ -19,7 +20,7 @@ HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
 
 
 @dataclass(frozen=True)
-class Part(JsonRecord):
+class Part(KeptRecord):
     """What one version brought: the names of its files, and the ids that are out of force since."""
 
     edits: str
@@ -31,17 +32,13 @@ class Part(JsonRecord):
         suffix = "" if number == 1 else f"-{number}"
         return cls(f"edits{suffix}.jsonl", f"blocks{suffix}.safetensors", ())
 
-    @classmethod
-    def from_json(cls, record: JsonObject) -> Part:
-        return super().from_json(record | {"removed": tuple(record["removed"])})
-
     @property
     def files(self) -> tuple[str, str]:
         return self.edits, self.blocks
 
 
 @dataclass(frozen=True)
-class Correction(JsonRecord):
+class Correction(KeptRecord):
     """An edit that another one took the place of; early packs tell its id only."""
 
     id: str
@@ -51,7 +48,7 @@ class Correction(JsonRecord):
 
 
 @dataclass(frozen=True)
-class Change(JsonRecord):
+class Change(KeptRecord):
     """The note of what a version changed.
 
     Attributes:
@@ -83,14 +80,14 @@ class Change(JsonRecord):
         return cls(action, len(ids), tuple(ids[:LOGGED]), at, tuple(replaced[:LOGGED]), to)
 
     @classmethod
-    def from_json(cls, record: JsonObject) -> Change:
-        told = (one if isinstance(one, dict) else {"id": one} for one in record.get("replaced", ()))
-        replaced = tuple(Correction.from_json(one) for one in told)
-        return super().from_json(record | {"edits": tuple(record["edits"]), "replaced": replaced})
+    def from_json(cls, record: Mapping[str, Any]) -> Change:
+        told = record.get("replaced", ())
+        replaced = [{"id": one} if isinstance(one, str) else one for one in told]
+        return super().from_json({**record, "replaced": replaced})
 
 
 @dataclass(frozen=True)
-class ScopeSettings(JsonRecord):
+class ScopeSettings(KeptRecord):
     """What fires an edit: `entity`, every mention, or `relation`, a gate with these thresholds.
 
     `embedder` and `fingerprint` name what compares the questions; `parts` is what the scope is made
@@ -115,7 +112,7 @@ class ScopeSettings(JsonRecord):
 
 
 @dataclass(frozen=True)
-class Manifest(JsonRecord):
+class Manifest(KeptRecord):
     """What `manifest.json` holds.
 
     Attributes:
@@ -179,14 +176,6 @@ class Manifest(JsonRecord):
         )
 
     @classmethod
-    def from_json(cls, record: JsonObject) -> Manifest:
-        """Raises KeyError, TypeError, AttributeError for what is no manifest."""
-        read = {
-            "base_model": Fingerprint.from_json(record["base_model"]),
-            "layers": tuple(record["layers"]),
-            "training": TrainingSummary.from_json(record["training"]),
-            "scope": ScopeSettings.from_json(record.get("scope", {})),  # schema 1 has none
-            "parts": tuple(Part.from_json(part) for part in record["parts"]),
-            "change": Change.from_json(record["change"]),
-        }
-        return super().from_json(record | read)
+    def from_json(cls, record: Mapping[str, Any]) -> Manifest:
+        """Raises TypeError, AttributeError for what is no manifest."""
+        return super().from_json({"scope": {}, **record})  # schema 1 has none

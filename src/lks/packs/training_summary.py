@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lks.json_record import JsonObject, JsonRecord
+from lks.json_record import JsonObject, KeptRecord
 
 
 @dataclass(frozen=True)
-class TrainingSummary(JsonRecord):
+class TrainingSummary(KeptRecord):
     """How a pack was trained. Nothing but `config` is needed again, and that only to add edits.
 
     Attributes:

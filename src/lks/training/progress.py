@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from lks.json_record import JsonObject, JsonRecord
+from lks.json_record import KeptRecord
 
 
 @dataclass(frozen=True)
-class Epoch(JsonRecord):
+class Epoch(KeptRecord):
     """What one epoch did: mean losses (nats) over all edits, each as last read.
 
     `number` counts from 1; `tail` is set if only edits not learnt were read. `seconds` is what it
@@ -26,10 +27,10 @@ class Epoch(JsonRecord):
     seconds: float = field(default=0.0, compare=False)
 
     @classmethod
-    def from_json(cls, record: JsonObject) -> Epoch:
+    def from_json(cls, record: Mapping[str, Any]) -> Epoch:
         if "finishing" in record:  # its name in early checkpoints
-            record = {**record, "tail": record["finishing"]}
-            del record["finishing"]
+            rest = {key: value for key, value in record.items() if key != "finishing"}
+            record = {**rest, "tail": record["finishing"]}
         return super().from_json(record)
 
 

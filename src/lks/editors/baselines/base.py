@@ -44,7 +44,9 @@ class EditListModel(UneditedModel, ABC):
         return [bool(self.edits)] * len(prompts)
 
     def add(self, edits: Iterable[Edit]) -> None:
-        self._hold(EditSet([*self.edits, *edits]))
+        new = EditSet(edits)
+        ids = {edit.id for edit in new}
+        self._hold(EditSet([*(edit for edit in self.edits if edit.id not in ids), *new]))
 
     def remove(self, edit_ids: Iterable[str]) -> None:
         gone = set(edit_ids)

@@ -142,6 +142,7 @@ class TunedModel(WeightModel):
             turns = _turns(edits, epoch, chat_every)
             batches = _batches([turns[i] for i in order], settings, rng)
             if epoch < len(losses):
+                self.take_up(batches)
                 continue
             losses.append(self._pass(batches, epoch, optimizer))
             last = losses[-max(chat_every, 1) :]
@@ -149,6 +150,9 @@ class TunedModel(WeightModel):
                 break
             progress.keep()
         progress.end()
+
+    def take_up(self, batches: Sequence[Sequence[Turn]]) -> None:
+        """A pass that was done before the training was stopped: what the next ones need of it."""
 
     def _pass(
         self, batches: Sequence[Sequence[Turn]], epoch: int, optimizer: torch.optim.Optimizer
@@ -169,13 +173,18 @@ class TunedModel(WeightModel):
 
     def _losses(self, batch: Sequence[Turn]) -> Tensor:
         """Of texts of one style."""
+        with self._read(batch) as targets:
+            final = self.final_states(targets.encoding)
+            return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
+
+    @contextmanager
+    def _read(self, batch: Sequence[Turn]) -> Iterator[Targets]:
+        """A block in which the model reads texts of one style, in the precision of training."""
         device, dtype = self.backbone.device, fast_dtype(self.backbone)
         reduced = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
         with short_attention(device), reduced:
             pairs = [(turn.prompt, turn.target) for turn in batch]
-            targets = Targets.of(self.backbone, pairs, chat=batch[0].chat)
-            final = self.final_states(targets.encoding)
-            return targets.losses(self.backbone.head(final[targets.rows, targets.columns]))
+            yield Targets.of(self.backbone, pairs, chat=batch[0].chat)
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
@@ -211,13 +220,26 @@ class ProjectionModel(TunedModel):
     def final_states(self, encoding: Encoding) -> Tensor:
         if self._split is None:
             return super().final_states(encoding)
+        states = pad_sequence(self._lower(encoding, self._split.layer), batch_first=True)
+        return self._split.upper(states, encoding.attention_mask, encoding.position_ids)
+
+    def take_up(self, batches: Sequence[Sequence[Turn]]) -> None:
+        """Texts are read in the batches that they were first read in: in others the last bits of
+        their states differ, and the training would not come out the same."""
+        if self._split is None:
+            return
+        for batch in batches:
+            with self._read(batch) as targets:
+                self._lower(targets.encoding, self._split.layer)
+
+    def _lower(self, encoding: Encoding, layer: int) -> list[Tensor]:
+        """Outputs of layer l for each text, [t, d] each."""
         texts = [rendered.text for rendered in encoding.texts]
         if any(text not in self._states for text in texts):
-            read = self.backbone.hidden_states(encoding, self._split.layer)
+            read = self.backbone.hidden_states(encoding, layer)
             for text, states, mask in zip(texts, read, encoding.attention_mask, strict=True):
                 self._states[text] = states[: int(mask.sum())].clone()
-        states = pad_sequence([self._states[text] for text in texts], batch_first=True)
-        return self._split.upper(states, encoding.attention_mask, encoding.position_ids)
+        return [self._states[text] for text in texts]
 
 
 class LoraModel(TunedModel):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
@@ -21,6 +22,8 @@ from lks.model.engine.turns import Turns
 from lks.model.untyped import Attribute, CausalLM, ModuleOutput
 
 _ABSENT = object()
+# A model's own, whatever backbones there are around it; it can be neither copied nor saved with it.
+_turns = WeakKeyDictionary[nn.Module, Turns]()
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Turn(AbstractContextManager[None]):
     """Held while a model is read: other threads wait, and no compiled code lies around its layers.
 
     Compiled code sees neither a hook that came after it nor another child. What lies inside a
-    layer stays compiled. The thread that holds it may take it again.
+    layer stays compiled. The thread that holds it may take it again, through another backbone of
+    the model too.
 
     Args:
         layers_path: where the model keeps its decoder layers.
@@ -60,7 +64,8 @@ class Turn(AbstractContextManager[None]):
 
     def __init__(self, model: nn.Module, layers_path: str) -> None:
         self._model, self._layers_path = model, layers_path
-        self._lock, self._depth, self._uncompiled = Turns(), 0, ExitStack()
+        self._lock = _turns.setdefault(model, Turns())
+        self._depth, self._uncompiled = 0, ExitStack()
 
     def __enter__(self) -> None:
         self._lock.__enter__()
