@@ -15,7 +15,16 @@ _REQUIRED = ("subject", "prompt", "target")
 KEYS = frozenset(
     (
         *(*_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability"),
-        *("negative", "threshold", "statement", "profile_of", "ground_truth", "source", "note"),
+        *(
+            "negative",
+            "threshold",
+            "exact",
+            "statement",
+            "profile_of",
+            "ground_truth",
+            "source",
+            "note",
+        ),
     )
 )
 _PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
@@ -106,6 +115,13 @@ class Reader:
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return value
         self.problems.append(f'"{name}" must be a number between 0 and 1')
+        return None
+
+    def flag(self, name: str) -> bool | None:
+        value = self.record.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        self.problems.append(f'"{name}" must be true or false')
         return None
 
     def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:

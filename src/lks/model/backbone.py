@@ -211,6 +211,11 @@ class Backbone:
         return tokens.special_ids(self.tokenizer)
 
     @cached_property
+    def sticking_ids(self) -> Tensor:
+        """Tokens that go on with the word or number before them, [k]."""
+        return torch.tensor(tokens.sticking_ids(self.tokenizer))
+
+    @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text: end-of-text, a chat turn's end, the generation config's."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)

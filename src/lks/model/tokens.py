@@ -28,6 +28,14 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset([*tokenizer.all_special_ids, *marked])
 
 
+def sticking_ids(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that go on with a word or a number: they begin with a letter or a digit."""
+    (digit,) = tokenizer("1", add_special_tokens=False).input_ids[-1:]
+    before = len(tokenizer.decode([digit]))
+    pairs = tokenizer.batch_decode([[digit, token] for token in range(len(tokenizer))])
+    return [token for token, text in enumerate(pairs) if text[before : before + 1].isalnum()]
+
+
 def tokenized(
     tokenizer: Tokenizer, text: str, border: int | None = None, *, special: bool, ending: int = 0
 ) -> tuple[list[int], Offsets]:

@@ -20,6 +20,7 @@ from lks.model.engine.hook import Plan, replacing
 from lks.scope.gate.metric import Exemplars, GateState
 from lks.scope.inspect.conflicts import Contradiction, contradictions
 from lks.scope.scope import Scope
+from lks.scope.types import Finding, ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,13 @@ class InForce:
             for token, mention in locate(fired, place, offsets):
                 places.append(Place(row, start + token, mention.edit_ids))
         plan = self.bank.plan(len(encoding.texts), places)
-        return replacing(layer, replace(plan, findings=findings))
+        targets = [self._whole(found) for found in findings]
+        return replacing(layer, replace(plan, findings=findings, targets=targets))
+
+    def _whole(self, findings: Iterable[Finding]) -> list[str]:
+        """The targets of edits that fired which are said whole or not at all."""
+        fired = [finding.mention for finding in findings if finding.mention.fired]
+        return [self.edits[i].target for i in ids(fired) if self.edits[i].is_exact]
 
     def stored_bytes(self) -> int:
         """Of blocks and the gate's references."""

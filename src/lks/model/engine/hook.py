@@ -32,7 +32,8 @@ class Plan:
 
     `rows` and `columns`, [n] each, are places in the batch as it was encoded, padding counted.
     Columns past the prompt are never touched, so that generated tokens stay as they are.
-    `findings` are those of each prompt that led to these places, for who wants to know.
+    `findings` are those of each prompt that led to these places, for who wants to know;
+    `targets` what is to be said whole behind each, see `guard.py`.
     """
 
     batch: int
@@ -40,6 +41,7 @@ class Plan:
     columns: Tensor
     blocks: NewBlocks
     findings: Sequence[Sequence[Finding]] = ()
+    targets: Sequence[Sequence[str]] = ()
 
 
 @contextmanager

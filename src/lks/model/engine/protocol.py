@@ -17,7 +17,8 @@ from lks.scope.types import Finding
 class Positions(Protocol):
     """Where an editor changes states: a row and a column of the batch each, [n].
 
-    `findings` are what its scope found in each text of the batch, if it has one.
+    `findings` are what its scope found in each text of the batch, if it has one; `targets` are what
+    a text written behind each of them must say whole once it has begun it, if there is any.
     """
 
     @property
@@ -26,6 +27,8 @@ class Positions(Protocol):
     def columns(self) -> Tensor: ...
     @property
     def findings(self) -> Sequence[Sequence[Finding]]: ...
+    @property
+    def targets(self) -> Sequence[Sequence[str]]: ...
 
 
 Intervention = Callable[[Encoding], AbstractContextManager[Positions | None]]

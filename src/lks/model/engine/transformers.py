@@ -19,6 +19,7 @@ from torch import Tensor
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered, each_prompt
 from lks.model.encoding import Encoding, Tokens
+from lks.model.engine import guard
 from lks.model.engine.generation import ALONE, Stops, check, continued
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
 from lks.model.engine.protocol import (
@@ -207,8 +208,9 @@ def generate_ids(
     for most, some in _by_room(backbone, texts, max_new_tokens, chat=chat).items():
         for chunk in _by_length(some, batch_size) if most else ():
             encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
-            with intervention(encoding):
-                out = continued(backbone, encoding.inputs, most, settings, stops)
+            with intervention(encoding) as places:
+                guarded = guard.settings(backbone, encoding, places, settings)
+                out = continued(backbone, encoding.inputs, most, guarded, stops)
             for i, row in zip(chunk, out.tolist(), strict=True):
                 written[i] = stops.cut(row)
     return written

@@ -1,0 +1,137 @@
+"""Targets said whole: once a text has begun the target of an edit that fired, the rest follows.
+
+A model that has a fact half may state a value that looks right and is none: another digit in a
+phone number, another street in an address. So while it writes, the last tokens of each text are
+compared with the targets of the edits that fired in its prompt:
+
+- where they are the beginning of a target, its next token follows;
+- a target that was said is guarded again only where half of it is repeated, so that another number
+  of the same text may begin like it;
+- right behind a target no letter or digit follows: 0991 does not become 09912.
+
+Elsewhere the model writes freely, and a target that it does not begin is not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lks.model.backbone import Backbone
+from lks.model.encoding import Encoding
+from lks.model.engine.protocol import Positions
+from lks.model.untyped import Setting
+
+# A target is not begun by these alone: too many texts have them.
+_FILLERS = frozenset(
+    (
+        *("a", "an", "the", "and", "or", "no", "it", "is", "dr", "mr", "ms"),
+        *("as", "at", "by", "for", "from", "in", "of", "on", "to", "up", "with"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to write a target: its tokens, and how many of them begin it at least.
+
+    `open_end` says that its last character is a letter or a digit, to which others might stick.
+    """
+
+    tokens: tuple[int, ...]
+    least: int
+    open_end: bool
+
+    def follows(self, written: Sequence[int]) -> int:
+        """How many of the last tokens of a text are the target's first ones, all of them counted;
+        0 for fewer than begin it."""
+        most = min(len(self.tokens), len(written))
+        for size in range(most, 0, -1):
+            if tuple(written[-size:]) == self.tokens[:size]:
+                said = size < len(self.tokens) and self._said(written)
+                least = max(self.least, -(-len(self.tokens) // 2)) if said else self.least
+                return size if size >= least else 0
+        return 0
+
+    def _said(self, written: Sequence[int]) -> bool:
+        size = len(self.tokens)
+        return any(
+            tuple(written[i : i + size]) == self.tokens for i in range(len(written) - size + 1)
+        )
+
+
+class TargetGuard:
+    """A logits processor for one batch; it keeps nothing between calls.
+
+    Args:
+        targets: of each text of the batch.
+        start: the column from which on the model writes.
+    """
+
+    def __init__(self, backbone: Backbone, targets: Sequence[Sequence[str]], start: int) -> None:
+        self._backbone, self._start = backbone, start
+        self._targets = [[*_written(backbone, own)] for own in targets]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores, [b * k, vocabulary], with each text repeated k times (beams)."""
+        repeats = len(input_ids) // len(self._targets)
+        scores = scores.clone()
+        for row in range(len(input_ids)):
+            if own := self._targets[row // repeats]:
+                self._guard(input_ids[row, self._start :].tolist(), own, scores[row])
+        return scores
+
+    def _guard(self, written: Sequence[int], targets: Sequence[Target], scores: Tensor) -> None:
+        """Change one text's scores, [vocabulary], in place."""
+        found = [(target.follows(written), target) for target in targets]
+        size = max(size for size, _ in found)
+        if not size:
+            return
+        longest = [target for own, target in found if own == size]
+        following = {t.tokens[size] for t in longest if size < len(t.tokens)}
+        if len(following) == len({t.tokens[size : size + 1] for t in longest}):
+            kept = torch.tensor(sorted(following), device=scores.device)
+            allowed = scores[kept]
+            scores.fill_(-torch.inf)
+            scores[kept] = allowed
+        elif any(t.open_end for t in longest if size == len(t.tokens)):
+            stuck = self._backbone.sticking_ids.to(scores.device)
+            scores[
+                stuck[~torch.isin(stuck, torch.tensor(sorted(following)).to(stuck))]
+            ] = -torch.inf
+
+
+def settings(
+    backbone: Backbone,
+    encoding: Encoding,
+    places: Positions | None,
+    given: Mapping[str, Setting],
+) -> Mapping[str, Setting]:
+    """The settings of a call to `generate` with a guard among them, where a text needs one."""
+    if places is None or not any(places.targets):
+        return given
+    start = encoding.inputs["input_ids"].shape[1]
+    own = TargetGuard(backbone, places.targets, start)
+    return {**given, "logits_processor": [*(given.get("logits_processor") or ()), own]}
+
+
+def _written(backbone: Backbone, targets: Sequence[str]) -> Iterator[Target]:
+    """Targets as tokens, as they are written at a text's beginning and behind a space."""
+    for target in targets:
+        for text in dict.fromkeys((target.strip(), f" {target.strip()}")):
+            tokens = tuple(backbone.tokenizer(text, add_special_tokens=False).input_ids)
+            if len(tokens) > 1:
+                yield Target(tokens, _least(backbone, tokens), text[-1].isalnum())
+
+
+def _least(backbone: Backbone, tokens: Sequence[int]) -> int:
+    """How many tokens begin a target: up to the first that is more than a filler or a sign."""
+    for size in range(1, len(tokens)):
+        begun = backbone.tokenizer.decode(tokens[:size]).casefold()
+        words = "".join(c if c.isalnum() else " " for c in begun).split()
+        if any(word not in _FILLERS for word in words):
+            return size
+    return len(tokens) - 1
