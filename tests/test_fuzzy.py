@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lks.edits.edit import Edit
-from lks.scope.candidates.fuzzy.deletion_index import U64, DeletionIndex, Ints
+from lks.scope.candidates.fuzzy.deletion_index import DeletionIndex, Ints, Piece
 from lks.scope.matcher import Matcher
 from lks.scope.types import Reason
 
@@ -43,10 +43,10 @@ def test_names_of_other_numbers_cost_nothing(
 ) -> None:
     find, found = DeletionIndex.find, list[int]()
 
-    def counted(index: DeletionIndex, keys: U64) -> tuple[Ints, Ints]:
-        key, name = find(index, keys)
+    def counted(index: DeletionIndex, pieces: list[Piece]) -> tuple[Ints, Ints]:
+        piece, name = find(index, pieces)
         found.append(len(name))
-        return key, name
+        return piece, name
 
     monkeypatch.setattr(DeletionIndex, "find", counted)
     text = "We sold Contsoo Pump XX0042 today. He took Contoso Pmup XX0043. "
