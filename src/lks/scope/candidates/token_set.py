@@ -40,7 +40,6 @@ class TokenSet:
     def fit(self, index: EntityIndex) -> Self:
         patterns = index.patterns
         self._index, self._patterns, self._common = index, patterns, index.common
-        self._small = index.small
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
         known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
@@ -115,14 +114,14 @@ class TokenSet:
         if not bool(missing) <= others <= len(missing) or last - first > long:
             return None
         turned = len(own) == 2 and list(found.values()) != sorted(found.values())
-        if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
+        if turned and "s" not in words[first:last] and not self._index.small(name) >= own.keys():
             return None
         return first, told, last
 
     def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
         if not missing:
             return True
-        small = self._small(name)
+        small = self._index.small(name)
         return missing <= small and not own <= small and all(map(self._may_lack, missing))
 
     def _is_kind(self, word: str, own: dict[str, str], missing: Set[str]) -> bool:

@@ -152,7 +152,7 @@ def _plain(word: str) -> str:
     """A word in Latin letters; words that are never misspelt as a placeholder."""
     if len(word) > _LONGEST_WORD or spaceless(word[0]):
         return _NO_WORD
-    return word if word.isascii() else latin(word) or _NO_WORD
+    return latin(word) or _NO_WORD
 
 
 def _blocks(anchors: Sequence[int], words: int) -> Iterator[tuple[range, list[int]]]:
