@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lks.edits.edit import Edit
-from lks.scope.candidates.fuzzy.deletion_index import U64, DeletionIndex, Ints
+from lks.scope.candidates.fuzzy.deletion_index import LONG, PIECE, DeletionIndex, Ints, Piece
 from lks.scope.matcher import Matcher
 from lks.scope.types import Reason
 
@@ -43,12 +45,37 @@ def test_names_of_other_numbers_cost_nothing(
 ) -> None:
     find, found = DeletionIndex.find, list[int]()
 
-    def counted(index: DeletionIndex, keys: U64) -> tuple[Ints, Ints]:
-        key, name = find(index, keys)
+    def counted(index: DeletionIndex, pieces: list[Piece]) -> tuple[Ints, Ints]:
+        piece, name = find(index, pieces)
         found.append(len(name))
-        return key, name
+        return piece, name
 
     monkeypatch.setattr(DeletionIndex, "find", counted)
     text = "We sold Contsoo Pump XX0042 today. He took Contoso Pmup XX0043. "
     assert len(products(text * 50)) == 100
     assert 0 < sum(found) < 100 * len(PRODUCTS)  # not each for each mention, in many forms
+
+
+def mistyped(name: str, kind: str, at: int) -> str:
+    """`name` with one letter lost, added or changed, or two swapped."""
+    return {
+        "lost": name[:at] + name[at + 1 :],
+        "added": name[:at] + "x" + name[at:],
+        "changed": name[:at] + "x" + name[at + 1 :],
+        "swapped": name[:at] + name[at : at + 2][::-1] + name[at + 2 :],
+    }[kind]
+
+
+KINDS = st.sampled_from(["lost", "added", "changed", "swapped"])
+
+
+@given(st.text("abcd", min_size=PIECE, max_size=30), KINDS, KINDS, st.floats(0, 1), st.floats(0, 1))
+def test_one_error_or_two_leave_a_name_its_beginning_or_its_end(
+    name: str, first: str, second: str, one: float, other: float
+) -> None:
+    text = mistyped(name, first, int(one * (len(name) - 1)))
+    if len(name) >= LONG:
+        text = mistyped(text, second, int(other * (len(text) - 1)))
+    pieces = [Piece(text[:PIECE], True, ""), Piece(text[-PIECE:], False, "")]
+    _, found = DeletionIndex(["another name", name]).find(pieces)
+    assert 1 in found.tolist()

@@ -11,8 +11,6 @@ from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from math import prod
 from typing import Self
 
-from Stemmer import Stemmer
-
 from lks.scope.languages.en import content_words, is_function_word
 from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Doc
@@ -22,6 +20,7 @@ _FEW = 20  # names filed under one word: with more it tells nothing
 _TELLING = 1_000  # product of the ranks of the words found: one rare word, or two common ones
 NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
 _SPREAD = 2  # words that a place may have more than the name
+_ENDING = re.compile(r"(?<=[a-z]{3})(?:ie[sd]?|es|s|y|ed|e|ing|al)$")
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 
@@ -34,14 +33,12 @@ class TokenSet:
     of thing it is: common words, in lower case in a name with capitals.
     """
 
-    version = 1
+    version = 2
     example = ("return policy", "our policy for returns")
 
     def fit(self, index: EntityIndex) -> Self:
         patterns = index.patterns
         self._index, self._patterns, self._common = index, patterns, index.common
-        self._small = index.small
-        self._stemmer = Stemmer("english")
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
         known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
@@ -65,7 +62,7 @@ class TokenSet:
         return self
 
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
-        stems = self._stems(doc.words)
+        stems = [_stem(word) for word in doc.words]
         for sentence in doc.sentences if self._possible(set(stems)) else ():
             if len(sentence) > LONGEST:
                 continue
@@ -116,14 +113,14 @@ class TokenSet:
         if not bool(missing) <= others <= len(missing) or last - first > long:
             return None
         turned = len(own) == 2 and list(found.values()) != sorted(found.values())
-        if turned and "s" not in words[first:last] and not self._small(name) >= own.keys():
+        if turned and "s" not in words[first:last] and not self._index.small(name) >= own.keys():
             return None
         return first, told, last
 
     def _may_do_without(self, missing: Set[str], own: Set[str], name: int) -> bool:
         if not missing:
             return True
-        small = self._small(name)
+        small = self._index.small(name)
         return missing <= small and not own <= small and all(map(self._may_lack, missing))
 
     def _is_kind(self, word: str, own: dict[str, str], missing: Set[str]) -> bool:
@@ -164,12 +161,12 @@ class TokenSet:
         return False
 
     def _weighed(self, word: str) -> tuple[bool, int, str]:
-        return not self._may_lack(word), self._common.rank(word), self._stems([word])[0]
+        return not self._may_lack(word), self._common.rank(word), _stem(word)
 
-    def _stems(self, words: Sequence[str]) -> list[str]:
-        """English stems; a word with other letters than a to z is its own."""
-        stems = self._stemmer.stemWords([word if word.isascii() else "" for word in words])
-        return [stem or word for stem, word in zip(stems, words, strict=True)]
+
+def _stem(word: str) -> str:
+    """A folded word without its ending: "polic" for policies."""
+    return word if word.endswith("ss") else _ENDING.sub("", word)
 
 
 def _most_missing(words: Sequence[str]) -> int:

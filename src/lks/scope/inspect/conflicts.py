@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
@@ -24,6 +25,7 @@ from lks.scope.types import Reason, ids
 # Pairs in two large files that reach a gate's threshold (.55) and ask the same score more, nearly
 # all; two facts of one thing ("it is made in", "What is the housing of it made of?") may have .60.
 CLEAR = 0.65
+_CHUNK = 1_000  # names compared with the others at once
 CONTRADICTING, NEARER_DECIDES = "edits that contradict each other", "; the nearer wording decides"
 
 
@@ -95,22 +97,30 @@ def _shared(table: EntityIndex, subjects: dict[str, str]) -> Iterator[str]:
 
 
 def _misspelt(table: EntityIndex, common: CommonWords) -> Iterator[str]:
-    patterns, bearers = table.patterns, table.bearers
-    pairs = DeletionIndex([search_key(pattern) for pattern in patterns]).neighbours(
-        2 * allowed(LARGEST)
-    )
-    left = [patterns[index] for index in pairs[:, 0].tolist()]
-    right = [patterns[index] for index in pairs[:, 1].tolist()]
-    if not left:
-        return
-    edits = cpdist(list(map(letters, left)), list(map(letters, right)), scorer=OSA.distance)
-    for (one, other), distance in zip(pairs.tolist(), edits.tolist(), strict=True):
-        if distance > allowed(LARGEST):
-            continue
-        ours, theirs = bearers[one][0].subject, bearers[other][0].subject
-        if ours == theirs or set(bearers[one][0].edit_ids) & set(bearers[other][0].edit_ids):
-            continue
-        words, meant = patterns[one].split(" "), patterns[other].split(" ")
-        if not Misspelling(words, meant, int(distance), False).refusal(common, ()):
-            ours, theirs = sorted((ours, theirs))
-            yield f'"{ours}" and "{theirs}" are a misspelling apart: only exact spellings count'
+    names, farthest = [letters(pattern) for pattern in table.patterns], allowed(LARGEST)
+    keys = [search_key(pattern) for pattern in table.patterns]
+    index = DeletionIndex(keys)
+    for start in range(0, len(keys), _CHUNK):
+        chunk = range(start, len(keys))[:_CHUNK]
+        filed = [(number, own) for number in chunk for own in index.pieces(keys[number])]
+        piece, other = index.find([own for _, own in filed])
+        one = np.array([number for number, _ in filed], dtype=np.int64)[piece]
+        near = (one < other) & (np.abs(index.lengths[one] - index.lengths[other]) <= farthest)
+        pairs = list(zip(one[near].tolist(), other[near].tolist(), strict=True))
+        left, right = [names[a] for a, _ in pairs], [names[b] for _, b in pairs]
+        edits = cpdist(left, right, scorer=OSA.distance, score_cutoff=farthest)
+        for row in np.flatnonzero(edits <= farthest).tolist():
+            if line := _alike(table, *pairs[row], int(edits[row]), common):
+                yield line
+
+
+def _alike(table: EntityIndex, one: int, other: int, edits: int, common: CommonWords) -> str | None:
+    """The line to tell where two names, so many edits apart, may be taken for each other."""
+    ours, theirs = table.bearers[one][0], table.bearers[other][0]
+    if ours.subject == theirs.subject or set(ours.edit_ids) & set(theirs.edit_ids):
+        return None
+    words, meant = table.patterns[one].split(" "), table.patterns[other].split(" ")
+    if Misspelling(words, meant, edits).refusal(common, ()):
+        return None
+    first, second = sorted((ours.subject, theirs.subject))
+    return f'"{first}" and "{second}" are a misspelling apart: only exact spellings count'

@@ -6,27 +6,26 @@ either misspelt themselves or tell that the word beside them is. Most texts have
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
 from lks.scope.candidates.fuzzy.deletion_index import (
-    END_PIECES,
-    HEAD,
     LARGEST,
     LONG,
+    PIECE,
     SMALLEST,
-    TAIL,
-    U64,
-    WHOLE,
     DeletionIndex,
     Ints,
-    Letters,
+    Piece,
+    digits_of,
+    distinct,
     spread,
 )
 from lks.scope.candidates.fuzzy.spelling import Misspelling, allowed
@@ -52,7 +51,6 @@ class Misspelt:
         self._names, self._patterns, self._common = index, index.patterns, index.common
         self._known = frozenset(word for pattern in self._patterns for word in pattern.split(" "))
         self._index = DeletionIndex([search_key(pattern) for pattern in self._patterns])
-        self._longest = int(min(self._index.lengths.max(initial=0), LARGEST))
         return self
 
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
@@ -80,9 +78,10 @@ class Misspelt:
             for index, word in enumerate(words)
             if word not in everyday and not settled[index] and (wide or _is_anchor(word))
         ]
-        for first, last, own in _blocks(anchors, words, self._longest):
-            for a, b, name, case in self._in_block(words[first:last], own, wide):
-                a, b = a + first, b + first
+        for block, own in _blocks(anchors, len(words)):
+            near = self._in_block(words[block.start : block.stop], own, wide)
+            for a, b, name, case in near:
+                a, b = a + block.start, b + block.start
                 start, end = doc.span(a, b)
                 entity, other_case = self._bearer(name, doc.text[start:end])
                 reason = case.refusal(self._common, self._known) or other_case
@@ -107,32 +106,24 @@ class Misspelt:
     ) -> Iterator[tuple[int, int, int, Misspelling]]:
         """(first, last, name, how they differ): words[first:last] may be that name."""
         plain = [_plain(word) for word in words]
-        foreign = [not word.isascii() for word in words]
-        edges = np.zeros(len(words) + 1, dtype=np.int64)
-        np.cumsum([len(word) for word in plain], out=edges[1:])
-        pieces = self._wide_index if wide else self._index
-        pairs = _Pairs(pieces, pieces.letters("".join(plain).translate(ALIKE)), edges, anchors)
-        first, last, name = pairs.all(_FARTHEST if wide or any(foreign) else allowed(LARGEST))
-        if not len(name):
-            return
-        windows = list(zip(first.tolist(), last.tolist(), strict=True))
-        names = [self._patterns[index] for index in name.tolist()]
-        texts = ["".join(plain[a:b]) for a, b in windows]
-        meant = [letters(pattern) for pattern in names]
-        abroad = np.concatenate([[0], np.cumsum(foreign)])
-        foreign = [
-            crossed or not pattern.isascii()
-            for crossed, pattern in zip((abroad[last] > abroad[first]).tolist(), names, strict=True)
-        ]
-        for index in np.flatnonzero(foreign).tolist():
-            texts[index] = texts[index].translate(ALIKE)
-            meant[index] = meant[index].translate(ALIKE)
+        edges = np.cumsum([0, *map(len, plain)])
+        index = self._wide_index if wide else self._index
+        found = _stretches(index, "".join(plain).translate(ALIKE), edges, anchors)
+        foreign, texts, meant = [], [], []
+        for a, b, name in found:
+            pattern = self._patterns[name]
+            abroad = not (pattern.isascii() and "".join(words[a:b]).isascii())
+            text, own = "".join(plain[a:b]), letters(pattern)
+            foreign.append(abroad)
+            texts.append(text.translate(ALIKE) if abroad else text)
+            meant.append(own.translate(ALIKE) if abroad else own)
         edits = cpdist(texts, meant, scorer=OSA.distance, score_cutoff=_FARTHEST)
-        for index in np.flatnonzero(edits <= _FARTHEST).tolist():
-            a, b = windows[index]
-            own = [_plain(word) for word in names[index].split(" ")]
-            case = Misspelling(plain[a:b], own, int(edits[index]), foreign[index])
-            yield a, b, int(name[index]), case
+        for row, distance in enumerate(edits.tolist()):
+            a, b, name = found[row]
+            more = wide and len(meant[row]) >= LONG  # one edit too many is worth telling
+            if distance <= allowed(len(meant[row]), foreign=foreign[row]) + more:
+                of_name = [_plain(word) for word in self._patterns[name].split(" ")]
+                yield a, b, name, Misspelling(plain[a:b], of_name, distance, foreign[row])
 
 
 def _has_capital(text: str) -> bool:
@@ -161,140 +152,68 @@ def _plain(word: str) -> str:
     """A word in Latin letters; words that are never misspelt as a placeholder."""
     if len(word) > _LONGEST_WORD or spaceless(word[0]):
         return _NO_WORD
-    return word if word.isascii() else latin(word) or _NO_WORD
+    return latin(word) or _NO_WORD
 
 
-def _blocks(
-    anchors: Sequence[int], words: Sequence[str], reach: int
-) -> Iterator[tuple[int, int, list[int]]]:
-    """(first, last, anchors in it from `first` on) of parts of a text, with words around them."""
-    at = 0
-    while at < len(anchors):
-        start = anchors[at]
-        own = []
-        while at < len(anchors) and anchors[at] < start + _BLOCK:
-            own.append(anchors[at])
-            at += 1
-        first, last = max(0, start - reach), min(len(words), own[-1] + 1 + reach)
-        yield first, last, [index - first for index in own]
+def _blocks(anchors: Sequence[int], words: int) -> Iterator[tuple[range, list[int]]]:
+    """(words, anchors counted from the first) of parts of a text, with words around the anchors."""
+    for start in range(0, words, _BLOCK):
+        own = anchors[bisect_left(anchors, start) : bisect_left(anchors, start + _BLOCK)]
+        if own:
+            block = range(max(0, own[0] - LARGEST), min(words, own[-1] + 1 + LARGEST))
+            yield block, [index - block.start for index in own]
 
 
-class _Pairs:
-    """Which stretches of a block may be which names: by its beginning, its end, or the whole."""
+def _stretches(
+    index: DeletionIndex, letters: str, edges: Ints, anchors: Sequence[int]
+) -> list[tuple[int, int, int]]:
+    """(first word, end, name), each once: with an anchor, and the beginning or end of the name.
 
-    def __init__(
-        self, index: DeletionIndex, letters: Letters, edges: Ints, anchors: Sequence[int]
-    ) -> None:
-        self._index, self._letters, self._edges = index, letters, edges
-        self._names = len(index.lengths)
-        count = len(edges) - 1
-        marks = np.zeros(count, dtype=np.int64)
-        marks[list(anchors)] = 1
-        self._before = np.concatenate([[0], np.cumsum(marks)])  # anchors before word i
-        at = np.asarray(anchors, dtype=np.int64)
-        # A name begins at most LARGEST letters before an anchor, and ends as near behind one.
-        places = np.arange(count)
-        following = np.searchsorted(at, places)
-        nearest = at[np.minimum(following, len(at) - 1)]
-        reach = edges[nearest + 1] - edges[places] <= _REACH
-        self._starts = places[(following < len(at)) & reach]
-        preceding = np.searchsorted(at, places, side="right") - 1
-        nearest = at[np.maximum(preceding, 0)]
-        reach = edges[places + 1] - edges[nearest] <= _REACH
-        self._ends = places[(preceding >= 0) & reach] + 1
-
-    def all(self, farthest: int) -> tuple[Ints, Ints, Ints]:
-        """(first word, end, name), each once, that may be at most `farthest` edits apart."""
-        edges, starts = self._edges, self._starts
-        # Stretches of the length of a short name:
-        low = np.searchsorted(edges, edges[starts] + SMALLEST - 1)
-        high = np.searchsorted(edges, edges[starts] + LONG, side="right")
-        owner, place = spread(high - low)
-        first, last = starts[owner], low[owner] + place
-        anchored = self._before[last] > self._before[first]
-        first, last = first[anchored], last[anchored]
-        # and beginnings and ends of long ones:
-        count = len(END_PIECES)
-        word, head, digits = (np.tile(part, count) for part in self._ending())
-        size = np.repeat(np.asarray(END_PIECES), len(word) // count)
-        begin = np.where(head, edges[word], edges[word] - size)
-        fits = (begin >= 0) & (begin + size <= edges[-1])
-        word, begin, size, head, digits = (part[fits] for part in (word, begin, size, head, digits))
-        own = self._letters.digits(edges[first], edges[last])
-        piece, name = self._find(
-            np.concatenate([edges[first], begin]),
-            np.concatenate([edges[last], begin + size]),
-            np.concatenate([np.full(len(first), WHOLE), np.where(head, HEAD, TAIL)]),
-            np.concatenate([own, digits]),
-        )
-        whole = piece < len(first)
-        end, end_name = piece[~whole] - len(first), name[~whole]
-        stretch, stretch_first, stretch_last = self._stretches(word[end], head[end], end_name)
-        return self._near(
-            np.concatenate([first[piece[whole]], stretch_first]),
-            np.concatenate([last[piece[whole]], stretch_last]),
-            np.concatenate([name[whole], end_name[stretch]]),
-            farthest,
-        )
-
-    def _ending(self) -> tuple[Ints, NDArray[np.bool_], U64]:
-        """(word, whether a name may begin there or else end before it, the digits it may have)."""
-        edges = self._edges
-        word = np.concatenate([self._starts, self._ends])
-        head = np.arange(len(word)) < len(self._starts)
-        digits = np.zeros(len(word), dtype=np.uint64)
-        if not self._index.with_digits:
-            return word, head, digits
-        # A stretch that goes on to another word has other digits only if that word has some.
-        told = np.flatnonzero(self._letters.digits(edges[:-1], edges[1:]))
-        beyond = np.searchsorted(edges, edges[word] + _REACH, side="right") - 1
-        before = np.searchsorted(edges, edges[word] - _REACH)
-        low = np.searchsorted(told, np.where(head, word, before))
-        high = np.searchsorted(told, np.where(head, beyond, word))
-        row, place = spread(1 + high - low)
-        other = np.append(told, 0)[low[row] + place - 1]
-        other = np.where(place == 0, word[row], np.where(head[row], other + 1, other))
-        ends = np.sort([word[row], other], axis=0)
-        return word[row], head[row], self._letters.digits(edges[ends[0]], edges[ends[1]])
-
-    def _find(self, begin: Ints, end: Ints, sorts: Ints, digits: U64) -> tuple[Ints, Ints]:
-        """(piece, name), each once, of the names whose own piece has about that length."""
-        piece, keys = self._letters.keys(begin, end, self._index.sorts(sorts, digits))
-        key, name = self._index.find(keys)
-        piece, name = np.divmod(_distinct(piece[key] * self._names + name), self._names)
-        size, lengths = (end - begin)[piece], self._index.lengths[name]
-        whole = np.abs(size - lengths) <= 1
-        part = np.minimum(lengths // 2, END_PIECES[-1]) == size
-        right = np.where(sorts[piece] == WHOLE, whole, part)
-        return piece[right], name[right]
-
-    def _stretches(
-        self, word: Ints, head: NDArray[np.bool_], name: Ints
-    ) -> tuple[Ints, Ints, Ints]:
-        """(row, first, last): stretches from or up to `word` with about the name's letters."""
-        edges, lengths = self._edges, self._index.lengths[name]
-        far = np.where(head, edges[word] + lengths, edges[word] - lengths)
-        low = np.searchsorted(edges, far - _FARTHEST)
-        high = np.searchsorted(edges, far + _FARTHEST, side="right")
-        row, place = spread(high - low)
-        other, word, head = low[row] + place, word[row], head[row]
-        return row, np.where(head, word, other), np.where(head, other, word)
-
-    def _near(self, first: Ints, last: Ints, name: Ints, farthest: int) -> tuple[Ints, Ints, Ints]:
-        """Those that hold an anchor and share most of their letters with the name, each once."""
-        if not len(name):
-            return first, last, name
-        anchored = (last > first) & (self._before[last] > self._before[first])
-        width = len(self._edges)
-        code = _distinct(((first * width + last) * self._names + name)[anchored])
-        window, name = np.divmod(code, self._names)
-        first, last = np.divmod(window, width)
-        counts = self._letters.counts(self._edges[first], self._edges[last])
-        near = self._index.apart(name, counts) <= 2 * farthest
-        return first[near], last[near], name[near]
+    Args:
+        edges: where each word begins in `letters`, and where the last one ends.
+    """
+    word, pieces = _pieces(index, letters, edges, anchors)
+    piece, name = index.find(pieces)
+    word = word[piece]
+    head = np.fromiter((own.head for own in pieces), dtype=bool, count=len(pieces))[piece]
+    length = index.lengths[name]
+    far = np.where(head, edges[word] + length, edges[word] - length)
+    most = np.where(length < LONG, 1, _FARTHEST)
+    low = np.searchsorted(edges, far - most)
+    row, place = spread(np.searchsorted(edges, far + most, side="right") - low)
+    other, word, head, name = low[row] + place, word[row], head[row], name[row]
+    first, last = np.where(head, word, other), np.where(head, other, word)
+    before = np.searchsorted(anchors, np.arange(len(edges)))  # anchors before word i
+    anchored = before[last] > before[first]
+    width, names = len(edges), max(len(index.lengths), 1)
+    window, name = np.divmod(distinct(((first * width + last) * names + name)[anchored]), names)
+    first, last = np.divmod(window, width)
+    return list(zip(first.tolist(), last.tolist(), name.tolist(), strict=True))
 
 
-def _distinct(numbers: Ints) -> Ints:
-    """Each once, in order; np.unique takes five times as long for millions."""
-    numbers = np.sort(numbers)
-    return numbers[np.diff(numbers, prepend=-1) > 0]
+def _pieces(
+    index: DeletionIndex, letters: str, edges: Ints, anchors: Sequence[int]
+) -> tuple[Ints, list[Piece]]:
+    """(word, piece): where a name with an anchor may begin, or behind which it may end.
+
+    A piece comes once for each number that the name may have.
+    """
+    words, pieces, places = [], [], edges.tolist()
+    digits = digits_of(letters) if index.with_digits else ""
+    told = [0] * len(places)  # digits before each word
+    if digits:
+        parts = [letters[start:end] for start, end in pairwise(places)]
+        told = [0, *accumulate(len(digits_of(part)) for part in parts)]
+    for word, place in enumerate(places):
+        at = bisect_left(anchors, word)
+        if at < len(anchors) and places[anchors[at] + 1] - place <= _REACH:
+            ends = told[word : bisect_right(places, place + _REACH)]
+            for own in {digits[told[word] : end] for end in ends}:
+                words.append(word)
+                pieces.append(Piece(letters[place : place + PIECE], True, own))
+        if at and place - places[anchors[at - 1]] <= _REACH:
+            starts = told[bisect_left(places, place - _REACH) : word]
+            for own in {digits[start : told[word]] for start in starts}:
+                words.append(word)
+                pieces.append(Piece(letters[max(place - PIECE, 0) : place], False, own))
+    return np.array(words, dtype=np.int64), pieces
