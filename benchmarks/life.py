@@ -184,9 +184,11 @@ def counted(asks: Sequence[Ask], found: Sequence[dict[str, bool]]) -> dict[str, 
         "forms": by(lambda ask: ask.form),
         "kinds": by(lambda ask: str(ask.fact.extra["kind"]) if wants_target(ask) else None),
         "written as": by(
-            lambda ask: ("paraphrases" if ask.fact.paraphrases else "one prompt")
-            if wants_target(ask)
-            else None
+            lambda ask: (
+                ("paraphrases" if ask.fact.paraphrases else "one prompt")
+                if wants_target(ask)
+                else None
+            )
         ),
     }
 

@@ -33,7 +33,7 @@ class TokenSet:
     of thing it is: common words, in lower case in a name with capitals.
     """
 
-    version = 2
+    version = 1
     example = ("return policy", "our policy for returns")
 
     def fit(self, index: EntityIndex) -> Self:
