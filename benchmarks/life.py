@@ -23,7 +23,7 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from lks.model.engine.machine import default_threads
 METHODS = ("unedited", "lks", "inject", "rag")
 FACTS = 3  # that RAG retrieves
 BATCH = 32
-SPARE = 16  # tokens beside the longest target's
+SPARE, STEP = 12, 16  # tokens beside the target's; limits are multiples
 _BESIDE = re.compile(r"[^\w%€$£@./:+]+")
 
 
@@ -91,16 +91,16 @@ def main() -> None:
     same = {"model": options.model, "facts": len(edits), "asks": len(asks)}
     result = kept(out, same) or {**same, "methods": {}}
     backbone = Backbone.load(options.model)
-    most = SPARE + max(len(backbone.tokenizer(edit.target).input_ids) for edit in edits)
+    limits = {edit.id: limit(backbone, edit) for edit in edits}
     with editor("unedited").apply(backbone, []) as model:
-        before = answers(model, asks, most)
+        before = answers(model, asks, limits)
     for method in options.methods:
         if method in result["methods"]:
             continue
         started = time.monotonic()
         with made(method).apply(backbone, edits) as model:
             seconds = time.monotonic() - started
-            after = answers(model, asks, most)
+            after = answers(model, asks, limits)
         found = [judged(ask, *pair) for ask, *pair in zip(asks, after, before, strict=True)]
         result["methods"][method] = {
             "edit_seconds": round(seconds, 1), **counted(asks, found), **provenance(),
@@ -133,11 +133,19 @@ class Answer:
     fired: tuple[str, ...]
 
 
-def answers(model: EditedModel, asks: Sequence[Ask], most: int) -> list[Answer]:
+def limit(backbone: Backbone, edit: Edit) -> int:
+    """Tokens that an answer about a fact may have: its target's and some more."""
+    tokens = len(backbone.tokenizer(edit.target).input_ids)
+    return STEP * (-(-(tokens + SPARE) // STEP))  # few limits, so that batches are full
+
+
+def answers(model: EditedModel, asks: Sequence[Ask], limits: Mapping[str, int]) -> list[Answer]:
     """The answer to each ask; beginnings are read as they are, all else in a chat."""
+    groups: dict[tuple[bool, int], list[Ask]] = {}
+    for ask in asks:
+        groups.setdefault((ask.form != "completion", limits[ask.fact.id]), []).append(ask)
     found: dict[str, Answer] = {}
-    for chat in (True, False):
-        own = [ask for ask in asks if (ask.form != "completion") == chat]
+    for (chat, most), own in groups.items():
         written = model.respond(
             [ask.prompt for ask in own], chat=chat, max_new_tokens=most, batch_size=BATCH
         )

@@ -23,7 +23,7 @@ from tokenizers import (
 from lks.edits.edit import Edit, Probe
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
-from lks.scope.gate.prototypes import common_relations
+from lks.scope.bank.relations import bank
 from lks.scope.languages.en import open_ended_requests
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
@@ -142,7 +142,11 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words.train_from_iterator(
         [
             sentence.lower()
-            for sentence in (*QUESTIONS, *open_ended_requests(), *chain(*common_relations()[0]))
+            for sentence in (
+                *QUESTIONS,
+                *open_ended_requests(),
+                *chain(*(relation.wordings for relation in bank())),
+            )
         ],
         trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False),
     )

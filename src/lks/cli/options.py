@@ -61,7 +61,9 @@ ScopeKind = Annotated[
 ]
 EmbedderName = Annotated[
     str | None,
-    typer.Option(help="Compares questions: minilm (default), or a sentence-transformers model."),
+    typer.Option(
+        help="Compares questions: use (default), minilm, or a sentence-transformers model."
+    ),
 ]
 Aliases = Annotated[
     Path | None, typer.Option(help="Further names: JSONL or CSV with id, label and aliases.")

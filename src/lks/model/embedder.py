@@ -1,7 +1,8 @@
 """The sentence embedder of the relation gate.
 
-The default is read here, in `minilm`; any other by sentence-transformers, an extra, which brings
-pooling and normalisation as each model wants them. Nothing is loaded before the first text.
+The default is `use`. Packs of earlier versions have `minilm`. Any other is read by
+sentence-transformers, an extra, which brings pooling and normalisation as each model wants them.
+Nothing is loaded before the first text.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from lks.files import write_whole
 from lks.model import hub
 
 TEXTS_A_BATCH = 64
-DEFAULT = "minilm"
+DEFAULT = "use"
+SAME = {"use": 0.62}  # cosine from which two texts ask the same; docs/benchmarks/gate.md
+USUALLY = 0.7  # of other embedders
 EXTRA = "embedders"  # brings sentence-transformers
 
 
@@ -40,8 +43,8 @@ class Embedder:
     """Texts to vectors of unit length, [n] -> [n, w] float32.
 
     Args:
-        name: `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or the hub id of any
-            sentence-transformers model, which needs the extra `embedders`.
+        name: `use` (in the package), `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or
+            the hub id of any sentence-transformers model, which needs the extra `embedders`.
         expected: the fingerprint that it must have; PackMismatch if it has another.
     """
 
@@ -78,6 +81,11 @@ class Embedder:
         return vectors
 
     @property
+    def same(self) -> float:
+        """The cosine from which two texts are taken to ask the same."""
+        return SAME.get(self.name, USUALLY)
+
+    @property
     def width(self) -> int:
         return int(self([""]).shape[1])
 
@@ -99,12 +107,16 @@ class Embedder:
     def _loaded(self) -> _Encoder:
         name = self.name
         if name == DEFAULT:
+            from lks.model.use import TunedUSE
+
+            return TunedUSE()
+        if name == "minilm":
             from lks.model.minilm import MiniLM
 
             return MiniLM(hub.fetch(name, self._echo))
         if not Path(name).is_dir() and name.count("/") != 1:
             raise ModelError(
-                f"unknown embedder '{name}'; give {DEFAULT}, a local folder, "
+                f"unknown embedder '{name}'; give {DEFAULT}, minilm, a local folder, "
                 "or the hub id of a sentence-transformers model (owner/name)"
             )
         try:
@@ -146,15 +158,11 @@ class _SentenceTransformer:
 
 
 class CachedEmbedder:
-    """An embedder that reads each text once.
+    """An embedder that reads each text once."""
 
-    Args:
-        kept: texts that it keeps (`Embedder.kept`).
-    """
-
-    def __init__(self, embed: Embedder, kept: Sequence[str] = ()) -> None:
-        self._embed, self.name = embed, embed.name
-        self._known = dict(zip(kept, embed.kept(kept), strict=True)) if kept else {}
+    def __init__(self, embed: Embedder) -> None:
+        self._embed, self.name, self.same, self.kept = embed, embed.name, embed.same, embed.kept
+        self._known: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]

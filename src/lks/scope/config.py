@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lks.errors import InputError, PackError
-from lks.scope.registry import PARTS, is_known, part_class
+from lks.scope.registry import PARTS, RETIRED, is_known, part_class
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class ScopeConfig:
         filters: what is no mention after all.
         sentence_vetoes: sentences that ask for something else, near as they are.
         text_vetoes: what else in a text silences an edit.
-        other_relations: whether a common question for another relation rules an edit out.
         gate: whether a relation gate decides; without one every mention fires.
     """
 
@@ -32,7 +31,6 @@ class ScopeConfig:
     filters: tuple[str, ...] = tuple(PARTS["filters"])
     sentence_vetoes: tuple[str, ...] = tuple(PARTS["sentence_vetoes"])
     text_vetoes: tuple[str, ...] = tuple(PARTS["text_vetoes"])
-    other_relations: bool = True
     gate: bool = True
 
     def made(self, kind: str) -> list[Any]:
@@ -41,8 +39,6 @@ class ScopeConfig:
 
     def without(self, part: str) -> ScopeConfig:
         """The same without one part."""
-        if part == "other_relations":
-            return replace(self, other_relations=False)
         own: dict[str, Any] = {k: tuple(n for n in getattr(self, k) if n != part) for k in PARTS}
         return replace(self, **own)
 
@@ -59,7 +55,7 @@ class ScopeConfig:
             kind: {name: part_class(kind, name).version for name in getattr(self, kind)}
             for kind in PARTS
         }
-        return parts | {"other_relations": self.other_relations, "gate": self.gate}
+        return parts | {"gate": self.gate}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], made_by: str) -> ScopeConfig:
@@ -71,8 +67,12 @@ class ScopeConfig:
         Raises:
             PackError: it names a part that this version has not, or has only in a later form.
         """
-        unknown = record.keys() - {f.name for f in fields(cls)}
-        wanted = [(kind, *item) for kind in PARTS for item in record.get(kind, {}).items()]
+        unknown = record.keys() - {f.name for f in fields(cls)} - {"other_relations"}
+        own: dict[str, Any] = {
+            kind: {k: v for k, v in record.get(kind, {}).items() if k not in RETIRED}
+            for kind in PARTS
+        }
+        wanted = [(kind, *item) for kind, parts in own.items() for item in parts.items()]
         missing = [f"{name} ({kind})" for kind, name, _ in wanted if not is_known(kind, name)]
         changed = [
             f"{name} (version {version})"
@@ -85,13 +85,11 @@ class ScopeConfig:
                 f"the pack's scope has parts that this version has not: {told}; "
                 f"use lks {made_by}, or train the pack again"
             )
-        own: dict[str, Any] = {kind: tuple(record.get(kind, {})) for kind in PARTS}
-        own |= {key: bool(record.get(key)) for key in ("other_relations", "gate")}
-        return cls(**own)
+        return cls(**{kind: tuple(parts) for kind, parts in own.items()}, gate=bool(record["gate"]))
 
 
 DEFAULT = ScopeConfig()
-EXACT = ScopeConfig((), ("exact",), (), ("longer_name",), (), ("negative_phrase",), False)
+EXACT = ScopeConfig((), ("exact",), (), ("longer_name",), (), ("negative_phrase",))
 PRESETS: Mapping[str, ScopeConfig] = {
     "relation": DEFAULT,
     "strict": replace(DEFAULT, generators=("exact",), proposals=()),  # names as they are known

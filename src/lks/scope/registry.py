@@ -34,18 +34,16 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "filters": {
         "longer_name": "lks.scope.filters.longer_name:LongerName",
     },
-    "sentence_vetoes": {
-        "denial": "lks.scope.gate.vetoes:Denial",
-        "relative": "lks.scope.gate.vetoes:Relative",
-        "another_holder": "lks.scope.gate.vetoes:AnotherHolder",
-        "about_holder": "lks.scope.gate.vetoes:AboutHolder",
-    },
+    "sentence_vetoes": {},  # for parts of one's own
     "text_vetoes": {
         "negative_phrase": "lks.scope.gate.text_vetoes:NegativePhrase",
         "answered": "lks.scope.gate.text_vetoes:Answered",
         "stated": "lks.scope.gate.text_vetoes:Stated",
     },
 }
+
+# Parts of earlier versions, which packs may name; what they refused, the embedder tells apart now.
+RETIRED = frozenset({"denial", "relative", "another_holder", "about_holder"})
 
 
 def part_class(kind: str, name: str) -> Any:

@@ -14,8 +14,7 @@ from dataclasses import replace
 from lks.edits.edit import Edit
 from lks.edits.profiles import in_force
 from lks.scope.config import DEFAULT, ScopeConfig
-from lks.scope.gate.metric import GateState
-from lks.scope.gate.prototypes import Embed
+from lks.scope.gate.metric import Embed, GateState
 from lks.scope.gate.questions import REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
 from lks.scope.matcher import Matcher, mention_of

@@ -67,7 +67,7 @@ class TrainingConfig:
     target_loss: float = 0.05
     precision: str = "auto"
     scope: str = "relation"
-    embedder: str = "minilm"
+    embedder: str = "use"
     seed: int = 0
 
     def __post_init__(self) -> None:

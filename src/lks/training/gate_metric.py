@@ -1,14 +1,13 @@
 """Training of the relation gate's metric, from the edits' own and lent wordings.
 
 Two wordings of one edit shall be near; a wording and a locality prompt, or a wording of another
-relation, shall be far. Common relations (`scope.common`) stand beside the edits, for a few edits
-say little of what matters in a question. A logistic loss over pairs; the matrix starts at the
-identity.
+relation, shall be far. A logistic loss over pairs; the matrix starts at the identity, and stays it
+where few edits say what they must not be taken for: the embedder knows what matters in a question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,22 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lks.edits.edit import Edit
-from lks.scope.gate.metric import Exemplars, Metric
-from lks.scope.gate.prototypes import Array, Embed, common_relations
+from lks.model.embedder import CachedEmbedder
+from lks.scope.gate.metric import Array, Embed, Exemplars, Metric
 from lks.scope.languages.en import open_ended_requests
 from lks.scope.scope import Scope
 from lks.training.prompts import TrainingPrompts
 
 PAIRS, RATE = 256, 1e-3
 LEAST_STEPS, MOST_STEPS = 100, 300  # a third of the edits: with few, much learning is overfitting
-EVEN = 40  # edits with which half is learnt from common relations; from 1,000 hardly anything
+LEAST_EDITS = 40  # with paraphrases and locality prompts, from which a metric is learnt
 OPEN_PAIRS = 32
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
 
 
 def learn(
-    embed: Embed,
+    embed: CachedEmbedder,
     edits: Sequence[Edit],
     prompts: Sequence[TrainingPrompts],
     *,
@@ -43,7 +42,6 @@ def learn(
     """The metric for these edits, and their references.
 
     Args:
-        embed: asked for some texts twice; `CachedEmbedder` reads them once.
         prompts: of each edit, its own and lent ones.
         metric: take this one, learn none.
     """
@@ -62,7 +60,7 @@ def learn(
     exemplars = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
-        metric = train_metric(embed, exemplars, others, seed=seed)
+        metric = train_metric(embed, exemplars, others, least=embed.same, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
     if not any((*exemplars, *negatives)):
         return metric, Exemplars.none(len(metric.matrix))
@@ -74,37 +72,36 @@ def train_metric(
     wordings: Sequence[Sequence[str]],
     others: Sequence[Sequence[str]],
     *,
+    least: float,
     seed: int = 0,
 ) -> Metric:
-    """A metric for edits with these masked wordings and locality prompts; there may be none."""
-    told = [i for i, own in enumerate(wordings) if own]
-    common, common_others = common_relations()
-    pairs = _Pairs.of(
-        [*common, *(wordings[i] for i in told)], [*common_others, *(others[i] for i in told)]
-    )
-    useful = sum(len(set(wordings[i])) > 1 or bool(others[i]) for i in told)
-    share = useful**2 / (useful**2 + EVEN**2)
-    odds = [(1 - share) / len(common)] * len(common) + [share / max(len(told), 1)] * len(told)
-    texts, open_ended = embed(pairs.texts), embed(open_ended_requests())
-    requests = open_ended[: len(open_ended_requests(plain=True))]
+    """A metric for edits with these masked wordings and locality prompts; there may be none.
+
+    Args:
+        least: its threshold where nothing is learnt.
+    """
+    open_ended = embed(open_ended_requests())
+    identity = np.eye(open_ended.shape[1], dtype=np.float32)
+    metric = Metric(identity, open_ended, least, LEAST_OPEN)
+    told = [i for i, own in enumerate(wordings) if len(set(own)) > 1 and others[i]]
+    if len(told) < LEAST_EDITS:
+        return metric
+    pairs = _Pairs.of([wordings[i] for i in told], [others[i] for i in told])
+    texts, requests = embed(pairs.texts), open_ended[: len(open_ended_requests(plain=True))]
     matrix = _fit(
         torch.from_numpy(np.concatenate([texts, requests])),
         pairs,
-        np.array(odds),
         len(requests),
-        min(max(useful // 3, LEAST_STEPS), MOST_STEPS),
+        min(max(len(told) // 3, LEAST_STEPS), MOST_STEPS),
         np.random.default_rng(seed),
     )
-    fitted = Metric(matrix.numpy(), open_ended, threshold=1, open_threshold=1)
+    fitted = replace(metric, matrix=matrix.numpy())
     own, asked = fitted(texts), fitted(open_ended)
-    n = len(common)
-    parts = [
-        (1 - share, *_scores(own, pairs, slice(n))),
-        (share, *_scores(own, pairs, slice(n, None))),
-    ]
-    requested = (1.0, _nearest(asked), (own @ asked.T).max(1))
+    opened = _threshold(_nearest(asked), (own @ asked.T).max(1))
     return replace(
-        fitted, threshold=_threshold(parts), open_threshold=max(LEAST_OPEN, _threshold([requested]))
+        fitted,
+        threshold=_threshold(*_scores(own, pairs)),
+        open_threshold=max(LEAST_OPEN, opened),
     )
 
 
@@ -151,16 +148,11 @@ def _components(own: Sequence[Sequence[int]], count: int) -> NDArray[np.int64]:
 def _fit(
     vectors: Tensor,
     pairs: _Pairs,
-    odds: NDArray[np.float64],
     n_open: int,
     steps: int,
     rng: np.random.Generator,
 ) -> Tensor:
-    """M, [w, w], from vectors of the texts and then of the open-ended requests.
-
-    Args:
-        odds: with which each edit is drawn.
-    """
+    """M, [w, w], from vectors of the texts and then of the open-ended requests."""
     width = vectors.shape[1]
     with torch.enable_grad():
         matrix = torch.eye(width, requires_grad=True)
@@ -174,7 +166,7 @@ def _fit(
             ]
         )
         for _ in range(steps):
-            chosen, same = _sample(pairs, odds, n_open, rng)
+            chosen, same = _sample(pairs, n_open, rng)
             one, two = (F.normalize(vectors[side] @ matrix.T, dim=-1) for side in chosen)
             logits = slope * ((one * two).sum(-1) - middle)
             weight = torch.where(same > 0, 0.5 / same.sum(), 0.5 / (1 - same).sum())
@@ -185,9 +177,7 @@ def _fit(
     return matrix.detach()
 
 
-def _sample(
-    pairs: _Pairs, odds: NDArray[np.float64], n_open: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _sample(pairs: _Pairs, n_open: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Pairs of texts, [2, n], and whether they ask the same, [n]."""
     rows: list[tuple[int, int, float]] = []
     n, first = len(pairs.wordings), len(pairs.texts)
@@ -196,7 +186,7 @@ def _sample(
     def any_of(texts: Sequence[int]) -> int:
         return texts[int(next(chance) * len(texts))]
 
-    for i, j in rng.choice(n, size=(PAIRS, 2), p=odds).tolist():
+    for i, j in rng.choice(n, size=(PAIRS, 2)).tolist():
         own = pairs.wordings[i]
         at = int(next(chance) * len(own))
         one, rest = own[at], own[:at] + own[at + 1 :]
@@ -208,7 +198,7 @@ def _sample(
         if pairs.relation[i] != pairs.relation[j]:
             rows.append((two, any_of(pairs.wordings[j]), 0.0))
     requests = range(first, first + n_open)
-    for i in rng.choice(n, size=OPEN_PAIRS, p=odds).tolist():
+    for i in rng.choice(n, size=OPEN_PAIRS).tolist():
         one, two = any_of(requests), any_of(requests)
         if one != two:
             rows.append((one, two, 1.0))
@@ -217,15 +207,12 @@ def _sample(
     return torch.from_numpy(table[:, :2].T.astype(np.int64)), torch.from_numpy(table[:, 2]).float()
 
 
-def _scores(own: Array, pairs: _Pairs, edits: slice) -> tuple[Array, Array]:
+def _scores(own: Array, pairs: _Pairs) -> tuple[Array, Array]:
     """Scores of wordings against their edit's other wordings, and of locality prompts."""
-    near, far = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
-    for mine, rest in zip(pairs.wordings[edits], pairs.others[edits], strict=True):
-        if len(mine) > 1:
-            near.append(_nearest(own[mine]))
-        if rest:
-            far.append((own[rest] @ own[mine].T).max(1))
-    return np.concatenate(near), np.concatenate(far)
+    both = list(zip(pairs.wordings, pairs.others, strict=True))
+    near = [_nearest(own[mine]) for mine, _ in both]
+    far = [(own[rest] @ own[mine].T).max(1) for mine, rest in both if rest]
+    return np.concatenate(near), np.concatenate(far or [np.zeros(0, np.float32)])
 
 
 def _nearest(vectors: Array) -> Array:
@@ -236,26 +223,17 @@ def _nearest(vectors: Array) -> Array:
     return highest
 
 
-def _threshold(parts: Sequence[tuple[float, Array, Array]]) -> float:
+def _threshold(near: Array, far: Array) -> float:
     """Where the fewest are on the wrong side; the middle, where that is a range.
 
     Args:
-        parts: a weight, scores that shall reach the threshold, and scores that shall not.
+        near, far: scores that shall reach the threshold, and that shall not.
     """
     candidates = np.linspace(0, 1, 201)
-    wrong = np.array(
-        [
-            _mean((w, near < t) for w, near, _ in parts)
-            + _mean((w, far >= t) for w, _, far in parts)
-            for t in candidates
-        ]
-    )
+    wrong = np.array([_share(near < t) + _share(far >= t) for t in candidates])
     best = candidates[wrong <= wrong.min() + 1e-3]
     return round(float(np.median(best)), 3)
 
 
-def _mean(parts: Iterable[tuple[float, NDArray[np.bool_]]]) -> float:
-    """Weighted mean of the shares of those parts that have anything."""
-    known = [(weight, float(found.mean())) for weight, found in parts if weight and len(found)]
-    total = sum(weight for weight, _ in known)
-    return sum(weight * share for weight, share in known) / total if known else 0.0
+def _share(found: NDArray[np.bool_]) -> float:
+    return float(found.mean()) if len(found) else 0.0

@@ -20,7 +20,7 @@ from functools import partial
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import same_text, same_wording
-from lks.scope.gate.prototypes import Embed
+from lks.model.embedder import CachedEmbedder
 from lks.training.templates import templates_near
 
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
@@ -79,7 +79,7 @@ def training_prompts(
     edits: Sequence[Edit],
     pool: Iterable[Edit] = (),
     *,
-    embed: Embed | None = None,
+    embed: CachedEmbedder | None = None,
     most: int = 8,
     seed: int = 0,
 ) -> tuple[list[TrainingPrompts], PromptReport]:
@@ -125,7 +125,9 @@ def training_prompts(
         for edit in edits
     ]
     if embed:
-        near = templates_near(embed, [template(edit.prompt, edit.subject) for edit in edits])
+        near = templates_near(
+            embed, [template(edit.prompt, edit.subject) for edit in edits], embed.same
+        )
         for i, (edit, own, known) in enumerate(zip(edits, prompts, near, strict=True)):
             if not own.paraphrases:
                 prompts[i] = replace(own, common=filled(edit, known))

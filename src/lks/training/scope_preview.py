@@ -12,7 +12,6 @@ from lks.packs import manifest as manifest_module
 from lks.packs.gate import read_gate
 from lks.scope.config import preset
 from lks.scope.gate.metric import GateState
-from lks.scope.gate.prototypes import common_wordings
 from lks.scope.scope import Scope
 
 
@@ -43,7 +42,7 @@ def scope_of_edits(
     if not parts.gate or not (asked := names.may_fire(texts)):
         return names
     some = [edit for edit in edits if edit.id in asked]
-    embed = CachedEmbedder(Embedder(embedder or DEFAULT), common_wordings())
+    embed = CachedEmbedder(Embedder(embedder or DEFAULT))
     return names.gated(_untrained(embed, some, edits), embed, some)
 
 

@@ -18,7 +18,6 @@ from lks.packs.pack import Pack
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
-from lks.scope.gate.prototypes import common_wordings
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
@@ -120,7 +119,7 @@ def _prepared(
 ) -> tuple[list[TrainingPrompts], PromptReport, GateState | None]:
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
     gate = preset(config.scope).gate
-    embed = CachedEmbedder(embedder, common_wordings()) if gate else None
+    embed = CachedEmbedder(embedder) if gate else None
     lent, report = training_prompts(
         edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
     )

@@ -65,6 +65,7 @@ class Keys(NamedTuple):
     rows: Tensor
     columns: Tensor
     findings: Sequence[Sequence[Finding]] = ()  # it has no scope
+    targets: Sequence[Sequence[str]] = ()
 
 
 class GraceModel(EditListModel):

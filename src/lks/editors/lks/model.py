@@ -34,7 +34,6 @@ from lks.model.engine.split_model import SplitModel
 from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
-from lks.scope.gate.prototypes import common_wordings
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES
 from lks.scope.scope import Scope
 from lks.scope.types import Finding
@@ -226,7 +225,7 @@ class ScalpelModel(EditedModel):
         check_edits_fire(new, names)
         settings = PROFILING if any(edit.profile_of for edit in new) else {}
         config = self._adding(epochs or ADD_EPOCHS, **settings).for_edits(len(new))
-        embed = CachedEmbedder(self._embed, common_wordings()) if self._embed else None
+        embed = CachedEmbedder(self._embed) if self._embed else None
         lent, _ = training_prompts(
             new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lks.scope.gate.prototypes import Array, Embed
+Array = NDArray[np.float32]
+
+
+class Embed(Protocol):
+    """Texts to vectors of unit length, [n] -> [n, w]."""
+
+    def __call__(self, texts: Sequence[str]) -> Array: ...
 
 
 @dataclass(frozen=True)

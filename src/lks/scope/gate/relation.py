@@ -6,29 +6,25 @@ prompt and paraphrases. Names are masked on both sides, so that only the questio
     score(e, text) = max over sentences s and references q of e:  cos(M v(s), M v(q))
 
 v is a sentence embedding of width w, M a matrix that training learns from the edits' paraphrases
-and locality prompts and from common relations. A sentence asks for the best edit, if that reaches
-its threshold and the sentence is not a common question for another relation that is nearer; the
-last sentence that asks for one decides. A request such as "Tell me about it" is open-ended: it asks
-for no edit, and fires the entity's profile (`lks.edits.profiles`), alone, unless a later sentence
-asks for a fact.
+and locality prompts where there are many, else the identity. A sentence asks for the best edit, if
+that reaches its threshold; the last sentence that asks for one decides. A request such as "Tell me
+about it" is open-ended: it asks for no edit, and fires the entity's profile (`lks.edits.profiles`),
+alone, unless a later sentence asks for a fact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 
 from lks.edits.edit import Edit
 from lks.scope.config import DEFAULT, ScopeConfig
-from lks.scope.gate.metric import Exemplars, GateState, Metric
-from lks.scope.gate.prototypes import SAME, Array, CommonRelations, Embed
+from lks.scope.gate.metric import Array, Embed, Exemplars, GateState, Metric
 from lks.scope.types import Decision, Reason, SentenceVeto
 
 ENGLISH = "minilm"  # an embedder to which all sentences of another script are much alike:
 FOREIGN = 0.8  # so they must be nearer; of 20 questions for something else 7 were, all paraphrases
-CLEARLY = 0.1  # nearer than an edit's own wordings, of which some mean other things than they say
 
 
 class RelationGate:
@@ -40,7 +36,6 @@ class RelationGate:
         profiles: ids of the edits that are profiles.
         vetoes: each with the ids of the edits that it does not rule out.
         english: the embedder knows no other script than Latin.
-        other_relations: whether a common question for another relation rules an edit out.
     """
 
     def __init__(
@@ -53,12 +48,10 @@ class RelationGate:
         profiles: Collection[str] = (),
         vetoes: Sequence[tuple[SentenceVeto, Collection[str]]] = (),
         english: bool = False,
-        other_relations: bool = True,
     ) -> None:
         self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
         self._profiles, self._vetoes = frozenset(profiles), vetoes
-        self._english, self._other_relations = english, other_relations
-        self._read, self._vectors = exemplars.vectors, metric(exemplars.vectors)
+        self._english, self._vectors = english, metric(exemplars.vectors)
         self._open = metric(metric.open_ended)
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
         for edit, vector, negative in zip(
@@ -92,7 +85,6 @@ class RelationGate:
             profiles,
             vetoes,
             learnt.embedder == ENGLISH,
-            config.other_relations,
         )
 
     def decide(
@@ -103,14 +95,11 @@ class RelationGate:
         if not texts:
             return [[] for _ in questions]
         number = {text: i for i, text in enumerate(texts)}
-        read = self._embed(texts)
-        asked = self._metric(read)
+        asked = self._metric(self._embed(texts))
         decided: list[list[Decision]] = []
         for sentences, edit_ids in questions:
             own = [number[sentence] for sentence in sentences]
-            decided.append(
-                self._decisions(sentences, read[own], asked[own], edit_ids) if own else []
-            )
+            decided.append(self._decisions(sentences, asked[own], edit_ids) if own else [])
         return decided
 
     def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
@@ -124,15 +113,15 @@ class RelationGate:
         ]
 
     def _decisions(
-        self, sentences: Sequence[str], read: Array, asked: Array, edit_ids: Sequence[str]
+        self, sentences: Sequence[str], asked: Array, edit_ids: Sequence[str]
     ) -> list[Decision]:
-        """From vectors of the sentences, as read and under the metric, both [m, w].
+        """From vectors of the sentences under the metric, [m, w].
 
         The last sentence that asks for an edit decides, and in it the best edit: of two blocks for
         one entity each would disturb what the other makes the model say.
         """
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
-        against = self._against(sentences, read, asked, edit_ids, scores)
+        against = self._against(sentences, asked, edit_ids, scores)
         limits = self._limits(sentences, edit_ids)
         opened = (asked @ self._open.T).max(1)
         least, best = self._metric.open_threshold, scores.argmax(0)
@@ -174,21 +163,17 @@ class RelationGate:
     def _against(
         self,
         sentences: Sequence[str],
-        read: Array,
         asked: Array,
         edit_ids: Sequence[str],
         scores: Array,
     ) -> Callable[[int, int], Reason | None]:
         """What speaks against edit i in a sentence."""
         negative = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
-        elsewhere = self._asks_other(read, asked, edit_ids) > scores + CLEARLY
 
         def reason(i: int, at: int) -> Reason | None:
             for veto, exempt in self._vetoes:
                 if edit_ids[i] not in exempt and veto.says(sentences[at]):
                     return veto.reason
-            if elsewhere[i, at]:
-                return Reason.ELSEWHERE
             return Reason.NEGATIVE if negative[i, at] >= scores[i, at] else None
 
         return reason
@@ -201,30 +186,6 @@ class RelationGate:
             usual[foreign] = max(self._metric.threshold, FOREIGN)
         own = [self._own.get(edit_id, usual) for edit_id in edit_ids]
         return np.stack([np.broadcast_to(limit, usual.shape) for limit in own])
-
-    @cached_property
-    def _common(self) -> tuple[CommonRelations, Array]:
-        """Common relations, and M v of their wordings."""
-        common = CommonRelations.of(self._embed)
-        return common, self._metric(common.vectors)
-
-    def _asks_other(self, read: Array, asked: Array, edit_ids: Sequence[str]) -> Array:
-        """Score of the wording of another relation that a sentence is, [edits, sentences]; or -1.
-
-        An edit's relation is that of its prompt, which is the first of its references.
-        """
-        found = np.full((len(edit_ids), len(read)), -1, np.float32)
-        if not self._other_relations:
-            return found
-        common, vectors = self._common
-        is_wording = read @ common.vectors.T >= SAME
-        told = [i for i, edit_id in enumerate(edit_ids) if self._rows[edit_id][False]]
-        if told and is_wording.any():
-            prompts = self._read[[self._rows[edit_ids[i]][False][0] for i in told]]
-            others = common.others(prompts.astype(np.float32))
-            said = np.where(is_wording, asked @ vectors.T, -1)
-            found[told] = np.where(others[:, None], said, -1).max(2)
-        return found
 
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""

