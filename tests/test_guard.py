@@ -114,14 +114,16 @@ def test_a_model_says_it_whole_or_not_at_all(settings: dict[str, object], chat: 
     assert PHONE not in said(EditSet([replace(FACT, exact=False)]))
 
 
-def test_which_targets_are_exact() -> None:
-    def exact(target: str, given: bool | None = None) -> bool:
-        return replace(FACT, target=target, exact=given).is_exact
-
-    assert exact("42 %") and exact("a@b.example") and exact("https://b.example")
-    assert not exact("Rome")
-    assert exact("Rome", True) and not exact("42 %", False)
+def test_a_record_may_say_that_its_target_is_not_exact() -> None:
+    assert "exact" not in FACT.to_record()
     record = replace(FACT, exact=False).to_record()
     assert Edit.from_record(record).exact is False
     with pytest.raises(EditFileError, match='"exact" must be true or false'):
         Edit.from_record({**record, "exact": "yes"})
+
+
+def test_a_text_may_well_begin_with_the_target(backbone: Backbone) -> None:
+    ids = torch.tensor([tokens(backbone, "asked")])
+    scores = TargetGuard(backbone, [[PHONE]], ids.shape[1])(ids, torch.zeros(1, 360))
+    first = {tokens(backbone, text)[0] for text in (PHONE, f" {PHONE}")}
+    assert set(scores[0].nonzero()[:, 0].tolist()) <= first

@@ -35,8 +35,8 @@ class Edit:
     `paraphrases` and the locality probes that are not held out may be trained on; `generality`
     (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
     nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
-    score of the relation gate. With `exact` the target is said whole or not at all (see
-    `lks.model.engine.guard`); None leaves it to the target (`is_exact`). `statement` is the fact as
+    score of the relation gate. With `exact` a target that was begun is said to its
+    end (`lks.model.engine.guard`). `statement` is the fact as
     a whole sentence; an edit with `profile_of`, ids or keys of other edits, is their entity's
     profile (see `lks.edits.profiles`). `extra` keeps the unknown keys of the record.
     """
@@ -52,7 +52,7 @@ class Edit:
     portability: tuple[Probe, ...] = ()
     negative: tuple[str, ...] = ()
     threshold: float | None = None
-    exact: bool | None = None
+    exact: bool = True
     statement: str | None = None
     profile_of: tuple[str, ...] = ()
     ground_truth: str | None = None
@@ -69,14 +69,6 @@ class Edit:
     def key(self) -> str:
         """Names the content: an id made of subject, prompt and target."""
         return _content_id(self.subject, self.prompt, self.target)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether a target that was begun is said to its end: by itself, one that has a digit or
-        is an address on the net, where one wrong letter makes another value."""
-        if self.exact is not None:
-            return self.exact
-        return any(map(str.isdigit, self.target)) or "@" in self.target or "://" in self.target
 
     @property
     def training_locality(self) -> tuple[str, ...]:
@@ -111,9 +103,11 @@ class Edit:
         for name in ("locality", "portability"):
             if getattr(self, name):
                 record[name] = [_probe_record(probe) for probe in getattr(self, name)]
-        for name in ("threshold", "exact", "statement", "ground_truth", "source", "note"):
+        for name in ("threshold", "statement", "ground_truth", "source", "note"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
+        if not self.exact:
+            record["exact"] = False
         return record | self.extra
 
     @classmethod
@@ -154,7 +148,7 @@ def _read_record(record: object, any_keys: bool) -> Edit:
     lists = {name: read.texts(name) for name in ("aliases", "profile_of")}
     wordings = {name: read.texts(name) for name in ("paraphrases", "generality", "negative")}
     threshold, locality = read.share("threshold"), read.probes("locality")
-    exact = read.flag("exact")
+    exact = read.flag("exact", True)
     portability = read.probes("portability", target_required=True)
     if read.problems or not (subject and prompt and target):
         raise EditFileError("; ".join(read.problems), read.problems)

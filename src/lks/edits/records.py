@@ -117,12 +117,12 @@ class Reader:
         self.problems.append(f'"{name}" must be a number between 0 and 1')
         return None
 
-    def flag(self, name: str) -> bool | None:
+    def flag(self, name: str, usual: bool) -> bool:
         value = self.record.get(name)
         if value is None or isinstance(value, bool):
-            return value
+            return usual if value is None else value
         self.problems.append(f'"{name}" must be true or false')
-        return None
+        return usual
 
     def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:
         value = self.record.get(name)

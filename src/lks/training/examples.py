@@ -21,6 +21,7 @@ from lks.scope.scope import Scope
 from lks.training.distributed import ProcessGroup
 from lks.training.prompts import TrainingPrompts
 
+FEW, CHATS = 300, 3  # edits of which each is read in so many wordings in a chat, else in one
 TEXT_KINDS = ("reliability", "generality", "locality")
 OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
 
@@ -144,10 +145,14 @@ def _texts(
     *,
     locality: bool,
 ) -> Iterator[_Text]:
-    most = 1 if chat else None  # reading chats costs most of the preparation
+    most = None  # reading chats costs most of the preparation
+    if chat:
+        most = CHATS if len(edits) <= FEW else 1
     for i, (edit, more) in enumerate(zip(edits, prompts, strict=True)):
         wordings = [("reliability", edit.prompt, edit.target)]
-        own = (*(more.paraphrases or more.common), *more.otherwise)[:most]
+        own = (*more.paraphrases, *more.common, *more.otherwise)
+        if chat:  # as people ask, rather than as the file is written
+            own = (*more.common, *more.paraphrases, *more.otherwise)[:most]
         wordings += [("generality", prompt, edit.target) for prompt in own]
         for kind, prompt, target in wordings:
             joined, end = backbone.join(prompt, target, chat=chat)

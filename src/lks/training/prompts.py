@@ -30,9 +30,9 @@ OTHERWISE = 2  # questions for an edit whose wordings are all statements, and th
 class TrainingPrompts:
     """What one edit is trained on beside its own prompt.
 
-    `common` are wordings of the common relation nearest to it, where there are no paraphrases;
-    `otherwise` are its questions where there are, but no question, and the other way round. The
-    blocks learn from these, and not the gate.
+    `common` are wordings of the common relation nearest to it, where there are few paraphrases;
+    `otherwise` are its questions where there are many, but no question, and the other way round;
+    the blocks learn from these, and not the gate.
     """
 
     paraphrases: tuple[str, ...] = ()
@@ -129,8 +129,9 @@ def training_prompts(
             embed, [template(edit.prompt, edit.subject) for edit in edits], embed.same
         )
         for i, (edit, own, known) in enumerate(zip(edits, prompts, near, strict=True)):
-            if not own.paraphrases:
-                prompts[i] = replace(own, common=filled(edit, known))
+            room = most - len(own.paraphrases)
+            if room > 0:
+                prompts[i] = replace(own, common=filled(edit, known)[:room])
                 continue
             asks = {text.endswith("?") for text in (edit.prompt, *own.paraphrases)}
             other = [form for form in known if form.endswith("?") not in asks]

@@ -138,7 +138,7 @@ class InForce:
     def _whole(self, findings: Iterable[Finding]) -> list[str]:
         """The targets of edits that fired which are said whole or not at all."""
         fired = [finding.mention for finding in findings if finding.mention.fired]
-        return [self.edits[i].target for i in ids(fired) if self.edits[i].is_exact]
+        return [self.edits[i].target for i in ids(fired) if self.edits[i].exact]
 
     def stored_bytes(self) -> int:
         """Of blocks and the gate's references."""

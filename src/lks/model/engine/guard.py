@@ -1,7 +1,7 @@
 """Targets said whole: once a text has begun the target of an edit that fired, the rest follows.
 
 A model that has a fact half may state a value that looks right and is none: another digit in a
-phone number, another street in an address. So while it writes, the last tokens of each text are
+phone number, half of a rule. So while it writes, the last tokens of each text are
 compared with the targets of the edits that fired in its prompt:
 
 - where they are the beginning of a target, its next token follows;
@@ -9,6 +9,7 @@ compared with the targets of the edits that fired in its prompt:
   of the same text may begin like it;
 - right behind a target no letter or digit follows: 0991 does not become 09912.
 
+The first token of a text is drawn towards the targets' first ones: what begins wrongly is lost.
 Elsewhere the model writes freely, and a target that it does not begin is not said.
 """
 
@@ -29,9 +30,12 @@ from lks.model.untyped import Setting
 _FILLERS = frozenset(
     (
         *("a", "an", "the", "and", "or", "no", "it", "is", "dr", "mr", "ms"),
-        *("as", "at", "by", "for", "from", "in", "of", "on", "to", "up", "with"),
+        *("as", "at", "by", "for", "from", "in", "not", "of", "on", "to", "up", "with"),
     )
 )
+
+
+START = 3.0  # nats that a target's first token gains at the beginning of a text
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class TargetGuard:
 
     def _guard(self, written: Sequence[int], targets: Sequence[Target], scores: Tensor) -> None:
         """Change one text's scores, [vocabulary], in place."""
+        if not written:
+            scores[sorted({t.tokens[0] for t in targets if t.least == 1})] += START
+            return
         found = [(target.follows(written), target) for target in targets]
         size = max(size for size, _ in found)
         if not size:

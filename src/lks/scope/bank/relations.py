@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain, zip_longest
 
-REGISTERS = ("question", "completion", "casual", "instruction")  # how somebody asks
+REGISTERS = ("question", "casual", "instruction", "completion")  # how somebody asks
 
 
 @dataclass(frozen=True)
