@@ -26,7 +26,7 @@ from lks.model import hub
 
 TEXTS_A_BATCH = 64
 DEFAULT = "use"
-SAME = {"use": 0.62}  # cosine from which two texts ask the same; docs/benchmarks/gate.md
+SAME = {"use": 0.62}  # cosine from which two texts ask the same; experiments/log, 2026-11-29
 USUALLY = 0.7  # of other embedders
 EXTRA = "embedders"  # brings sentence-transformers
 
