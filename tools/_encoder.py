@@ -21,7 +21,6 @@ from lks.model.use import ORDERS
 
 Array = NDArray[np.float32]
 
-DROPOUT = 0.1
 TEXTS_AT_ONCE = 256
 LEFT = {2: 0, 3: 1, 5: 2}  # n -> word pieces before the one at which an n-gram stands
 NO_WEIGHTS = ("scale", "lo", "bits", "eps")  # q1, q2, ...: the embeddings of word pieces
@@ -49,7 +48,7 @@ class Encoder(nn.Module):
     def forward(self, texts: Sequence[str]) -> Tensor:
         pieces = [self._base.sp.encode(t, out_type=int, add_bos=True, add_eos=True) for t in texts]
         sizes = torch.tensor([len(own) for own in pieces])
-        features = F.dropout(self._features(pieces, sizes), DROPOUT, self.training)
+        features = self._features(pieces, sizes)
         owner = torch.repeat_interleave(torch.arange(len(texts)), sizes)
         total = torch.zeros(len(texts), features.shape[1]).index_add(0, owner, features)
         w, length = self.weights, sizes[:, None].float()
@@ -59,8 +58,7 @@ class Encoder(nn.Module):
         return F.normalize(torch.tanh(one @ w["p3"] + two @ w["d3"]), dim=-1)
 
     def encode(self, texts: Sequence[str]) -> Array:
-        """As a call, without dropout and gradients."""
-        self.eval()
+        """As a call, without gradients."""
         with torch.no_grad():
             starts = range(0, len(texts), TEXTS_AT_ONCE)
             parts = [self(texts[start : start + TEXTS_AT_ONCE]) for start in starts]

@@ -34,7 +34,9 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "filters": {
         "longer_name": "lks.scope.filters.longer_name:LongerName",
     },
-    "sentence_vetoes": {},  # for parts of one's own
+    "sentence_vetoes": {
+        "denial": "lks.scope.gate.vetoes:Denial",
+    },
     "text_vetoes": {
         "negative_phrase": "lks.scope.gate.text_vetoes:NegativePhrase",
         "answered": "lks.scope.gate.text_vetoes:Answered",
@@ -43,7 +45,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
 }
 
 # Parts of earlier versions, which packs may name; what they refused, the embedder tells apart now.
-RETIRED = frozenset({"denial", "relative", "another_holder", "about_holder"})
+RETIRED = frozenset({"relative", "another_holder", "about_holder"})
 
 
 def part_class(kind: str, name: str) -> Any:

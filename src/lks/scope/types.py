@@ -41,6 +41,7 @@ class Reason(StrEnum):
     LATER = "later_question"
     NEGATIVE = "nearer_to_negative"
     REFUSED = "negative_phrase"
+    DENIED = "denial"
     ANSWERED = "answered"
     STATED = "stated"
     LONGER = "longer_name"

@@ -18,6 +18,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.LATER: "a later sentence asks for another edit of the entity",
     Reason.NEGATIVE: "nearer to a negative",
     Reason.REFUSED: "a negative phrase stands in the text",
+    Reason.DENIED: "the sentence says what is not so",
     Reason.ANSWERED: "the text states it, and then asks something else",
     Reason.STATED: "the text states it, and then asks about another entity",
     Reason.LONGER: "a part of a longer name",
