@@ -109,7 +109,7 @@ def test_relations_held_out_are_measured(
 def test_noise_keeps_the_question(tool: ModuleType) -> None:
     rng = random.Random(0)
     found = {tool.noisy("Where was it born?", rng) for _ in range(300)}
-    assert {"Where was it born?", "where was it born?", "WHERE WAS IT BORN?"} <= found
+    assert {"Where was it born?", "where was it born?"} <= found
     assert any(text.endswith("born") for text in found) and len(found) > 50
     assert all(abs(len(tool.misspelt("Where", rng)) - 5) <= 1 for _ in range(30))
     assert tool.misspelt("it", rng) == "it"
