@@ -14,12 +14,14 @@ import re
 from pathlib import Path
 
 import _tables_editors
+import _tables_life
 import _tables_lks
 import _tables_scope
 import _tables_speed
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
+TABLES |= _tables_life.TABLES
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

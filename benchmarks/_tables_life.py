@@ -1,0 +1,98 @@
+"""Tables of facts of daily work, and of the scope's hand-written cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from _results import Row, read
+from _table import Table, of, percent
+
+LIFE = "life-smollm2-135m.json"
+METHODS = {
+    "before": "LKS, before (28 November)", "lks": "**LKS**", "inject": "fact in the prompt",
+    "rag": "RAG, three facts", "unedited": "unedited model",
+}  # fmt: skip
+FORMS = {
+    "question": "question", "casual": "casual", "completion": "completion",
+    "instruction": "instruction", "follow-up": "follow-up", "context": "after other talk",
+}  # fmt: skip
+KINDS = {"url_email": "URL or e-mail"}
+
+
+def methods() -> list[Row]:
+    """A row for each editor: all asks that want the target, neighbours, yes and no."""
+    own = read(LIFE)["methods"]
+    return [
+        {"name": told, **own[name]["all"]["target"],
+         "unchanged": own[name]["forms"]["neighbour"]["unchanged"],
+         "yes_no": own[name]["forms"]["yes-no"]["right"]}
+        for name, told in METHODS.items() if name in own
+    ]  # fmt: skip
+
+
+def split(group: str, titles: dict[str, str] | None = None) -> list[Row]:
+    """A row for each form or kind: LKS before and now."""
+    own = read(LIFE)["methods"]
+    names = titles or {name: KINDS.get(name, name) for name in sorted(own["lks"][group])}
+    return [
+        {"name": told, "before": own["before"][group][name], "now": own["lks"][group][name]}
+        for name, told in names.items()
+    ]
+
+
+def cases() -> list[Row]:
+    """A row for each kind of case: right before and now."""
+    own = {when: read(f"scope_cases{file}.json")["kinds"]
+           for when, file in (("before", "-before"), ("now", ""))}  # fmt: skip
+    return [{"name": kind, **{when: own[when][kind] for when in own}} for kind in own["now"]]
+
+
+def _shares(when: str) -> tuple[tuple[str, Callable[[Row], str]], ...]:
+    return tuple(
+        (f"{when}: {title}", of(when, key, show=percent))
+        for key, title in (("fired", "fires"), ("whole", "said whole"), ("wrong", "wrong"))
+    )
+
+
+def _right(when: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[when]['right']} of {row[when]['cases']}"
+
+
+def _side(when: str, side: str) -> Callable[[Row], str]:
+    def column(row: Row) -> str:
+        right, of_all = row[when][side]
+        return percent(right / of_all) if of_all else ""
+
+    return column
+
+
+NAME = of("name", show=str)
+TABLES: dict[str, Callable[[], str]] = {
+    "life": Table(
+        methods,
+        (
+            ("", NAME),
+            ("fires", lambda row: percent(row["fired"]) if row["fired"] else "–"),
+            ("target said", of("said", show=percent)),
+            ("said whole", of("whole", show=percent)),
+            ("another value than before", of("wrong", show=percent)),
+            ("neighbours unchanged", of("unchanged", show=percent)),
+            ("yes or no: right", of("yes_no", show=percent)),
+        ),
+    ),
+    "life-forms": Table(
+        partial(split, "forms", FORMS), (("", NAME), *_shares("before"), *_shares("now"))
+    ),
+    "life-kinds": Table(partial(split, "kinds"), (("", NAME), *_shares("before"), *_shares("now"))),
+    "scope-cases": Table(
+        cases,
+        (
+            ("kind", NAME),
+            ("before", _right("before")),
+            ("now", _right("now")),
+            ("now: must fire", _side("now", "fire")),
+            ("must not", _side("now", "not")),
+        ),
+    ),
+}
