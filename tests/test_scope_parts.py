@@ -31,6 +31,8 @@ def test_each_part_says_what_it_does(kind: str, name: str) -> None:
     own = part_class(kind, name)
     assert described(kind, name).endswith((".", '."'))
     assert isinstance(own.version, int) and len(own.example) == 2
+    if kind == "sentence_vetoes":
+        assert own().says(own.example[1]) and not own().says("Where is it?")
 
 
 @pytest.mark.parametrize("name", PARTS["forms"])
