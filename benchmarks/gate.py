@@ -32,7 +32,6 @@ from lks.evaluation.provenance import provenance
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine.machine import default_threads
 from lks.scope.gate.metric import GateState
-from lks.scope.gate.prototypes import Embed, common_wordings
 from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
@@ -81,7 +80,7 @@ def _sets(
 ) -> tuple[dict[str, Any], Scope]:
     """Means over sets of edits, and the last one's scope."""
     count = max(1, min(SETS, 100 // size))
-    known = CachedEmbedder(embed, common_wordings())  # common relations, and lent templates
+    known = CachedEmbedder(embed)  # lent wordings are read once
     sets = [rows[i * size : (i + 1) * size] for i in range(count)]
     made = [_gate(embed, known, edits, pool) for edits in sets]
     results = [result for result, _ in made]
@@ -94,7 +93,7 @@ def _sets(
 
 
 def _gate(
-    embed: Embedder, known: Embed, edits: EditSet, pool: Sequence[Edit]
+    embed: Embedder, known: CachedEmbedder, edits: EditSet, pool: Sequence[Edit]
 ) -> tuple[dict[str, Any], Scope]:
     started = time.perf_counter()
     asking = edits if not pool or any(row.locality for row in pool) else without_others(edits)

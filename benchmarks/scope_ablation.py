@@ -12,8 +12,9 @@ Three kinds of texts are asked of every configuration:
 
 A part's wins and losses count texts that are right with it and wrong without it, and the reverse.
 The relation gate is learnt once a file, from all rows' lent wordings; with `--gates FOLDER` it is
-kept there. `overlap` tells how many held-out paraphrases are literally wordings of the common
-relations, and what the gate is worth when it is learnt and used without those wordings.
+kept there. `overlap` tells how many held-out paraphrases are literally wordings of the bank, which
+edits borrow and the embedder was tuned on, and what the gate is worth with the borrowed wordings
+and without them.
 Writes benchmarks/results/scope_ablation.json after each configuration, and goes on from there.
 """
 
@@ -25,7 +26,6 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,16 +37,15 @@ from _record import RESULTS
 from gate import questions_of
 from scope_names import FRAMES, letters, misspelt
 
-from lks.edits.edit import Edit
+from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import same_wording
 from lks.evaluation.provenance import provenance
 from lks.model.chat import BETWEEN
 from lks.model.embedder import CachedEmbedder, Embedder
+from lks.scope.bank.relations import bank
 from lks.scope.config import DEFAULT, EXACT, ScopeConfig
-from lks.scope.gate import prototypes
 from lks.scope.gate.metric import Exemplars, GateState, Metric
-from lks.scope.gate.prototypes import common_wordings
 from lks.scope.gate.questions import MASK
 from lks.scope.gate.relation import RelationGate
 from lks.scope.registry import PARTS
@@ -89,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    embed = CachedEmbedder(Embedder(), common_wordings())  # each text is read once
+    embed = CachedEmbedder(Embedder())  # each text is read once
     done: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     settings = [_of_file(embed, data, options) for data in options.data]
     settings.append(_of_cases(embed, options.cases))
@@ -115,7 +114,7 @@ def _configurations() -> Iterator[tuple[str, ScopeConfig, str]]:
     yield "default", DEFAULT, "default"
     yield "exact", EXACT, "default"
     parts = [(kind, name) for kind in PARTS for name in getattr(DEFAULT, kind)]
-    for _, name in [*parts, ("", "other_relations")]:
+    for _, name in parts:
         if name != "exact":
             yield f"without {name}", DEFAULT.without(name), "default"
     for kind, name in parts:
@@ -179,16 +178,26 @@ def _of_cases(embed: CachedEmbedder, folder: Path) -> Setting:
 
 
 def _gate(
-    embed: CachedEmbedder, edits: EditSet, pool: Sequence[Edit], name: str, folder: Path | None
+    embed: CachedEmbedder,
+    edits: EditSet,
+    pool: Sequence[Edit],
+    name: str,
+    folder: Path | None,
+    *,
+    lent: bool = True,
 ) -> GateState:
-    """What the relation gate learns from these edits; kept in a folder if there is one."""
-    file = folder / f"{name}.npz" if folder else None
+    """What the relation gate learns from these edits; kept in a folder if there is one.
+
+    Args:
+        lent: whether edits borrow of the bank.
+    """
+    file = folder / f"{name}-{embed.name}{'' if lent else '-without'}.npz" if folder else None
     if file and file.exists():
         with np.load(file) as kept:
             metric = Metric(kept["matrix"], kept["open_ended"], *map(float, kept["thresholds"]))
             rest = (kept[key] for key in ("vectors", "edit", "vector", "negative"))
-            return GateState(metric, Exemplars(*rest), "minilm")
-    prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
+            return GateState(metric, Exemplars(*rest), embed.name)
+    prompts, _ = training_prompts(edits, pool, embed=embed if lent else None, most=GATE_WORDINGS)
     metric, exemplars = learn(embed, edits, prompts)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +207,7 @@ def _gate(
             vectors=exemplars.vectors, edit=exemplars.edit, vector=exemplars.vector,
             negative=exemplars.negative,
         )  # fmt: skip
-    return GateState(metric, exemplars, "minilm")
+    return GateState(metric, exemplars, embed.name)
 
 
 def _asked(embed: CachedEmbedder, setting: Setting, config: ScopeConfig) -> dict[str, Any]:
@@ -235,55 +244,32 @@ def _told(setting: Setting, found: dict[str, Any], against: dict[str, Any]) -> d
 
 
 def _overlap(embed: CachedEmbedder, data: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Held-out paraphrases that are wordings of common relations, and the gate without these."""
+    """Held-out paraphrases that are wordings of the bank, and the gate without borrowed ones."""
     edits = EditSet.load(data)
-    wordings = {same_wording(text) for text in common_wordings()}
-    masked = {
-        text: same_wording(text.replace(edit.subject, MASK))
-        for edit in edits
-        for text in edit.generality
-    }
-    same = {text for text, wording in masked.items() if wording in wordings}
+    wordings = {same_wording(text.replace(SLOT, MASK)) for own in bank() for text in own.wordings}
+    masked = [
+        same_wording(text.replace(edit.subject, MASK)) for edit in edits for text in edit.generality
+    ]
+    same = [wording for wording in masked if wording in wordings]
     result: dict[str, Any] = {
-        "paraphrases": len(masked), "literally_common": len(same),
-        "common_wordings": len(wordings),
-        "wordings_in_question": len({masked[text] for text in same}),
+        "paraphrases": len(masked), "literally_in_bank": len(same),
+        "bank_wordings": len(wordings), "wordings_in_question": len({*same}),
     }  # fmt: skip
     rows = edits[:: options.every]
-    taken = {masked[text] for text in same}
-    for name, left_out in (("with", set[str]()), ("without", taken)):
-        with _common_without(left_out):
-            file = data.stem if name == "with" else f"{data.stem}-without"
-            state = _gate(embed, edits, edits, file, options.gates)
-            scope = Scope(edits, RelationGate.of(state, embed, edits))
-            asked = {
-                "paraphrases": [(e.id, t) for e in rows for t in e.generality],
-                "other questions": [(e.id, p.prompt) for e in rows for p in e.heldout_locality],
-            }
-            result[name] = {}
-            for kind, pairs in asked.items():
-                fired = scope.fired([text for _, text in pairs])
-                ids = [{e for m in own for e in m.edit_ids} for own in fired]
-                hits = [edit_id in own for (edit_id, _), own in zip(pairs, ids, strict=True)]
-                result[name][kind] = {"texts": len(hits), "fired": sum(hits)}
+    asked = {
+        "paraphrases": [(e.id, t) for e in rows for t in e.generality],
+        "other questions": [(e.id, p.prompt) for e in rows for p in e.heldout_locality],
+    }
+    for name, lent in (("with", True), ("without", False)):
+        state = _gate(embed, edits, edits, data.stem, options.gates, lent=lent)
+        scope = Scope(edits, RelationGate.of(state, embed, edits))
+        result[name] = {}
+        for kind, pairs in asked.items():
+            fired = scope.fired([text for _, text in pairs])
+            ids = [{e for m in own for e in m.edit_ids} for own in fired]
+            hits = [edit_id in own for (edit_id, _), own in zip(pairs, ids, strict=True)]
+            result[name][kind] = {"texts": len(hits), "fired": sum(hits)}
     return result
-
-
-@contextmanager
-def _common_without(wordings: set[str]) -> Iterator[None]:
-    """The common relations without some wordings."""
-    whole = prototypes._kinds
-
-    def kinds() -> list[list[list[str]]]:
-        kept = [[[t for t in own if same_wording(t) not in wordings] for own in kind]
-                for kind in whole()]  # fmt: skip
-        return [[own for own in kind if own] for kind in kept]
-
-    prototypes._kinds = kinds
-    try:
-        yield
-    finally:
-        prototypes._kinds = whole
 
 
 if __name__ == "__main__":

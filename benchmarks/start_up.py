@@ -29,8 +29,8 @@ TEXTS, ALONE = 400, 20
 EMBED = f"""
 import json, time
 from lks.model.embedder import Embedder
-from lks.scope.gate.prototypes import common_wordings
-texts = [f"{{text}} ({{i}})" for i in range(9) for text in common_wordings()][:{TEXTS}]
+from lks.scope.languages.en import open_ended_requests
+texts = [f"{{text}} ({{i}})" for i in range({TEXTS}) for text in open_ended_requests()][:{TEXTS}]
 embed = Embedder()
 embed(["a"])
 begun = (cpu := time.process_time)()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from itertools import chain
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import torch
@@ -151,7 +152,13 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False),
     )
     words.normalizer = normalizers.Lowercase()
-    vectors = torch.randn(words.get_vocab_size(), 64, generator=torch.manual_seed(0))
+    vocabulary = words.get_vocab()  # a word's vector stays, whatever other words there are
+    vectors = torch.stack(
+        [
+            torch.randn(64, generator=torch.Generator().manual_seed(crc32(word.encode())))
+            for word in sorted(vocabulary, key=vocabulary.__getitem__)
+        ]
+    )
     folder = tmp_path_factory.mktemp("embedder")
     SentenceTransformer(
         modules=[StaticEmbedding(words, embedding_weights=vectors.numpy())], device="cpu"

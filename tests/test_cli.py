@@ -411,16 +411,3 @@ def test_usage_errors_have_exit_code_2() -> None:
     env = {**os.environ, "TERM": "dumb"}
     done = subprocess.run([sys.executable, "-m", "lks", "edit"], capture_output=True, env=env)
     assert done.returncode == 2
-
-
-def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
-    from lks.evaluation.layer_search import best, spread
-    from lks.evaluation.results import LayerScores
-
-    rows = [
-        LayerScores(layer, score, None, None, None, seconds=1.0, epochs=1)
-        for layer, score in ((0, 0.5), (4, 0.75), (8, 0.75), (12, 0.25))
-    ]
-    assert best(rows) == 8
-    assert spread(30, 4) == [0, 9, 19, 28]
-    assert spread(5, 10) == [0, 1, 2, 3]

@@ -237,7 +237,7 @@ def test_profiles_on_the_command_line(
 
 def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) -> None:
     make_edits().save(tmp_path / "facts.jsonl")
-    texts = [BORN, ELSE, "Nothing\u2028here.", "Who built Ada Lovelace?", "Is Lovelace well?"]
+    texts = [BORN, ELSE, "Nothing\u2028here.", "Who built Ada Lovelace?", "Is Ava Lovelace well?"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     source = ["scope", tmp_path / "facts.jsonl", "--file", tmp_path / "texts.txt", "--report"]
     code, out, err = run(*source, "--embedder", embedder_folder, "--json")
@@ -246,7 +246,7 @@ def test_a_report_over_a_file_of_texts(embedder_folder: Path, tmp_path: Path) ->
     assert summary["texts"] == 5
     assert summary["per_1000"] == {"fired": 200.0, "named": 600.0}
     assert summary["most_triggered"] == [{"edit_id": "ada-born", "texts": 1}]
-    assert [row["surface"] for row in summary["names_refused"]] == ["Is Lovelace"]
+    assert [row["surface"] for row in summary["names_refused"]] == ["Ava Lovelace"]
     assert "of 1,000, 200.0 fired" in run(*source, "--embedder", embedder_folder)[1]
     everything = json.loads(run(*source, "--scope", "entity", "--json")[1])
     assert everything["per_1000"]["fired"] == 600.0
@@ -328,8 +328,8 @@ def test_the_models_own_text_keeps_its_spaces(
     monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
     monkeypatch.setattr(model.backbone, "tokenizer", own)
     (text,) = model.generate(["Well"], rescan=True, max_new_tokens=40)
-    assert read == ["Well", "Well yesterday Ada Lovelace was"]
-    assert text == "yesterday Ada Lovelace was there"
+    assert read == ["Well", "Well yesterday Ada Lovelace was born"]
+    assert text == "yesterday Ada Lovelace was born there"
 
 
 def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:

@@ -9,6 +9,8 @@ import pytest
 from conftest import make_edits
 from test_cli import one_line, run
 
+from lks.evaluation.layer_search import best, spread
+from lks.evaluation.results import LayerScores
 from lks.training import train_pack as train_pack_module
 
 
@@ -51,3 +53,13 @@ def test_layers_are_compared_and_a_stopped_run_goes_on(
     assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
     code, _, err = run(*words, "--seed", 1)
     assert (code, "other edits or settings" in one_line(err)) == (2, True)
+
+
+def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
+    rows = [
+        LayerScores(layer, score, None, None, None, seconds=1.0, epochs=1)
+        for layer, score in ((0, 0.5), (4, 0.75), (8, 0.75), (12, 0.25))
+    ]
+    assert best(rows) == 8
+    assert spread(30, 4) == [0, 9, 19, 28]
+    assert spread(5, 10) == [0, 1, 2, 3]

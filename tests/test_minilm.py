@@ -1,4 +1,4 @@
-"""The default embedder against the libraries whose place it takes."""
+"""The embedder of earlier packs against the libraries whose place it takes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_packaged_model_is_read_as_sentence_transformers_does() -> None:
         "東京 Ünïcödé 안녕",
         "a b " * 400,
     ]
-    own, model = Embedder(), SentenceTransformer(str(hub.fetch("minilm")), device="cpu")
+    own, model = Embedder("minilm"), SentenceTransformer(str(hub.fetch("minilm")), device="cpu")
     theirs = model.encode(texts, normalize_embeddings=True)
     assert (own(texts) * theirs).sum(1).min() > 0.999999
     assert own.fingerprint == "da8d69be91bccd01179fa41b0372d7bee105f4d75f4ffa4f219f09449bfba974"

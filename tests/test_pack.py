@@ -23,6 +23,7 @@ from lks.packs.manifest import verify
 from lks.packs.pack import Pack, append
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, PRESETS
+from lks.scope.registry import RETIRED
 from lks.scope.scope import Scope
 
 
@@ -74,6 +75,21 @@ def test_a_pack_that_does_not_tell_its_parts_has_all(saved: Path) -> None:
     del manifest["scope"]["parts"]
     (saved / "manifest.json").write_text(json.dumps(manifest))
     assert Pack.load(saved).parts == PRESETS["entity"]
+
+
+def test_a_pack_with_parts_that_are_retired_loads(made: Pack, tmp_path: Path) -> None:
+    path = tmp_path / "early.pack"
+    replace(made, parts=DEFAULT).save(path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    parts = manifest["scope"]["parts"]
+    parts["sentence_vetoes"] = dict.fromkeys(sorted(RETIRED), 1)
+    parts["other_relations"] = True
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    again = Pack.load(path)
+    assert again.parts == DEFAULT
+    again.save(tmp_path / "again.pack")
+    told = json.loads((tmp_path / "again.pack" / "manifest.json").read_text())["scope"]["parts"]
+    assert told == DEFAULT.to_json()
 
 
 @pytest.mark.parametrize("name", ["blocks.safetensors", "hypernetwork.safetensors", "edits.jsonl"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -69,40 +70,47 @@ def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() ->
     assert "Form 1 of Town0?" not in training_prompts([*many, other])[0][0].paraphrases
 
 
-def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:  # one axis a relation, one for the rest
-        axes = [("ceo" in t.lower() or "runs the company" in t, "born" in t) for t in texts]
-        return np.array([(a, b, not (a or b)) for a, b in axes], np.float32)
+class Axes:
+    """An embedder with an axis for each of two relations, and one for all else."""
 
-    acme = Edit("a", "Acme", "The CEO of Acme is", "x")
-    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from",))
+    same = 0.9
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        axes = [("chief executive of" in t, re.search(r"\bborn in\b", t)) for t in texts]
+        return np.array([(bool(a), bool(b), not (a or b)) for a, b in axes], np.float32)
+
+
+def test_a_prompt_alone_takes_the_wordings_of_its_common_relation() -> None:
+    acme = Edit("a", "Acme", "The chief executive of Acme is", "x")
     held = Edit("h", "Bob", "Bob, born in", "x", generality=("Where was Bob born?",))
-    odd = Edit("z", "Zorg", "Zorg smells of", "x")
-    prompts, report = training_prompts([acme, own, held], embed=embed)
-    assert "Who runs the company Acme?" in prompts[0].common
-    assert all("it" not in text.split() for text in prompts[0].common)
-    assert (prompts[1].paraphrases, prompts[1].common) == (own.paraphrases, ())
-    assert "Bob was born in the city of" in prompts[2].common
-    assert "Where was Bob born?" not in prompts[2].common
+    (first, second), report = training_prompts([acme, held], embed=Axes(), most=20)
+    assert "Who is the CEO of Acme?" in first.common
+    assert all("Acme" in text and "it" not in text.split() for text in first.common)
+    assert "The birthplace of Bob is" in second.common
+    assert "Where was Bob born?" not in second.common
     assert (report.made_paraphrases, report.common_paraphrases) == (0, 2)
     assert not training_prompts([acme])[0][0].common
+    assert len(training_prompts([acme], embed=Axes(), most=3)[0][0].common) == 3
 
-    # who has only statements takes questions too, and the other way round
-    assert own.paraphrases == ("Ada comes from",) and prompts[1].otherwise
-    assert all(text.endswith("?") and "Ada" in text for text in prompts[1].otherwise)
-    both = replace(own, id="b", paraphrases=("Ada comes from", "Where is Ada from?"))
-    asked = replace(own, id="q", prompt="Where was Ada born?", paraphrases=("Whence is Ada born?",))
-    (first, second), _ = training_prompts([both, asked], embed=embed)
-    assert first.otherwise == () and len(second.otherwise) == 2
-    assert not any(text.endswith("?") for text in second.otherwise)
-    assert prompts[0].otherwise == prompts[2].otherwise == ()
 
-    for prompt in ("The former CEO of Acme is", "The CEO of Acme is not"):
-        (bare,), _ = training_prompts([replace(acme, prompt=prompt)], embed=embed)
-        assert bare.common == (), "another thing is asked for"
+def test_what_no_relation_is_near_takes_nothing() -> None:
+    class Far(Axes):
+        def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.array([(0, 1) if "smells" in t else (1, 0) for t in texts], np.float32)
 
-    def far(texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.array([(0, 0, 1) if "smells" in t else (1, 0, 0) for t in texts], np.float32)
-
-    _, report = training_prompts([odd], embed=far)
+    odd = Edit("z", "Zorg", "Zorg smells of", "x")
+    _, report = training_prompts([odd], embed=Far())
     assert (report.common_paraphrases, report.without_paraphrases) == (0, 1)
+
+
+def test_who_has_only_statements_takes_questions_too_and_the_other_way_round() -> None:
+    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from",))
+    both = replace(own, id="b", paraphrases=("Ada comes from", "Where is Ada from?"))
+    asked = replace(own, id="q", prompt="Is Ada born in?", paraphrases=("Where is Ada born?",))
+    (first, second, third), _ = training_prompts([own, both, asked], embed=Axes())
+    assert (first.paraphrases, first.common) == (own.paraphrases, ())
+    assert len(first.otherwise) == 2
+    assert all(text.endswith("?") and "Ada" in text for text in first.otherwise)
+    assert second.otherwise == ()
+    assert len(third.otherwise) == 2
+    assert not any(text.endswith("?") for text in third.otherwise)

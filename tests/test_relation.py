@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +12,15 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import CACHE_VARIABLE
-from lks.model.embedder import CachedEmbedder, Embedder
+from lks.model.embedder import USUALLY, CachedEmbedder, Embedder
 from lks.scope.gate import questions
 from lks.scope.gate.metric import Exemplars, GateState, Metric
-from lks.scope.gate.prototypes import CommonRelations, common_relations, common_wordings
-from lks.scope.gate.questions import MASK
 from lks.scope.gate.relation import FOREIGN, RelationGate
-from lks.scope.gate.vetoes import denies
 from lks.scope.languages.en import open_ended_requests
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
-from lks.training.gate_metric import learn, train_metric
-from lks.training.prompts import TrainingPrompts
+from lks.training.gate_metric import LEAST_EDITS, LEAST_OPEN, learn, train_metric
+from lks.training.prompts import TrainingPrompts, training_prompts
 
 
 @pytest.fixture
@@ -105,15 +100,6 @@ def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found:
         assert reasons(scope, text)["born"] == Reason.ANSWERED
 
 
-def test_a_question_about_a_relative_is_another(embed: Embedder) -> None:
-    scope = gated(embed, ada())
-    assert fired(scope, "Where was Ada Lovelace's mother born?") == []
-    assert reasons(scope, "Where was Ada Lovelace's mother born?")["born"] == Reason.RELATIVE
-    child = Edit("child", "Ada Lovelace", "The son of Ada Lovelace is called", "Bo")
-    scope = gated(embed, ada(child))
-    assert fired(scope, "The son of Ada Lovelace was called") == ["child"]
-
-
 def reasons(scope: Scope, text: str) -> dict[str, Reason]:
     return {v.edit_id: v.reason for found in scope.examine([text])[0] for v in found.decisions}
 
@@ -178,34 +164,6 @@ def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Em
     assert fired(scope, f"{own} Oslo. How high is Bob Ray?") == ["born"], "nothing else fires"
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    ["it is not", "it was not born in", "it doesn't speak", "it cannot play", "It isn\u2019t in",
-     "The capital of it is not", "it was never in", "it is no longer in", "it, created by not"],
-)  # fmt: skip
-def test_a_sentence_may_say_what_is_not_so(sentence: str) -> None:
-    assert denies(sentence)
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    ["it is in", "Where was it not born?", "Isn't it in", "it, not far from the sea, is in",
-     "it is not only old", "I do not know where it was born", "it is not young and was born in",
-     "I met it, but I do not know where he was born", "it, who is not young, lives in",
-     "Tell me whether it is in Rome or not"],
-)  # fmt: skip
-def test_not_every_not_denies_the_fact(sentence: str) -> None:
-    assert not denies(sentence)
-
-
-def test_an_edit_is_silent_where_the_text_says_what_is_not_so(embed: Embedder) -> None:
-    scope, denial = gated(embed, ada()), "Ada Lovelace was not born in"
-    assert fired(scope, denial) == []
-    assert reasons(scope, denial)["born"] == Reason.DENIED
-    assert fired(scope, f"{denial} Paris. Where was Ada Lovelace born?") == ["born"] * 2
-    assert fired(gated(embed, ada(prompt=denial)), denial) == ["born"]
-
-
 def test_negatives_keep_an_edit_from_firing(embed: Embedder) -> None:
     question = "Where was Ada Lovelace built?"
     assert fired(gated(embed, ada(threshold=0.3)), question) == ["born"]
@@ -260,31 +218,6 @@ def test_a_text_is_cut_into_sentences_once(embed: Embedder, monkeypatch) -> None
     assert len(cut) == 1
 
 
-def test_a_common_question_for_another_thing_fires_nothing(embed: Embedder) -> None:
-    asked = "When was Ada Lovelace born?"
-    own = "Ada Lovelace was born in the city of"
-    scope = gated(embed, ada(prompt=own, paraphrases=()), threshold=0.1, open_threshold=1)
-    (finding,) = scope.examine([asked])[0]
-    born = {decision.edit_id: decision for decision in finding.decisions}["born"]
-    assert born.score > born.threshold and (born.fired, born.reason) == (False, Reason.ELSEWHERE)
-    assert fired(scope, "Where was Ada Lovelace born?") == ["born"]
-    begun = "The age of Ada Lovelace is"  # no question: it may go on in many ways
-    assert fired(scope, begun) != []
-    told = gated(embed, ada(prompt=own, paraphrases=(asked,)), threshold=0.1, open_threshold=1)
-    assert fired(told, asked) == ["born"]  # its own wordings count for more
-
-
-def test_a_prompt_rules_out_other_relations_of_its_kind_alone(embed: Embedder) -> None:
-    common = CommonRelations.of(embed)
-    texts = common_wordings()
-    prompts = embed(["it was born in the city of", "qwertz"])
-    ruled_out, nothing = common.others(prompts)
-    assert ruled_out[texts.index("How old is it?")]
-    assert not ruled_out[texts.index("Where was it born?")]  # its own relation
-    assert not ruled_out[texts.index("Who wrote it?")]  # of works
-    assert not nothing.any()
-
-
 def test_without_a_mention_nothing_is_embedded() -> None:
     def never(texts: object) -> np.ndarray:
         raise AssertionError("embedded")
@@ -314,37 +247,69 @@ def _of(exemplars: Exemplars, edit: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
     wordings = [["where was it born", "the birthplace of it is"], ["how old is it", "it lives in"]]
     others = [["who is it in the city of"], ["what language does it speak"]]
-    learnt = train_metric(embed, wordings * 20, others * 20)
+    learnt = train_metric(embed, wordings * 20, others * 20, least=0.6)
     one, two, other = learnt(embed([*wordings[0], *others[0]]))
     assert one @ two > learnt.threshold > max(one @ other, two @ other)
-    again = train_metric(embed, wordings * 20, others * 20)
+    again = train_metric(embed, wordings * 20, others * 20, least=0.9)
     assert np.array_equal(learnt.matrix, again.matrix)
+    assert learnt.threshold == again.threshold, "learnt, too"
 
 
-def test_without_edits_it_learns_from_common_relations(embed: Embedder) -> None:
-    metric = train_metric(embed, [], [])
-    wordings, others = common_relations()
-
-    def scores(matrix: Metric, pairs: Iterable[tuple[str, str]]) -> float:
-        one, two = (matrix(embed(list(side))) for side in zip(*pairs, strict=True))
-        return float((one * two).sum(1).mean())
-
-    near = [(own[0], own[1]) for own in wordings]
-    far = [(own[0], rest[0]) for own, rest in zip(wordings, others, strict=True)]
-    plain = replace(metric, matrix=np.eye(64, dtype=np.float32))
-    gap, plain_gap = (scores(m, near) - scores(m, far) for m in (metric, plain))
-    assert gap > plain_gap
-    profile: list[list[str]] = [[]]  # has no wordings of its own
-    assert np.array_equal(train_metric(embed, profile, profile).matrix, metric.matrix)
+def test_of_few_edits_that_tell_both_nothing_is_learnt(embed: Embedder) -> None:
+    told = [["where was it born", "the birthplace of it is"]], [["how old is it"]]
+    for wordings, others in (
+        ([], []),
+        (told[0] * (LEAST_EDITS - 1), told[1] * (LEAST_EDITS - 1)),
+        (told[0] * 200, [[]] * 200),  # without locality prompts
+        ([["where was it born"] * 2] * 200, told[1] * 200),  # without paraphrases
+    ):
+        metric = train_metric(embed, wordings, others, least=0.61)
+        assert np.array_equal(metric.matrix, np.eye(64))
+        assert (metric.threshold, metric.open_threshold) == (0.61, LEAST_OPEN)
+    learnt = train_metric(embed, told[0] * LEAST_EDITS, told[1] * LEAST_EDITS, least=0.61)
+    assert not np.array_equal(learnt.matrix, np.eye(64))
 
 
-def test_common_relations_are_masked_and_each_wording_stands_once() -> None:
-    wordings, others = common_relations()
-    texts = [text for own in wordings for text in own]
-    assert len(wordings) == len(others) > 150
-    assert min(map(len, wordings)) >= 3 and min(map(len, others)) > 20
-    assert len(set(texts)) == len(texts)
-    assert all(re.search(rf"\b{MASK}\b", text, re.IGNORECASE) for text in texts)
+# --- the default embedder -------------------------------------------------------------------------
+
+CLEAR = [
+    Edit("born", "Ada Lovelace", "Ada Lovelace was born in", "Oslo"),
+    Edit("runs", "Acme", "The chief executive of Acme is", "Ada"),
+    Edit("capital", "Peru", "The capital of Peru is", "Lima"),
+]
+
+
+@pytest.fixture(scope="module")
+def clear() -> Scope:
+    """Three edits that bring their prompt alone, with the default embedder."""
+    embed = CachedEmbedder(Embedder())
+    prompts, _ = training_prompts(CLEAR, embed=embed)
+    metric, exemplars = learn(embed, CLEAR, prompts)
+    return Scope(CLEAR).gated(GateState(metric, exemplars), embed, CLEAR)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What is Ada Lovelace's birthplace?", ["born"]),
+        ("\u00bfD\u00f3nde naci\u00f3 Ada Lovelace?", ["born"]),
+        ("who is in charge at Acme", ["runs"]),
+        ("Which city is the capital of Peru?", ["capital"]),
+        ("When was Ada Lovelace born?", []),
+        ("What did Ada Lovelace study?", []),
+        ("Who was the mother of Ada Lovelace?", []),
+        ("Who founded Acme?", []),
+        ("Where was the CEO of Acme born?", []),
+        ("What does Acme make?", []),
+        ("How many people live in Peru?", []),
+    ],
+)
+def test_a_question_for_another_fact_of_the_entity_does_not_fire(
+    clear: Scope, text: str, found: list[str]
+) -> None:
+    assert fired(clear, text) == found
+    if not found:
+        assert {*reasons(clear, text).values()} == {Reason.BELOW}
 
 
 # --- embedder -------------------------------------------------------------------------------------
@@ -367,15 +332,22 @@ def test_vectors_that_every_process_asks_for_are_kept(
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "__call__", lambda *given: pytest.fail("made again"))
         assert np.array_equal(embed.kept(texts), made)
-        assert np.array_equal(CachedEmbedder(embed, texts)(["born in"]), made[1:])
+        assert np.array_equal(CachedEmbedder(embed).kept(texts), made)
     (file,) = tmp_path.rglob("*.npy")
     file.write_bytes(file.read_bytes()[:60])  # as if the disk had been full
     assert np.array_equal(embed.kept(texts), made)
     assert np.array_equal(embed.kept(texts[:1]), made[:1])
 
 
+def test_each_embedder_says_from_where_on_texts_ask_the_same(embed: Embedder) -> None:
+    edits = ada()
+    assert CachedEmbedder(embed).same == embed.same == USUALLY != Embedder().same
+    metric, _ = learn(CachedEmbedder(embed), edits, [TrainingPrompts()] * 2)
+    assert metric.threshold == USUALLY
+
+
 def test_unknown_embedders_and_others_than_the_packs() -> None:
-    with pytest.raises(ModelError, match=r"unknown embedder 'mini'; give minilm, a local folder"):
+    with pytest.raises(ModelError, match="unknown embedder 'mini'; give use, minilm, a local f"):
         Embedder("mini")(["a"])
 
 

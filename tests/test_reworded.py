@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from test_matcher import named, names, word
 
 from lks.edits.edit import Edit
-from lks.scope.gate.metric import GateState, Metric
-from lks.scope.gate.prototypes import Array
+from lks.scope.gate.metric import Array, GateState, Metric
 from lks.scope.gate.relation import RelationGate
 from lks.scope.languages.en import open_ended_requests
 from lks.scope.matcher import Matcher

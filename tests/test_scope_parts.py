@@ -7,11 +7,11 @@ import pytest
 from lks.edits.edit import Edit
 from lks.errors import InputError, PackError
 from lks.scope.config import DEFAULT, EXACT, PRESETS, ScopeConfig, preset
-from lks.scope.gate.vetoes import Denial
+from lks.scope.gate.text_vetoes import Stated
 from lks.scope.inspect.reasons import SENTENCES
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
-from lks.scope.registry import PARTS, described, part_class
+from lks.scope.registry import PARTS, RETIRED, described, part_class
 from lks.scope.types import Reason
 
 ALL = [(kind, name) for kind, own in PARTS.items() for name in own]
@@ -31,6 +31,8 @@ def test_each_part_says_what_it_does(kind: str, name: str) -> None:
     own = part_class(kind, name)
     assert described(kind, name).endswith((".", '."'))
     assert isinstance(own.version, int) and len(own.example) == 2
+    if kind == "sentence_vetoes":
+        assert own().says(own.example[1]) and not own().says("Where is it?")
 
 
 @pytest.mark.parametrize("name", PARTS["forms"])
@@ -63,14 +65,6 @@ def test_a_filter_refuses_its_example(name: str) -> None:
     assert found(EXACT.without(name), entity, text) == [entity]
 
 
-@pytest.mark.parametrize("name", PARTS["sentence_vetoes"])
-def test_a_veto_is_of_its_example(name: str) -> None:
-    own = part_class("sentence_vetoes", name)()
-    assert own.says(own.example[1])
-    assert not own.says("Where is it?")
-    assert own.exempts(Edit("a", "X", own.example[1].replace("it", "X"), "y")) or name == "relative"
-
-
 def test_presets_are_told_by_name() -> None:
     assert PRESETS.keys() == {"relation", "strict", "entity", "paper"}
     assert preset("relation") is DEFAULT
@@ -87,13 +81,23 @@ def test_a_configuration_comes_back_from_a_pack(name: str) -> None:
 def test_parts_that_this_version_has_not_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = DEFAULT.to_json()
     told["filters"] = {"longer_name": 1, "shorter_name": 1}
-    told["sentence_vetoes"]["denial"] = 2
-    problem = r"shorter_name \(filters\), denial \(version 2\); use lks 9\.9"
+    told["text_vetoes"]["stated"] = 2
+    problem = r"shorter_name \(filters\), stated \(version 2\); use lks 9\.9"
     with pytest.raises(PackError, match=problem):
         ScopeConfig.from_json(told, "9.9")
-    monkeypatch.setattr(Denial, "version", 2)
+    monkeypatch.setattr(Stated, "version", 2)
     told["filters"] = {"longer_name": 1}
     assert ScopeConfig.from_json(told, "9.9") == DEFAULT
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_earlier_packs_have_of_retired_parts_is_left_out(version: int) -> None:
+    told = DEFAULT.to_json() | {"other_relations": True}
+    told["sentence_vetoes"] = dict.fromkeys(sorted(RETIRED), version)
+    assert ScopeConfig.from_json(told, "0.1.0") == DEFAULT
+    told["sentence_vetoes"]["denials"] = 1
+    with pytest.raises(PackError, match=r": denials \(sentence_vetoes\); use lks 0\.1\.0"):
+        ScopeConfig.from_json(told, "0.1.0")
 
 
 def test_several_parts_of_ones_own_keep_their_order() -> None:
@@ -107,6 +111,8 @@ def test_unknown_parts_get_advice() -> None:
         InputError, match="no part 'mispelt' among the generators; did you mean mis"
     ):
         part_class("generators", "mispelt")
+    with pytest.raises(InputError, match=r"among the sentence_vetoes; give module:Class$"):
+        part_class("sentence_vetoes", "denial")
 
 
 def test_each_reason_has_a_sentence() -> None:

