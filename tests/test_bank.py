@@ -1,4 +1,4 @@
-"""The bank of wordings, which keeps the rules of docs/extend/wordings.md, and what edits borrow of it."""
+"""The bank of wordings, the rules of docs/extend/wordings.md, and what edits borrow of it."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from lks.model.embedder import USUALLY, CachedEmbedder, Embedder
 from lks.scope.gate import questions
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.relation import FOREIGN, RelationGate
+from lks.scope.gate.vetoes import denies
 from lks.scope.languages.en import open_ended_requests
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
@@ -162,6 +163,34 @@ def test_a_fact_that_stands_in_the_text_leaves_it_to_the_next_question(embed: Em
         assert fired(scope, text) == ["born", "bob"], "nothing says it"
     assert fired(scope, f"{own} Oslo. {his} {own}") == ["born", "bob", "born"]
     assert fired(scope, f"{own} Oslo. How high is Bob Ray?") == ["born"], "nothing else fires"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["it is not", "it was not born in", "it doesn't speak", "it cannot play", "It isn\u2019t in",
+     "The capital of it is not", "it was never in", "it is no longer in", "it, created by not"],
+)  # fmt: skip
+def test_a_sentence_may_say_what_is_not_so(sentence: str) -> None:
+    assert denies(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["it is in", "Where was it not born?", "Isn't it in", "it, not far from the sea, is in",
+     "it is not only old", "I do not know where it was born", "it is not young and was born in",
+     "I met it, but I do not know where he was born", "it, who is not young, lives in",
+     "Tell me whether it is in Rome or not"],
+)  # fmt: skip
+def test_not_every_not_denies_the_fact(sentence: str) -> None:
+    assert not denies(sentence)
+
+
+def test_an_edit_is_silent_where_the_text_says_what_is_not_so(embed: Embedder) -> None:
+    scope, denial = gated(embed, ada()), "Ada Lovelace was not born in"
+    assert fired(scope, denial) == []
+    assert reasons(scope, denial)["born"] == Reason.DENIED
+    assert fired(scope, f"{denial} Paris. Where was Ada Lovelace born?") == ["born"] * 2
+    assert fired(gated(embed, ada(prompt=denial)), denial) == ["born"]
 
 
 def test_negatives_keep_an_edit_from_firing(embed: Embedder) -> None:

@@ -65,6 +65,14 @@ def test_a_filter_refuses_its_example(name: str) -> None:
     assert found(EXACT.without(name), entity, text) == [entity]
 
 
+@pytest.mark.parametrize("name", PARTS["sentence_vetoes"])
+def test_a_veto_is_of_its_example(name: str) -> None:
+    own = part_class("sentence_vetoes", name)()
+    assert own.says(own.example[1])
+    assert not own.says("Where is it?")
+    assert own.exempts(Edit("a", "X", own.example[1].replace("it", "X"), "y")) or name == "relative"
+
+
 def test_presets_are_told_by_name() -> None:
     assert PRESETS.keys() == {"relation", "strict", "entity", "paper"}
     assert preset("relation") is DEFAULT
@@ -93,7 +101,7 @@ def test_parts_that_this_version_has_not_are_all_told(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("version", [1, 2])
 def test_what_earlier_packs_have_of_retired_parts_is_left_out(version: int) -> None:
     told = DEFAULT.to_json() | {"other_relations": True}
-    told["sentence_vetoes"] = dict.fromkeys(sorted(RETIRED), version)
+    told["sentence_vetoes"] |= dict.fromkeys(sorted(RETIRED), version)
     assert ScopeConfig.from_json(told, "0.1.0") == DEFAULT
     told["sentence_vetoes"]["denials"] = 1
     with pytest.raises(PackError, match=r": denials \(sentence_vetoes\); use lks 0\.1\.0"):
@@ -111,8 +119,8 @@ def test_unknown_parts_get_advice() -> None:
         InputError, match="no part 'mispelt' among the generators; did you mean mis"
     ):
         part_class("generators", "mispelt")
-    with pytest.raises(InputError, match=r"among the sentence_vetoes; give module:Class$"):
-        part_class("sentence_vetoes", "denial")
+    with pytest.raises(InputError, match="did you mean denial"):
+        part_class("sentence_vetoes", "denials")
 
 
 def test_each_reason_has_a_sentence() -> None:

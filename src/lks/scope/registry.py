@@ -53,8 +53,7 @@ def part_class(kind: str, name: str) -> Any:
     known = PARTS[kind]
     if not is_known(kind, name):
         near = difflib.get_close_matches(name, known, n=1) or sorted(known)
-        advice = f"did you mean {' or '.join(near)}?" if near else "give module:Class"
-        raise InputError(f"no part '{name}' among the {kind}; {advice}")
+        raise InputError(f"no part '{name}' among the {kind}; did you mean {' or '.join(near)}?")
     module, _, attribute = known.get(name, name).partition(":")
     try:
         return getattr(import_module(module), attribute)
