@@ -323,6 +323,7 @@ def clear() -> Scope:
         ("What is Ada Lovelace's birthplace?", ["born"]),
         ("\u00bfD\u00f3nde naci\u00f3 Ada Lovelace?", ["born"]),
         ("who is in charge at Acme", ["runs"]),
+        ("WHO IS THE BOSS OF ACME?", ["runs"]),
         ("Which city is the capital of Peru?", ["capital"]),
         ("When was Ada Lovelace born?", []),
         ("What did Ada Lovelace study?", []),

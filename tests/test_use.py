@@ -37,6 +37,8 @@ def test_vectors_have_unit_length_and_keep_their_order(tuned: TunedUSE) -> None:
 def test_capitals_are_read_as_small_letters(tuned: TunedUSE) -> None:
     loud, calm = tuned.encode(["WHO FOUNDED THE BANK OF IT?", "who founded the bank of it?"])
     assert np.abs(loud - calm).max() < 1e-6
+    masked, calm = tuned.encode(["WHO FOUNDED it?", "who founded it?"])
+    assert np.abs(masked - calm).max() < 1e-6
     one, two = tuned.encode(["The US bank", "the us bank"])  # here they say something
     assert np.abs(one - two).max() > 1e-3
 

