@@ -26,6 +26,7 @@ from lks.training.templates import templates_near
 if TYPE_CHECKING:  # it needs torch
     from lks.model.embedder import CachedEmbedder
 
+LENDS = 0.13  # a relation that lends is nearer than one that asks the same
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 
 
@@ -129,7 +130,7 @@ def training_prompts(
     ]
     if embed:
         near = templates_near(
-            embed, [template(edit.prompt, edit.subject) for edit in edits], embed.same
+            embed, [template(edit.prompt, edit.subject) for edit in edits], embed.same + LENDS
         )
         for i, (edit, own, known) in enumerate(zip(edits, prompts, near, strict=True)):
             room = most - len(own.paraphrases)
