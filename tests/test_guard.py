@@ -58,6 +58,7 @@ def test_behind_a_target_no_digit_sticks(backbone: Backbone) -> None:
 def test_said_once_another_value_may_begin_like_it(backbone: Backbone) -> None:
     every = set(range(len(backbone.tokenizer)))
     assert after(backbone, f"It is {PHONE}, not +4", [PHONE]) == every
+    assert after(backbone, f"{PHONE}. It is not +4", [PHONE]) == every, "said at the beginning"
     again = after(backbone, f"It is {PHONE}. Call +44 20 7946", [PHONE])
     assert len(again) == 1  # half of it: said again
 

@@ -1,8 +1,8 @@
 """Targets said whole: once a text has begun the target of an edit that fired, the rest follows.
 
 A model that has a fact half may state a value that looks right and is none: another digit in a
-phone number, half of a rule. So while it writes, the last tokens of each text are
-compared with the targets of the edits that fired in its prompt:
+phone number, half of a rule. So while it writes, the last tokens of each text are compared with the
+targets of the edits that fired in its prompt:
 
 - where they are the beginning of a target, its next token follows;
 - a target that was said is guarded again only where half of it is repeated, so that another number
@@ -33,19 +33,22 @@ _FILLERS = frozenset(
         *("as", "at", "by", "for", "from", "in", "not", "of", "on", "to", "up", "with"),
     )
 )
-
-
 START = 3.0  # nats that a target's first token gains at the beginning of a text
 
 
 @dataclass(frozen=True)
 class Target:
-    """One way to write a target: its tokens, and how many of them begin it at least.
+    """One way to write a target.
 
-    `open_end` says that its last character is a letter or a digit, to which others might stick.
+    Attributes:
+        tokens: of the target, written so.
+        ways: the tokens of each way to write it.
+        least: how many of the tokens begin it at least.
+        open_end: its last character is a letter or a digit, to which others might stick.
     """
 
     tokens: tuple[int, ...]
+    ways: Sequence[tuple[int, ...]]
     least: int
     open_end: bool
 
@@ -61,9 +64,10 @@ class Target:
         return 0
 
     def _said(self, written: Sequence[int]) -> bool:
-        size = len(self.tokens)
         return any(
-            tuple(written[i : i + size]) == self.tokens for i in range(len(written) - size + 1)
+            tuple(written[i : i + len(way)]) == way
+            for way in self.ways
+            for i in range(len(written) - len(way) + 1)
         )
 
 
@@ -106,9 +110,8 @@ class TargetGuard:
             scores[kept] = allowed
         elif any(t.open_end for t in longest if size == len(t.tokens)):
             stuck = self._backbone.sticking_ids.to(scores.device)
-            scores[
-                stuck[~torch.isin(stuck, torch.tensor(sorted(following)).to(stuck))]
-            ] = -torch.inf
+            goes_on = torch.tensor(sorted(following), dtype=stuck.dtype, device=scores.device)
+            scores[stuck[~torch.isin(stuck, goes_on)]] = -torch.inf
 
 
 def settings(
@@ -128,10 +131,14 @@ def settings(
 def _written(backbone: Backbone, targets: Sequence[str]) -> Iterator[Target]:
     """Targets as tokens, as they are written at a text's beginning and behind a space."""
     for target in targets:
-        for text in dict.fromkeys((target.strip(), f" {target.strip()}")):
-            tokens = tuple(backbone.tokenizer(text, add_special_tokens=False).input_ids)
+        own = target.strip()
+        ways = [
+            tuple(backbone.tokenizer(text, add_special_tokens=False).input_ids)
+            for text in (own, f" {own}")
+        ]
+        for tokens in dict.fromkeys(ways):
             if len(tokens) > 1:
-                yield Target(tokens, _least(backbone, tokens), text[-1].isalnum())
+                yield Target(tokens, ways, _least(backbone, tokens), own[-1].isalnum())
 
 
 def _least(backbone: Backbone, tokens: Sequence[int]) -> int:
