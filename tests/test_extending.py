@@ -65,7 +65,7 @@ def test_the_veto(tmp_path: Path, embedder_folder: Path, monkeypatch: pytest.Mon
     (command,) = [line for line in use.splitlines() if line.startswith("parts =")]
     told: dict[str, Any] = {"DEFAULT": DEFAULT}
     exec(command, told)
-    (veto,) = told["parts"].made("sentence_vetoes")
+    *_, veto = told["parts"].made("sentence_vetoes")
     assert veto.says(veto.example[1]) and not veto.says("Where is it?")
     edits = list(make_edits())
     embed = Embedder(str(embedder_folder))

@@ -82,7 +82,7 @@ def test_a_pack_with_parts_that_are_retired_loads(made: Pack, tmp_path: Path) ->
     replace(made, parts=DEFAULT).save(path)
     manifest = json.loads((path / "manifest.json").read_text())
     parts = manifest["scope"]["parts"]
-    parts["sentence_vetoes"] = dict.fromkeys(sorted(RETIRED), 1)
+    parts["sentence_vetoes"] |= dict.fromkeys(sorted(RETIRED), 1)
     parts["other_relations"] = True
     (path / "manifest.json").write_text(json.dumps(manifest))
     again = Pack.load(path)

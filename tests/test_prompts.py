@@ -73,7 +73,7 @@ def test_no_more_is_lent_than_asked_for_and_nothing_that_has_another_answer() ->
 class Axes:
     """An embedder with an axis for each of two relations, and one for all else."""
 
-    same = 0.9
+    same = 0.8
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         axes = [("chief executive of" in t, re.search(r"\bborn in\b", t)) for t in texts]
@@ -104,10 +104,16 @@ def test_what_no_relation_is_near_takes_nothing() -> None:
 
 
 def test_who_has_only_statements_takes_questions_too_and_the_other_way_round() -> None:
-    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from",))
+    own = Edit("o", "Ada", "Ada was born in", "x", paraphrases=("Ada comes from", "Ada hails from"))
     both = replace(own, id="b", paraphrases=("Ada comes from", "Where is Ada from?"))
-    asked = replace(own, id="q", prompt="Is Ada born in?", paraphrases=("Where is Ada born?",))
-    (first, second, third), _ = training_prompts([own, both, asked], embed=Axes())
+    asked = replace(
+        own, id="q", prompt="Is Ada born in?", paraphrases=("Where is Ada born?", "And Ada?")
+    )
+    some = [own, both, asked]
+    (filled, *_), _ = training_prompts(some, embed=Axes(), most=6)
+    assert (filled.paraphrases, len(filled.common), filled.otherwise) == (own.paraphrases, 4, ())
+    assert {text.endswith("?") for text in filled.common} == {True, False}
+    (first, second, third), _ = training_prompts(some, embed=Axes(), most=2)  # no room for more
     assert (first.paraphrases, first.common) == (own.paraphrases, ())
     assert len(first.otherwise) == 2
     assert all(text.endswith("?") and "Ada" in text for text in first.otherwise)
