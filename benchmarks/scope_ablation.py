@@ -35,13 +35,13 @@ import numpy as np
 import torch
 from _record import RESULTS
 from gate import questions_of
+from scope_cases import text_of
 from scope_names import FRAMES, letters, misspelt
 
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import same_wording
 from lks.evaluation.provenance import provenance
-from lks.model.chat import BETWEEN
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.bank.relations import bank
 from lks.scope.config import DEFAULT, EXACT, ScopeConfig
@@ -163,10 +163,7 @@ def _of_cases(embed: CachedEmbedder, folder: Path) -> Setting:
     def just(wanted: set[str], fired: set[str]) -> bool:
         return fired == wanted
 
-    texts = [
-        row["text"] if "text" in row else BETWEEN.join(m["content"] for m in row["messages"])
-        for row in rows
-    ]
+    texts = [text_of(row) for row in rows]
     fire = [i for i, row in enumerate(rows) if row["fires"]]
     silent = [i for i, row in enumerate(rows) if not row["fires"]]
     right = [partial(just, set(row["fires"])) for row in rows]

@@ -35,10 +35,10 @@ class Edit:
     `paraphrases` and the locality probes that are not held out may be trained on; `generality`
     (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
     nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
-    score of the relation gate. With `exact` a target that was begun is said to its
-    end (`lks.model.engine.guard`). `statement` is the fact as
-    a whole sentence; an edit with `profile_of`, ids or keys of other edits, is their entity's
-    profile (see `lks.edits.profiles`). `extra` keeps the unknown keys of the record.
+    score of the relation gate. With `exact` a target that was begun is said to its end
+    (`lks.model.engine.guard`). `statement` is the fact as a whole sentence; an edit with
+    `profile_of`, ids or keys of other edits, is their entity's profile (see `lks.edits.profiles`).
+    `extra` keeps the unknown keys of the record.
     """
 
     id: str

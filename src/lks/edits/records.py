@@ -15,16 +15,8 @@ _REQUIRED = ("subject", "prompt", "target")
 KEYS = frozenset(
     (
         *(*_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability"),
-        *(
-            "negative",
-            "threshold",
-            "exact",
-            "statement",
-            "profile_of",
-            "ground_truth",
-            "source",
-            "note",
-        ),
+        *("negative", "threshold", "exact", "statement", "profile_of"),
+        *("ground_truth", "source", "note"),
     )
 )
 _PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
