@@ -20,7 +20,7 @@ from _record import RESULTS
 
 from lks.edits.edit_set import EditSet
 from lks.evaluation.provenance import provenance
-from lks.model.chat import BETWEEN
+from lks.scope.normalizer import BETWEEN
 from lks.scope.types import ids
 from lks.training.train_pack import scope_of
 

@@ -10,7 +10,7 @@ from lks.blocks.placement import locate
 from lks.editors.unedited import UneditedModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.model.chat import BETWEEN, Message, Piece, Rendered, render_chat
+from lks.model.chat import Message, Piece, Rendered, render_chat
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack

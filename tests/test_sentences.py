@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.model.chat import BETWEEN
+from lks.scope.normalizer import BETWEEN
 from lks.scope.gate.questions import MASK, REACH, Sentences, Span, asks_on, without_hearsay
 
 
 def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:
-    return Sentences(text, sorted([*own, *others])).asking(own)
+    return [s for _, s in Sentences(text, sorted([*own, *others])).asking(own)]
 
 
 def spans(text: str, name: str) -> list[tuple[int, int]]:

@@ -14,12 +14,14 @@ give the same file.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,17 +42,16 @@ Array = NDArray[np.float32]
 
 OUT = Path(__file__).parent.parent / "src" / "lks" / "model" / TUNING
 RELATIONS, WORDINGS, NEAR = 32, 5, 3  # a step: relations, and texts of each
+FRAMED, TRANSLATED = 0.25, 0.35  # shares of the wordings
+TASKS, STATED = 0.3, 0.2  # of the relations, with such a text among the near ones
 RATE, WARM_UP, SCALE_RATE = 5e-4, 50, 1e-2  # of learning, in steps, and of the logits' scale
 SCALE = 15.0  # of the cosines, to begin with; it is learnt too
 HARDER = 0.5  # added to the logits of an anchor's own near texts
 
-# How people write around a question.
-FRAMES = (
-    *("Hi! {}", "Hey, {}", "ok so {}", "btw {}", "please {}", "{} please", "{} Thanks!"),
-    *("quick one: {}", "one more thing: {}", "Question: {}", "Q: {} A:", "User: {}"),
-    *("Sorry to bother you, {}", "Can you help me? {}", "tell me, {}", "I forgot, {}"),
-    *("For a form I'm filling in: {}", "I need this for work. {}", "{} (asking for a colleague)"),
-    *("My boss wants to know: {}", "{} Just the answer.", "be brief. {}", '{{"text": "{}"}}'),
+# `asks`: how people write around a question, which stays that question. `tasks`: around one that
+# is not asked, but to be translated, counted, forgotten. `values`: what ends a statement, by kind.
+WRITTEN: dict[str, Any] = json.loads(
+    Path(__file__).with_name("frames.json").read_text(encoding="utf-8")
 )
 
 
@@ -66,7 +67,17 @@ def noisy(text: str, rng: random.Random) -> str:
         text = text.rstrip("?.")
     if rng.random() < 0.15:
         text = misspelt(text, rng)
-    return rng.choice(FRAMES).format(text) if rng.random() < 0.18 else text
+    return framed(text, WRITTEN["asks"], rng) if rng.random() < FRAMED else text
+
+
+def framed(text: str, frames: Sequence[str], rng: random.Random) -> str:
+    return rng.choice(frames).replace(SLOT, text)
+
+
+def stated(relation: Relation, rng: random.Random) -> str:
+    """A statement that asks for nothing: a beginning, with any value of the kind wanted."""
+    values = WRITTEN["values"].get(relation.value) or WRITTEN["values"]["thing"]
+    return f"{rng.choice(relation.asked['completion'])} {rng.choice(values)}."
 
 
 def misspelt(text: str, rng: random.Random) -> str:
@@ -102,10 +113,17 @@ def texts_of(relations: Sequence[Relation], rng: random.Random) -> tuple[list[st
     """Some texts of each relation, with what `loss_of` wants to know of them."""
     rows: list[tuple[str, int, bool]] = []
     for number, own in enumerate(relations):
-        wordings = [*chain.from_iterable(own.asked.values()), *own.follow_up]
-        for pool, most, near in ((wordings, WORDINGS, False), (own.near, NEAR, True)):
-            for text in rng.sample(pool, min(most, len(pool))):
-                rows.append((noisy(masked(text), rng), number, near))
+        english = [*chain.from_iterable(own.asked.values()), *own.follow_up]
+        others = [*chain.from_iterable(own.translated.values())]
+        abroad = sum(rng.random() < TRANSLATED for _ in range(WORDINGS)) if others else 0
+        asked = [*rng.sample(others, abroad), *rng.sample(english, WORDINGS - abroad)]
+        near = [noisy(masked(text), rng) for text in rng.sample(own.near, NEAR)]
+        if rng.random() < TASKS:
+            near[0] = framed(masked(rng.choice([*english, *others])), WRITTEN["tasks"], rng)
+        if rng.random() < STATED:
+            near[1] = masked(stated(own, rng))
+        rows += [(noisy(masked(text), rng), number, False) for text in asked]
+        rows += [(text, number, True) for text in near]
     texts, relation, near_ones = zip(*rows, strict=True)
     return list(texts), torch.tensor(relation), torch.tensor(near_ones)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from lks.errors import InputError
+from lks.scope.normalizer import BETWEEN
 
 ROLES = ("system", "user", "assistant")
-BETWEEN = "\n\n\ufffc\n\n"  # ends a sentence and belongs to no name
 
 MARK = "\ue000{}\ue001"  # stands for a message's content in a chat template's skeleton
 JOINT = "\ue002"  # put between the words of a content that a template changes

@@ -19,6 +19,7 @@ from anyascii import anyascii
 
 from lks.scope.languages.ko import particles
 
+BETWEEN = "\n\n\ufffc\n\n"  # parts the turns of a chat: ends a sentence and belongs to no name
 PARTED = re.compile(r"[.!?;:]\s|\n")  # two sentences
 _KEPT = "#$%&*+<=>@"  # symbols that tell names apart: C and C#, AT&T; words of their own
 _SYMBOL = re.escape(_KEPT)

@@ -33,6 +33,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     },
     "filters": {
         "longer_name": "lks.scope.filters.longer_name:LongerName",
+        "trailing_name": "lks.scope.filters.trailing_name:TrailingName",
     },
     "sentence_vetoes": {
         "denial": "lks.scope.gate.vetoes:Denial",
@@ -40,6 +41,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "text_vetoes": {
         "negative_phrase": "lks.scope.gate.text_vetoes:NegativePhrase",
         "answered": "lks.scope.gate.text_vetoes:Answered",
+        "later_turn": "lks.scope.gate.text_vetoes:LaterTurn",
         "stated": "lks.scope.gate.text_vetoes:Stated",
     },
 }

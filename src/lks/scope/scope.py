@@ -109,7 +109,7 @@ class Scope:
         known = _entities(self._matcher(text))
         own = next((entity for entity in known if edit_id in ids(entity.mentions)), None)
         asking = _sentences(text, known).asking(_spans(own)) if own else []
-        return asking[-1] if asking else text
+        return asking[-1][1] if asking else text
 
     def _named(self, docs: Sequence[Doc]) -> list[tuple[list[Mention], list[Mention]]]:
         """The mentions in each text, and what may be a name in other words but is not meant.
@@ -161,7 +161,8 @@ class Scope:
             if entities:
                 sentences = _sentences(doc.text, entities)
                 for own in entities:
-                    own.sentences = sentences.asking(_spans(own))
+                    asking = sentences.asking(_spans(own))
+                    own.begins, own.sentences = [at for at, _ in asking], [s for _, s in asking]
         flat = [own for entities in named for own in entities]
         decided = self._gate.decide([(own.sentences, ids(own.mentions)) for own in flat])
         for own, decisions in zip(flat, decided, strict=True):

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     REFUSED = "negative_phrase"
     DENIED = "denial"
     ANSWERED = "answered"
+    LATER_TURN = "later_turn"
     STATED = "stated"
     LONGER = "longer_name"
     TWO_FIT = "two_names_fit"
@@ -161,10 +162,11 @@ class Finding:
 @dataclass
 class Named:
     """An entity that a text names: its mentions in order, the sentences that may ask about it with
-    the mentions masked, and what was decided of its edits."""
+    the mentions masked, where these begin, and what was decided of its edits."""
 
     mentions: list[Mention]
     sentences: list[str] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
     @property

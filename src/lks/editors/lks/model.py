@@ -26,7 +26,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.model.chat import BETWEEN, ROLES, Prompt, each_prompt, messages
+from lks.model.chat import ROLES, Prompt, each_prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.model.engine import transformers
 from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
@@ -35,6 +35,7 @@ from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES
+from lks.scope.normalizer import BETWEEN
 from lks.scope.scope import Scope
 from lks.scope.types import Finding
 from lks.training.config import TrainingConfig

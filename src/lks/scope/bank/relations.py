@@ -1,17 +1,25 @@
-"""The bank of wordings: how people ask for a thousand common facts, in data files.
+"""The bank of wordings: how people ask for common facts, in data files, in eleven languages.
 
-An edit that brings its prompt alone borrows the wordings of its relation, and the sentence embedder
+English has a file for each domain; `languages` holds for each other language some wordings of the
+same relations. An edit that brings its prompt alone borrows the wordings of its relation, and the sentence embedder
 was tuned on them (`tools/tune_embedder.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import chain, zip_longest
+from typing import Any
 
+SEVERAL = 3
+_WORD = re.compile(r"\w+")
 REGISTERS = ("question", "casual", "instruction", "completion")  # how somebody asks
 
 
@@ -25,6 +33,8 @@ class Relation:
         asked: wordings by register, one of `REGISTERS`.
         follow_up: questions that name no entity, since the talk is about it.
         near: texts that look alike and ask for another thing.
+        translated: wordings in other languages, by language code: a question, a casual one and a
+            beginning; empty for a relation that nobody has translated.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Relation:
     asked: dict[str, list[str]]
     follow_up: list[str]
     near: list[str]
+    translated: dict[str, list[str]]
 
     @property
     def wordings(self) -> list[str]:
@@ -44,15 +55,35 @@ class Relation:
 
 def bank() -> list[Relation]:
     """All relations, in the order of the files."""
+    folder = files(__package__)
+    others = {code: table for code, table in _read(folder / "languages")}
     found = []
-    for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".json"):
-            continue
-        for row in json.loads(file.read_text(encoding="utf-8")):
+    for domain, rows in _read(folder):
+        for row in rows:
+            name, kind = row["name"], row["kind"]
             asked = {register: row[register] for register in REGISTERS}
-            own = (row["name"], row["kind"], row["value"], file.name.removesuffix(".json"))
-            found.append(Relation(*own, asked, row["follow_up"], row["near"]))
+            own = ((code, of.get(domain, {}).get(f"{kind}: {name}")) for code, of in others.items())
+            translated = {code: texts for code, texts in own if texts}
+            told = (row["follow_up"], row["near"], translated)
+            found.append(Relation(name, kind, row["value"], domain, asked, *told))
     return found
+
+
+@cache
+def words_of_asking() -> frozenset[str]:
+    """Words in lower case that stand in wordings of several relations, in any language."""
+    found: Counter[str] = Counter()
+    for own in bank():
+        texts = chain(own.wordings, own.follow_up, *own.translated.values())
+        found.update(set(_WORD.findall(" ".join(texts).lower())))
+    return frozenset(word for word, relations in found.items() if relations >= SEVERAL)
+
+
+def _read(folder: Traversable) -> Iterator[tuple[str, Any]]:
+    """(name, content) of the JSON files in a folder, in order."""
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".json"):
+            yield file.name.removesuffix(".json"), json.loads(file.read_text(encoding="utf-8"))
 
 
 def prompts_of(relations: Sequence[Relation]) -> list[tuple[int, str]]:

@@ -34,7 +34,8 @@ _DOUBTS = re.compile(
     r"|(?:\w+,? ){0,2}(?:is|was) (?:that|this|it)(?: really)? (?:right|so|true|correct|certain)\b.*"
     r"|(?:\w+,? ){0,2}(?:can|could) (?:that|this|it) (?:really )?be(?: right| so| true)?\W*"
     r"|.*\b(?:are you|did you|do you (?:think|mean|believe)|how do you know|you (?:say|said|sure)"
-    r"|what makes you|who says|who said|can you (?:confirm|check|repeat|verify))\b.*",
+    r"|what makes you|who says|who said|can you (?:confirm|check|repeat|verify)"
+    r"|wrong|outdated|out of date|up to date|mistaken|not (?:right|true|correct))\b.*",
     re.IGNORECASE | re.DOTALL,
 )
 _HEARD = re.compile(  # what somebody did or was told, not an answer
@@ -52,6 +53,13 @@ _ELLIPTIC = re.compile(
 _SOMEBODY = re.compile(
     r"(?<=[a-z,] )(?:the )?[A-Z][\w.-]*(?: (?:(?:of|the|de|van|von|and) )*[A-Z][\w.-]*)*"
 )
+_NAME = r"[A-Z][\w.&'-]*(?: [A-Z][\w.&'-]*)*"
+_LISTED = re.compile(  # Nike, it and Puma; Nike and it; Nike, it, Puma
+    rf"(?:{_NAME}, )*\b{MASK}(?:, {_NAME})*,? (?:and|or|&) {_NAME}"
+    rf"|{_NAME}(?:, {_NAME})*,? (?:and|or|&) {MASK}\b"
+    rf"|(?:{_NAME}, )+{MASK}(?:, {_NAME})+"
+)
+_QUOTED = re.compile(r"[\"'\u201c\u2018\u00ab\u201e]\w")
 _ARTICLE = re.compile(r"\bthe\s+$", re.IGNORECASE)
 
 Span = tuple[int, int]
@@ -69,8 +77,9 @@ class Sentences:
         self._naming = self._by_sentence(mentions)
         self._unnamed = [i for i in range(len(self._ends)) if i not in self._naming]
 
-    def asking(self, own: Sequence[Span]) -> list[str]:
-        """Those from an entity's first mention on, its mentions masked.
+    def asking(self, own: Sequence[Span]) -> list[tuple[int, str]]:
+        """(where it begins, sentence) of those from an entity's first mention on, its mentions
+        masked.
 
         A later sentence that names only others, edited or not, is about them and is left out. In
         place of "And Ada?" stands the question before it.
@@ -89,7 +98,9 @@ class Sentences:
         for place, number in enumerate(chosen):
             if _ELLIPTIC.fullmatch(masked[place]):
                 masked[place] = self._asked_before(number) or masked[place]
-        return [sentence for sentence in masked if any(char.isalnum() for char in sentence)]
+        begins = [self._ends[number - 1] if number else 0 for number in chosen]
+        pairs = zip(begins, masked, strict=True)
+        return [(at, sentence) for at, sentence in pairs if any(map(str.isalnum, sentence))]
 
     def _asked_before(self, number: int) -> str | None:
         """The nearest question before a sentence that asks of somebody, who is masked."""
@@ -121,7 +132,7 @@ class Sentences:
         for first, last in mentions:
             pieces += [_ARTICLE.sub("", self._text[at:first]), MASK]  # "the it" is no English
             at = last
-        return "".join([*pieces, self._text[at:end]]).strip()
+        return _LISTED.sub(MASK, "".join([*pieces, self._text[at:end]]).strip())
 
 
 def asks_on(sentence: str) -> bool:
@@ -140,12 +151,13 @@ def _about_others(sentence: str) -> bool:
 
 
 def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
-    """Where sentences end; none inside an `unbroken` span, nor between a question and "It is"."""
+    """Where sentences end; none inside an `unbroken` span, nor between a question and "It is", nor
+    before a quotation: Is this good English? "Where is it?"."""
     ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable(text))]
     kept = []
     for end in ends:
         before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
-        if before < 0 or unbroken[before][1] <= end:
+        if (before < 0 or unbroken[before][1] <= end) and not _QUOTED.match(text, end):
             kept.append(end)
     if len(kept) > 1 and _begins_answer(text[: kept[-2]], text[kept[-2] :]):
         del kept[-2]

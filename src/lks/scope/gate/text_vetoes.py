@@ -7,10 +7,10 @@ from typing import Self
 
 from lks.edits.edit import Edit
 from lks.scope.gate.questions import asks_on, without_hearsay
-from lks.scope.normalizer import Doc, normalise
+from lks.scope.normalizer import BETWEEN, PARTED, Doc, normalise
 from lks.scope.types import Named, Reason
 
-ANSWER = 2_000  # characters after an entity in which the text may state its fact
+BEFORE, ANSWER = 200, 2_000  # characters around an entity in which the text may state its fact
 
 
 class NegativePhrase:
@@ -33,10 +33,10 @@ class NegativePhrase:
 
 
 class Answered:
-    """The text states the fact, and then asks the entity something else, as the turns of a chat
-    do: "Where is it? Rome. How tall is it?"."""
+    """The text states the fact, and then asks the entity something else: "Where is it? Rome. How
+    tall is it?"."""
 
-    version, reason = 1, Reason.ANSWERED
+    version, reason = 2, Reason.ANSWERED
     example = ("Rome", "Where is the Eiffel Tower? Rome. How tall is it?")
 
     def fit(self, edits: Sequence[Edit]) -> Self:
@@ -48,10 +48,34 @@ class Answered:
         for own in named:
             if not own.sentences or not asks_on(own.sentences[-1]):
                 continue
-            end = own.mentions[0].end
-            answer = without_hearsay(doc.text[end : end + ANSWER])
+            first = own.mentions[0]
+            start = max(first.start - BEFORE, 0)
+            answer = without_hearsay(doc.text[start : first.end + ANSWER])
             earlier = (d for d in own.decisions if d.fired and d.sentence != own.sentences[-1])
             found |= {d.edit_id for d in earlier if _stands(self._targets.get(d.edit_id), answer)}
+        return found
+
+
+class LaterTurn:
+    """The last turn of a chat asks something else, whatever the answer was before: "Who runs Intel?
+    I do not know. What is 7 factorial?". A doubt asks again."""
+
+    version, reason = 1, Reason.LATER_TURN
+    example = ("Rome", f"Where is the Eiffel Tower?{BETWEEN}Paris.{BETWEEN}What is 7 factorial?")
+
+    def fit(self, edits: Sequence[Edit]) -> Self:
+        return self
+
+    def silenced(self, doc: Doc, named: Sequence[Named]) -> set[str]:
+        at = doc.text.rfind(BETWEEN)
+        if at < 0 or not asks_on(PARTED.split(doc.text[at:].strip())[-1]):
+            return set()
+        found = set()
+        for own in named:
+            begin = dict(zip(own.sentences, own.begins, strict=True))  # of equal ones the last
+            found |= {
+                d.edit_id for d in own.decisions if d.fired and begin.get(d.sentence, at) < at
+            }
         return found
 
 

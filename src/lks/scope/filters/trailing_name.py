@@ -1,0 +1,63 @@
+"""A name with another name behind it, which make a third one: Redis Sentinel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Self
+
+from lks.edits.edit import Edit
+from lks.scope.bank.relations import words_of_asking
+from lks.scope.languages.en import word_list
+from lks.scope.names.index import EntityIndex
+from lks.scope.normalizer import Doc
+from lks.scope.types import Candidate, Kind, Reason
+
+_NAME = re.compile(r"[A-Z][a-z]\w*")
+_TITLE = 0.6  # share of words with a capital from which a sentence is written as a title
+
+
+class TrailingName:
+    """A name with another name behind it, which make a third one: Redis Sentinel.
+
+    Not where the word behind is one that people ask with (Intel Headquarters), a legal form, one
+    that stands there in the edit's own wordings, nor in a sentence written as a title.
+    """
+
+    version = 1
+    example = ("Redis", "What's the port of Redis Sentinel?")
+
+    def fit(self, index: EntityIndex) -> Self:
+        self._told = _told_behind(index.edits)
+        return self
+
+    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
+        last = candidate.last
+        if candidate.kind == Kind.REWORDED or last >= len(doc.words):
+            return None
+        end, (start, stop) = doc.span(candidate.first, last)[1], doc.places[last]
+        if doc.text[end:start] != " " or not _NAME.fullmatch(doc.text[start:stop]):
+            return None
+        word = doc.text[start:stop].lower()
+        if word in words_of_asking() or word in word_list("legal_forms"):
+            return None
+        if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
+            return None
+        return None if _is_title(doc, last) else Reason.LONGER
+
+
+def _is_title(doc: Doc, word: int) -> bool:
+    """Whether most words of the sentence have a capital: nothing tells names there."""
+    places = [doc.places[i] for i in doc.sentence(word)]
+    return sum(doc.text[start].isupper() for start, _ in places) >= _TITLE * len(places)
+
+
+def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
+    """The words behind an edit's name in its own wordings."""
+    found: dict[str, set[str]] = {}
+    for edit in edits:
+        for text in (edit.prompt, *edit.paraphrases):
+            for name in edit.names:
+                behind = text.partition(name)[2].lower().split()[:1]
+                found.setdefault(edit.id, set()).update(behind)
+    return found
