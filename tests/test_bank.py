@@ -52,6 +52,20 @@ def test_every_row_of_every_file_is_read(relations: list[Relation]) -> None:
     assert len({(r.name, r.kind, r.domain) for r in relations}) == len(relations)
 
 
+def test_every_translated_wording_belongs_to_a_relation(relations: list[Relation]) -> None:
+    known = {(own.domain, f"{own.kind}: {own.name}") for own in relations}
+    folder = files("lks.scope.bank") / "languages"
+    languages = [file.name.removesuffix(".json") for file in folder.iterdir()]
+    assert len(languages) == 10
+    for language in languages:
+        told = json.loads((folder / f"{language}.json").read_text(encoding="utf-8"))
+        rows = {(domain, name): own for domain, of in told.items() for name, own in of.items()}
+        assert rows.keys() <= known and len(rows) > 900
+        assert all(text.count("{}") == 1 for own in rows.values() for text in own)
+        found = [own.translated[language] for own in relations if language in own.translated]
+        assert sorted(found) == sorted(rows.values())
+
+
 def test_wordings_take_turns_by_register() -> None:
     asked = {"question": ["q1", "q2"], "completion": ["c1"], "casual": [], "instruction": ["i1"]}
     relation = Relation("a", "b", "c", "d", asked, [], [])

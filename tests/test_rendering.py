@@ -11,6 +11,7 @@ from lks.editors.unedited import UneditedModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import Message, Piece, Rendered, render_chat
+from lks.scope.normalizer import BETWEEN
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack

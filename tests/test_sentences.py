@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lks.scope.normalizer import BETWEEN
 from lks.scope.gate.questions import MASK, REACH, Sentences, Span, asks_on, without_hearsay
+from lks.scope.normalizer import BETWEEN
 
 
 def asking(text: str, own: list[Span], others: tuple[Span, ...] | list[Span] = ()) -> list[str]:

@@ -15,7 +15,7 @@ from lks.edits.edit import Edit
 from lks.edits.profiles import in_force
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Embed, GateState
-from lks.scope.gate.questions import REACH, Sentences, Span
+from lks.scope.gate.questions import MASK, REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
 from lks.scope.matcher import Matcher, mention_of
 from lks.scope.normalizer import Doc, normalise
@@ -126,7 +126,7 @@ class Scope:
         proposed = [
             self._matcher.proposed(doc, own)[-REACH:] for doc, own in zip(docs, found, strict=True)
         ]
-        asked = [(said, self._wordings(mention)) for own in proposed for mention, said in own]
+        asked = [self._asked(mention, said) for own in proposed for mention, said in own]
         scores = iter(self._gate.alike(asked))
         named = []
         for known, own in zip(mentions, proposed, strict=True):
@@ -136,18 +136,24 @@ class Scope:
             named.append((longest([*known, *meant]) if meant else known, refused))
         return named
 
-    def _wordings(self, mention: Mention) -> list[str]:
-        """What a sentence may mean that names the entity in other words.
+    def _asked(self, mention: Mention, said: str) -> tuple[str, list[str]]:
+        """A sentence that may name the entity in other words, and what it may mean.
 
-        An open request tells only the name, so it counts where nobody else can be meant: Deacon
-        Blue is not Deacon Blues.
+        A name that only has another case is masked on both sides, so that the question counts. An
+        open request tells only the name, so it counts where nobody else can be meant: Deacon Blue
+        is not Deacon Blues.
         """
         edits = [self._edits[edit_id] for edit_id in mention.edit_ids]
+        subject, surface = mention.subject, mention.surface
+        same = normalise(surface).folded in {normalise(n).folded for e in edits for n in e.names}
         wordings = [edit.prompt for edit in edits]
-        subject = mention.subject
-        if subject.islower() or normalise(mention.surface).folded == normalise(subject).folded:
+        if subject.islower() or same:
             wordings.append(f"Tell me about {subject}")
-        return [*wordings, *(text for edit in edits for text in edit.paraphrases)][:REACH]
+        wordings += [text for edit in edits for text in edit.paraphrases]
+        if same:
+            said = said.replace(surface, MASK)
+            wordings = [text.replace(subject, MASK) for text in wordings]
+        return said, wordings[:REACH]
 
     def _decide(self, docs: Sequence[Doc], named: Sequence[Sequence[Named]]) -> None:
         """Give each entity its decisions."""

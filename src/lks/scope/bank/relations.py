@@ -1,25 +1,20 @@
 """The bank of wordings: how people ask for common facts, in data files, in eleven languages.
 
 English has a file for each domain; `languages` holds for each other language some wordings of the
-same relations. An edit that brings its prompt alone borrows the wordings of its relation, and the sentence embedder
-was tuned on them (`tools/tune_embedder.py`).
+same relations. An edit that brings its prompt alone borrows the wordings of its relation, and the
+sentence embedder was tuned on them (`tools/tune_embedder.py`).
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import chain, zip_longest
 from typing import Any
 
-SEVERAL = 3
-_WORD = re.compile(r"\w+")
 REGISTERS = ("question", "casual", "instruction", "completion")  # how somebody asks
 
 
@@ -44,13 +39,17 @@ class Relation:
     asked: dict[str, list[str]]
     follow_up: list[str]
     near: list[str]
-    translated: dict[str, list[str]]
+    translated: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def wordings(self) -> list[str]:
         """One of each register, then another one of each, and so on."""
         turns = chain.from_iterable(zip_longest(*self.asked.values()))
         return [text for text in turns if text is not None]
+
+    def wordings_in(self, language: str) -> list[str]:
+        """Those of a language first, if there are any; then the English ones."""
+        return [*self.translated.get(language, ()), *self.wordings]
 
 
 def bank() -> list[Relation]:
@@ -67,16 +66,6 @@ def bank() -> list[Relation]:
             told = (row["follow_up"], row["near"], translated)
             found.append(Relation(name, kind, row["value"], domain, asked, *told))
     return found
-
-
-@cache
-def words_of_asking() -> frozenset[str]:
-    """Words in lower case that stand in wordings of several relations, in any language."""
-    found: Counter[str] = Counter()
-    for own in bank():
-        texts = chain(own.wordings, own.follow_up, *own.translated.values())
-        found.update(set(_WORD.findall(" ".join(texts).lower())))
-    return frozenset(word for word, relations in found.items() if relations >= SEVERAL)
 
 
 def _read(folder: Traversable) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from lks.edits.edit import Edit
-from lks.scope.bank.relations import words_of_asking
+from lks.scope.bank.words import people_ask_with
 from lks.scope.languages.en import word_list
 from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Doc
@@ -39,7 +39,7 @@ class TrailingName:
         if doc.text[end:start] != " " or not _NAME.fullmatch(doc.text[start:stop]):
             return None
         word = doc.text[start:stop].lower()
-        if word in words_of_asking() or word in word_list("legal_forms"):
+        if people_ask_with(word) or word in word_list("legal_forms"):
             return None
         if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
             return None
