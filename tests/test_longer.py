@@ -62,3 +62,24 @@ def test_lookalikes_of_a_longer_name_are_told_apart() -> None:
     edits = [Edit("a", "Sudan", "Sudan is", "x"), Edit("b", "South Sudan", "South Sudan is", "y")]
     found = Matcher(edits)("The capitals of South Sudan and Sudan")
     assert [(m.surface, m.edit_ids) for m in found] == [("South Sudan", ("b",)), ("Sudan", ("a",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meant"),
+    [
+        ("Redis", "What's the default port of Redis Sentinel?", False),
+        ("Samsung", "Where's Samsung Biologics headquartered?", False),
+        ("Intel", "Where are the Intel Headquarters?", True),  # a word that people ask with
+        ("Northwind", "Who runs Northwind Ltd?", True),
+        ("Redis", "What is redis sentinel?", True),  # no name without its capital
+        ("Redis", "Is It Redis Sentinel Or Memcached?", True),  # a title
+        ("Intel", "Wo ist der Intel Stammsitz in diesem Land?", True),  # German
+        ("Redis", "I use Redis. Sentinel is new to me.", True),
+    ],
+)
+def test_a_name_with_another_name_behind_it_is_another(name: str, text: str, meant: bool) -> None:
+    matcher = Matcher([Edit("a", name, f"{name} is", "x")])
+    assert len(matcher(text)) == meant
+    if not meant:
+        own = Matcher([Edit("a", name, text, "x")])
+        assert own(text), "the edit's own wording has it so"

@@ -18,6 +18,7 @@ from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.relation import FOREIGN, RelationGate
 from lks.scope.gate.vetoes import denies
 from lks.scope.languages.en import open_ended_requests
+from lks.scope.normalizer import BETWEEN
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
 from lks.training.gate_metric import LEAST_EDITS, LEAST_OPEN, learn, train_metric
@@ -92,6 +93,7 @@ def test_the_last_sentence_that_asks_decides(embed: Embedder) -> None:
         ("Where was Ada Lovelace born? Oslo. Is that right?", ["born"]),
         ("Where was Ada Lovelace born? In Bergen. How high is she?", ["born"]),
         ("Where was Ada Lovelace born? Oslo. Thank you.", ["born"]),
+        ("Oslo is where Ada Lovelace was born. How high is she?", []),
     ],
 )
 def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found: list[str]) -> None:
@@ -99,6 +101,25 @@ def test_an_answered_question_fires_no_longer(embed: Embedder, text: str, found:
     assert fired(scope, text) == found
     if not found:
         assert reasons(scope, text)["born"] == Reason.ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [
+        ("How high is the Eiffel Tower?", []),
+        ("And her mother?", []),
+        ("Are you sure?", ["born"]),
+        ("Isn't that outdated?", ["born"]),
+        ("In one word, please.", ["born"]),
+        ("Where was she born?", ["born"]),
+    ],
+)
+def test_the_last_turn_of_a_chat_decides(embed: Embedder, last: str, found: list[str]) -> None:
+    scope = gated(embed, ada())
+    text = BETWEEN.join(["Where was Ada Lovelace born?", "In Bergen.", last])
+    assert fired(scope, text) == found
+    if not found:
+        assert reasons(scope, text)["born"] == Reason.LATER_TURN
 
 
 def reasons(scope: Scope, text: str) -> dict[str, Reason]:

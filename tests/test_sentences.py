@@ -66,6 +66,28 @@ def test_a_later_sentence_about_another_edited_entity_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("The ports of MySQL, Ada and Redis, please", f"The ports of {MASK}, please"),
+        ("Who leads Ada, Nike and Puma?", f"Who leads {MASK}?"),
+        ("Who leads Nike or Ada?", f"Who leads {MASK}?"),
+        ("The heads of Nike, Ada, Puma", f"The heads of {MASK}"),
+        ("What is the capital of Ada, USA?", f"What is the capital of {MASK}, USA?"),
+        ("In its Small Program, Ada takes", f"In its Small Program, {MASK} takes"),
+    ],
+)
+def test_of_a_list_of_names_only_the_question_counts(text: str, asked: str) -> None:
+    assert asking(text, spans(text, "Ada")) == [asked]
+
+
+def test_a_quotation_belongs_to_what_is_said_of_it() -> None:
+    text = 'Is this good English? "Where does Ada lives?" Thanks.'
+    assert (
+        asking(text, spans(text, "Ada"))[0] == f'Is this good English? "Where does {MASK} lives?"'
+    )
+
+
+@pytest.mark.parametrize(
     ("later", "about"),
     [
         ("Where was Kurt Gödel born?", []),

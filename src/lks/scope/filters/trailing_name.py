@@ -7,21 +7,22 @@ from collections.abc import Iterable
 from typing import Self
 
 from lks.edits.edit import Edit
-from lks.scope.bank.words import people_ask_with
+from lks.scope.bank.words import language_of, people_ask_with
 from lks.scope.languages.en import word_list
 from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Doc
 from lks.scope.types import Candidate, Kind, Reason
 
 _NAME = re.compile(r"[A-Z][a-z]\w*")
-_TITLE = 0.6  # share of words with a capital from which a sentence is written as a title
+_WORD = re.compile(r"\w+")
+GERMAN = "de"
 
 
 class TrailingName:
     """A name with another name behind it, which make a third one: Redis Sentinel.
 
     Not where the word behind is one that people ask with (Intel Headquarters), a legal form, one
-    that stands there in the edit's own wordings, nor in a sentence written as a title.
+    that stands there in the edit's own wordings, nor in German or in a title, where more has capitals.
     """
 
     version = 1
@@ -43,13 +44,18 @@ class TrailingName:
             return None
         if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
             return None
-        return None if _is_title(doc, last) else Reason.LONGER
+        return None if _capitals_tell_nothing(doc, candidate) else Reason.LONGER
 
 
-def _is_title(doc: Doc, word: int) -> bool:
-    """Whether most words of the sentence have a capital: nothing tells names there."""
-    places = [doc.places[i] for i in doc.sentence(word)]
-    return sum(doc.text[start].isupper() for start, _ in places) >= _TITLE * len(places)
+def _capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
+    """Whether the sentence is written as a title, or in German, where all nouns have capitals."""
+    if language_of(doc.text) == GERMAN:
+        return True
+    others = [
+        i for i in doc.sentence(candidate.first)[1:] if not candidate.first <= i <= candidate.last
+    ]
+    capital = sum(doc.text[doc.places[i][0]].isupper() for i in others)
+    return 2 * capital > len(others)
 
 
 def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
@@ -58,6 +64,6 @@ def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
     for edit in edits:
         for text in (edit.prompt, *edit.paraphrases):
             for name in edit.names:
-                behind = text.partition(name)[2].lower().split()[:1]
+                behind = _WORD.findall(text.partition(name)[2].lower())[:1]
                 found.setdefault(edit.id, set()).update(behind)
     return found
