@@ -14,11 +14,12 @@ import pytest
 from lks.edits.edit import SLOT
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.bank.relations import REGISTERS, Relation, bank, prompts_of
-from lks.training.templates import templates_near
+from lks.training.templates import nearest_relations
 
 PAGE = Path(__file__).parent.parent / "docs" / "extend" / "wordings.md"
 MOST = {"question": 6, "casual": 5, "completion": 4, "instruction": 4, "follow_up": 4, "near": 8}
-LEAST = {"question": 4, "casual": 4, "completion": 4, "instruction": 3, "follow_up": 2, "near": 6}
+ALLOWED = {"follow_up": {0}, "near": {0, 1}}  # names of the entity
+LEAST = {"question": 4, "casual": 4, "completion": 3, "instruction": 3, "follow_up": 2, "near": 5}
 
 
 def problems(name: str, row: dict[str, list[str]]) -> list[str]:
@@ -27,7 +28,7 @@ def problems(name: str, row: dict[str, list[str]]) -> list[str]:
         texts = row[key]
         if not LEAST[key] <= len(texts) <= most:
             found.append(f"{name}: {len(texts)} texts of {key}")
-        found += [f"{name}: {t}" for t in texts if t.count(SLOT) != (key != "follow_up")]
+        found += [f"{name}: {t}" for t in texts if t.count(SLOT) not in ALLOWED.get(key, {1})]
     own = [text.casefold() for text in chain.from_iterable(row[key] for key in MOST)]
     return found + [f"{name}: twice {text}" for text in {t for t in own if own.count(t) > 1}]
 
@@ -68,7 +69,7 @@ def test_every_translated_wording_belongs_to_a_relation(relations: list[Relation
 
 def test_wordings_take_turns_by_register() -> None:
     asked = {"question": ["q1", "q2"], "completion": ["c1"], "casual": [], "instruction": ["i1"]}
-    relation = Relation("a", "b", "c", "d", asked, [], [])
+    relation = Relation("a", "b", "c", "d", asked, [], [], {})
     assert relation.wordings == ["q1", "c1", "i1", "q2"]
     assert prompts_of([relation, relation]) == [
         (0, "q1"), (0, "q2"), (0, "c1"), (1, "q1"), (1, "q2"), (1, "c1"),
@@ -86,16 +87,17 @@ def test_wordings_take_turns_by_register() -> None:
 def test_a_prompt_borrows_of_its_relation(
     embed: CachedEmbedder, relations: list[Relation], asked: str, name: str
 ) -> None:
-    ((*lent,),) = templates_near(embed, [asked], embed.same)
-    (found,) = [relation for relation in relations if relation.wordings == lent]
-    assert name in found.name
+    (found,) = nearest_relations(embed, [asked])
+    assert name in found.relation.name
+    assert found.wordings(embed.same) == found.relation.wordings
 
 
 def test_a_prompt_that_no_relation_is_near_borrows_nothing(embed: CachedEmbedder) -> None:
     asked = ["Who runs {}?", "Why did the poet compare {} to a broken violin?"]
-    assert [bool(own) for own in templates_near(embed, asked, embed.same)] == [True, False]
-    assert templates_near(embed, asked, 1.01) == [[], []]
-    assert templates_near(embed, [], embed.same) == []
+    found = nearest_relations(embed, asked)
+    assert [bool(own.wordings(embed.same)) for own in found] == [True, False]
+    assert [own.wordings(1.01) for own in found] == [[], []]
+    assert nearest_relations(embed, []) == []
 
 
 def test_each_text_names_the_entity_once_and_stands_once() -> None:

@@ -26,6 +26,7 @@ from lks.cli.options import (
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
 from lks.cli.train import add, edit, layers, profiles, remove
+from lks.cli.wordings import wordings
 from lks.errors import LKSError
 
 app = typer.Typer(
@@ -76,7 +77,9 @@ def demo(
         print_json(result.to_json())
 
 
-for function in (edit, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat):
+for function in (
+    *(edit, wordings, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat),
+):
     app.command()(with_options(function))
 app.command("eval")(with_options(evaluate_pack))
 

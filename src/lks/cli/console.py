@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lks.model.engine.protocol import Generation
     from lks.scope.inspect.report import ScopeReport
     from lks.training.progress import Epoch
+    from lks.training.wordings import Wordings
 
 LONG = 2000  # texts: reading so many takes a minute
 
@@ -159,6 +160,25 @@ def print_scope_report(report: ScopeReport) -> None:
     for name in report.names_refused:
         told = f'"{name.surface}" for {name.subject} ({SENTENCES[name.reason]})'
         console.print(Text(f"  {told}: {' '.join(name.text.split())}"))
+
+
+def print_wordings(found: Sequence[Wordings]) -> None:
+    """The ways to ask for each fact, by where they come from."""
+    console = Console(soft_wrap=True)
+    for one in found:
+        console.print(Text(f"{one.edit.id}: {one.edit.prompt}", style="bold"))
+        for source, texts in (
+            ("own", one.edit.paraphrases),
+            ("lent by other facts", one.lent),
+            ("of the bank", one.prompts.common),
+            ("by the model", one.rephrased),
+        ):
+            for text in texts:
+                console.print(Text(f"  {text}  ({source})"))
+        near = one.nearest
+        far = "" if one.prompts.common else ", which lends nothing"
+        told = f"nearest in the bank: {near.relation.title}, cosine {near.cosine:.2f}{far}"
+        console.print(Text(f"  {told}", style="dim"))
 
 
 def layer_line(row: LayerScores) -> str:

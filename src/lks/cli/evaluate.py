@@ -17,10 +17,12 @@ from lks.cli.options import (
     Output,
     PackModel,
     PackPath,
+    check_folder,
     each,
     load_edited,
     load_rows,
     print_json,
+    write_file,
 )
 from lks.errors import InputError
 
@@ -45,7 +47,7 @@ def evaluate_pack(
     """Score a pack: reliability, generality, locality."""
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
-    _check_folder(out)
+    check_folder(out)
     rows = load_rows(data, limit)
     backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
     _tell_absent(rows, edited.pack.edits)
@@ -64,7 +66,7 @@ def evaluate_pack(
         on_stage=lambda stage: echo(f"{stage} ...", output.quiet),
     )
     if out is not None:
-        _write(out, _report(out, result))
+        write_file(out, _report(out, result))
     summary = result.summary()
     print_json(summary.to_json()) if output.as_json else print_scores(summary)
 
@@ -108,7 +110,7 @@ def robustness(
     """Hard questions: other text before, second turns, misspellings, negations, two entities."""
     from lks.evaluation import robustness as hard
 
-    _check_folder(out)
+    check_folder(out)
     rows = load_rows(data)
     asked = hard.cases(rows, limit=limit, seed=seed)
     backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
@@ -124,7 +126,7 @@ def robustness(
     found = hard.compare(UneditedModel(backbone), edited, asked, chat=chat, max_new_tokens=most)
     if out is not None:
         told = [row.to_json() for row in found]
-        _write(out, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+        write_file(out, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
     print_json([row.shares() for row in found]) if output.as_json else print_robustness(found)
 
 
@@ -148,20 +150,3 @@ def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
             f"of {len(rows)} rows {len(absent)} are not in the pack, and are scored all the same: "
             f"{named}"
         )
-
-
-def _check_folder(out: Path | None) -> None:
-    """Raise OutputError for a file whose folder is not there, before hours of work."""
-    from lks.errors import OutputError
-
-    if out is not None and not out.parent.is_dir():
-        raise OutputError(f"{out}: there is no folder {out.parent}; make it first")
-
-
-def _write(out: Path, text: str) -> None:
-    from lks.errors import OutputError
-
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError.at(out, error) from error

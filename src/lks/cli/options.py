@@ -19,7 +19,8 @@ import typer
 from lks.edits.edit_set import EditSet, named_pairs
 from lks.edits.jsonl import counted, parsed
 from lks.edits.text import encodable
-from lks.errors import EditFileError, InputError
+from lks.errors import EditFileError, InputError, OutputError
+from lks.files import write_whole
 
 if TYPE_CHECKING:
     from lks.editors.lks.model import ScalpelModel
@@ -298,6 +299,20 @@ def numbers(option: str, text: str, least: int = 0) -> list[int]:
     if found[0] < least:
         raise InputError(f"{option} {text}: {found[0]} is below {least}")
     return found
+
+
+def check_folder(out: Path | None) -> None:
+    """Raise OutputError for a file whose folder is not there, before hours of work."""
+    if out is not None and not out.parent.is_dir():
+        raise OutputError(f"{out}: there is no folder {out.parent}; make it first")
+
+
+def write_file(out: Path, text: str) -> None:
+    """Write a file, whole or not at all; OutputError where the disk refuses."""
+    try:
+        write_whole(out.resolve(), text.encode())
+    except OSError as error:
+        raise OutputError.at(out, error) from error
 
 
 def print_version(pack: Path, manifest: Manifest, as_json: bool) -> None:

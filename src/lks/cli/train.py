@@ -30,11 +30,12 @@ from lks.cli.options import (
     print_json,
     print_version,
 )
-from lks.edits.edit_set import NAMED, EditSet
+from lks.edits.edit_set import EditSet, named_edits
 from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
     from lks.editors.lks.persist import Extension
+    from lks.training.prompts import PromptReport
 
 
 def edit(
@@ -106,10 +107,18 @@ def edit(
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, machine, quiet=output.quiet)
 
-    from lks.cli.console import TrainingProgress
+    from lks.cli.console import TrainingProgress, echo
     from lks.model.engine.machine import machine_memory
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
+
+    few: list[str] = []
+
+    def tell_few(report: PromptReport) -> None:
+        few.extend(edit.id for edit in report.few)
+        if few:
+            advice = f"`lks wordings {edits} --out MORE.jsonl` proposes some"
+            echo(f"{report.few_named()}; {advice}", output.silent)
 
     pack = train_to(
         out,
@@ -121,6 +130,7 @@ def edit(
         overwrite=overwrite,
         memory=machine_memory() // 2 if memory is None else int(memory * 1e9),
         progress=TrainingProgress(output.silent),
+        on_prompts=tell_few,
     )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
@@ -132,6 +142,7 @@ def edit(
         "layer": pack.layer,
         "epochs": pack.training.epochs,
         "losses": pack.training.losses,
+        "few_wordings": few,
     }
     if output.as_json:
         print_json(result)
@@ -301,11 +312,9 @@ def profiles(
 def _refuse_unlearnt(pack: Path, result: Extension) -> None:
     """NotLearnt if there are edits that the model does not state; the others are in the pack."""
     if failed := result.not_learnt:
-        named = ", ".join(f"{edit.id} ({edit.subject})" for edit in failed[:NAMED])
-        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise NotLearnt(
             f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
-            f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
+            f"force: {named_edits(failed)}; try more --epochs or other wordings, or --unchecked"
         )
 
 

@@ -15,7 +15,7 @@ from lks.edits.jsonl import counted
 from lks.edits.records import records
 from lks.errors import EditFileError
 
-NAMED = 5  # pairs that a warning names; the others are counted
+NAMED = 5  # pairs, or edits, that a message names; the others are counted
 
 
 class EditWarning(UserWarning):
@@ -32,6 +32,12 @@ def named_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> str
     """One line that names the first pairs and counts the others."""
     more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
     return f"{problem}: {'; '.join(map(str, pairs[:NAMED]))}{more}{outcome}"
+
+
+def named_edits(edits: Sequence[Edit]) -> str:
+    """The ids and subjects of the first edits, and how many more there are."""
+    named = ", ".join(f"{edit.id} ({edit.subject})" for edit in edits[:NAMED])
+    return named + (f" and {len(edits) - NAMED} more" if len(edits) > NAMED else "")
 
 
 @dataclass(frozen=True)

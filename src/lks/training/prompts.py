@@ -14,19 +14,20 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lks.edits.edit import SLOT, Edit
-from lks.edits.edit_set import EditSet
+from lks.edits.edit_set import EditSet, named_edits
 from lks.edits.text import same_text, same_wording
-from lks.training.templates import templates_near
+from lks.training.templates import nearest_relations
 
 if TYPE_CHECKING:  # it needs torch
     from lks.model.embedder import CachedEmbedder
 
 LENDS = 0.13  # a relation that lends is nearer than one that asks the same
+FEW = 4  # wordings beside the prompt; an edit with fewer holds less well
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 
 
@@ -44,6 +45,11 @@ class TrainingPrompts:
     common: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
 
+    @property
+    def few(self) -> bool:
+        """Whether these are few ways to ask for the edit, beside its prompt."""
+        return len(self.paraphrases) + len(self.common) < FEW
+
     def at_most(self, n: int, edit: Edit) -> TrainingPrompts:
         """At most n of each kind, but all that the edit itself brings."""
         return TrainingPrompts(
@@ -56,7 +62,8 @@ class TrainingPrompts:
 
 @dataclass(frozen=True)
 class PromptReport:
-    """How the prompts came about, counted in edits."""
+    """How the prompts came about, counted in edits; `few` are those with fewer than `FEW` wordings
+    beside their prompt."""
 
     edits: int
     made_paraphrases: int
@@ -64,6 +71,16 @@ class PromptReport:
     without_paraphrases: int
     made_locality: int
     without_locality: int
+    few: tuple[Edit, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """What a pack keeps of it."""
+        return asdict(replace(self, few=())) | {"few": len(self.few)}
+
+    def few_named(self) -> str:
+        """The start of a line that names the first edits with few wordings, and counts all."""
+        count = f"{len(self.few)} of {self.edits} edits"
+        return f"fewer than {FEW} wordings beside the prompt for {count}: {named_edits(self.few)}"
 
     @property
     def all_own(self) -> bool:
@@ -94,14 +111,12 @@ def training_prompts(
         embed: finds the common relation of an edit; without it, none lends.
     """
     lenders = list({edit.id: edit for edit in (*edits, *pool)}.values())
-    held_out = frozenset().union(*(edit.heldout_prompts for edit in lenders))
-    asked = {same_wording(text) for edit in edits for text in (edit.prompt, *edit.paraphrases)}
+    taken = taken_wordings(edits, lenders)
     relations = {edit.id: relation_template(edit) for edit in edits}
     forms = partial(_templates, lenders, frozenset(relations.values()))
     paraphrase_forms = forms(lambda e: [(e.prompt, text) for text in _wordings(e)])
     reversed_forms = forms(lambda e: [(text, e.prompt) for text in _wordings(e)])
     locality_forms = forms(lambda e: [(e.prompt, p.prompt) for p in e.locality])
-    taken = held_out | asked
 
     def filled(edit: Edit, forms: Iterable[str]) -> tuple[str, ...]:
         made: dict[str, str] = {}
@@ -129,10 +144,9 @@ def training_prompts(
         for edit in edits
     ]
     if embed:
-        near = templates_near(
-            embed, [template(edit.prompt, edit.subject) for edit in edits], embed.same + LENDS
-        )
-        for i, (edit, own, known) in enumerate(zip(edits, prompts, near, strict=True)):
+        near = nearest_relations(embed, [template(edit.prompt, edit.subject) for edit in edits])
+        for i, (edit, own, found) in enumerate(zip(edits, prompts, near, strict=True)):
+            known = found.wordings(embed.same + LENDS)
             room = most - len(own.paraphrases)
             if room > 0:
                 prompts[i] = replace(own, common=filled(edit, known)[:room])
@@ -148,7 +162,17 @@ def training_prompts(
         without_paraphrases=sum(not (p.paraphrases or p.common) for p in prompts),
         made_locality=sum(bool(p.locality) and not e.training_locality for e, p in pairs),
         without_locality=sum(not p.locality for p in prompts),
+        few=tuple(e for e, p in pairs if not e.profile_of and p.few),
     )
+
+
+def taken_wordings(edits: Iterable[Edit], pool: Iterable[Edit] = ()) -> frozenset[str]:
+    """Texts, by `same_wording`, that no edit may be lent: those that ask for one of the edits, and
+    what anyone, in the pool too, has held out."""
+    edits = list(edits)
+    held_out = frozenset[str]().union(*(edit.heldout_prompts for edit in (*edits, *pool)))
+    asked = (text for edit in edits for text in (edit.prompt, *edit.paraphrases))
+    return held_out.union(map(same_wording, asked))
 
 
 def with_lent_paraphrases(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,12 +32,14 @@ def train_to(
     resume: bool | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    on_prompts: Callable[[PromptReport], None] = lambda report: None,
 ) -> Pack:
     """Train a pack and save it at `out`; of processes that train together, the first one saves.
 
     Args:
         resume: go on from the checkpoint of an interrupted run, or do not; None: refuse where
             there is one.
+        on_prompts: told by the process that saves, before it trains.
 
     Raises:
         InputError: there is a checkpoint and `resume` is None, or there is none to go on from.
@@ -58,6 +60,7 @@ def train_to(
         team=team,
         checkpoints=checkpoints,
         resume=bool(resume),
+        on_prompts=on_prompts if team.is_main else lambda report: None,
     )
     if team.is_main:
         pack.save(out, overwrite=overwrite)
@@ -77,6 +80,7 @@ def trained(
     team: ProcessGroup | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
+    on_prompts: Callable[[PromptReport], None] = lambda report: None,
 ) -> Pack:
     """`train_pack` that tells how far it is and keeps the peak memory; arguments as there."""
     progress = progress or Silence()
@@ -84,6 +88,7 @@ def trained(
     def report(made: PromptReport) -> None:
         if not made.all_own:
             progress.note(str(made))
+        on_prompts(made)
 
     try:
         with progress.shown():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -102,7 +102,7 @@ def train_pack(
             epochs=len(trained.epochs),
             seconds=round(time.monotonic() - started + trained.earlier_seconds, 1),
             losses={kind: getattr(last, kind) for kind in TEXT_KINDS},
-            prompts=asdict(report),
+            prompts=report.counts(),
             dropped_texts=trained.dropped_texts,
         ),
         gate=gate,

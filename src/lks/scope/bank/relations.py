@@ -42,6 +42,11 @@ class Relation:
     translated: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """Names it among all relations."""
+        return f"{self.kind}: {self.name}"
+
+    @property
     def wordings(self) -> list[str]:
         """One of each register, then another one of each, and so on."""
         turns = chain.from_iterable(zip_longest(*self.asked.values()))

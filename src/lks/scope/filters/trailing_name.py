@@ -21,8 +21,9 @@ GERMAN = "de"
 class TrailingName:
     """A name with another name behind it, which make a third one: Redis Sentinel.
 
-    Not where the word behind is one that people ask with (Intel Headquarters), a legal form, one
-    that stands there in the edit's own wordings, nor in German or in a title, where more has capitals.
+    Not where the word behind is one that people ask with (Intel Headquarters), a legal form, or one
+    that stands there in the edit's own wordings; nor in German or in a title, where capitals tell
+    nothing.
     """
 
     version = 1
