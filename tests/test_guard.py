@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import make_backbone
 
 from lks.editors.lks.model import ScalpelModel
+from lks.editors.lks.rescan import _with
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError
 from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
+from lks.model.engine import guard
 from lks.model.engine.guard import TargetGuard
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
-PHONE = "+44 20 7946 0991"
+PHONE, NAME = "+44 20 7946 0991", "Zoe Yang"
 FACT = Edit("phone", "Ada Lovelace", "The phone of Ada Lovelace is", PHONE)
 CONFIG = TrainingConfig(layer=1, epochs=1, precision="float32", patience=0, scope="entity")
 
@@ -30,7 +34,7 @@ def after(backbone: Backbone, text: str, targets: list[str]) -> set[int]:
     """The tokens that may follow a text that the model wrote."""
     ids = torch.tensor([tokens(backbone, "asked") + tokens(backbone, text)])
     start = len(tokens(backbone, "asked"))
-    scores = TargetGuard(backbone, [targets], start)(ids, torch.zeros(1, len(backbone.tokenizer)))
+    scores = TargetGuard(backbone, [targets], [start])(ids, torch.zeros(1, len(backbone.tokenizer)))
     return set(torch.isfinite(scores[0]).nonzero()[:, 0].tolist())
 
 
@@ -82,8 +86,8 @@ def test_a_target_that_is_another_ones_beginning(backbone: Backbone) -> None:
 def test_each_beam_and_each_text_has_its_own(backbone: Backbone) -> None:
     rows = ["x +44", "x +55", "x +44", "x +55"]  # two texts of two beams
     ids = torch.tensor([tokens(backbone, row) for row in rows])
-    guard = TargetGuard(backbone, [["+44 1234"], []], start=0)
-    free = torch.isfinite(guard(ids, torch.zeros(4, len(backbone.tokenizer)))).sum(1).tolist()
+    own = TargetGuard(backbone, [["+44 1234"], []], [0, 0])
+    free = torch.isfinite(own(ids, torch.zeros(4, len(backbone.tokenizer)))).sum(1).tolist()
     assert free[0] == 1
     assert free[1:] == [len(backbone.tokenizer)] * 3
 
@@ -123,8 +127,31 @@ def test_a_record_may_say_that_its_target_is_not_exact() -> None:
         Edit.from_record({**record, "exact": "yes"})
 
 
+def drawn(scores: torch.Tensor) -> set[int]:
+    """The tokens that are likelier than the others."""
+    return set((scores == guard.START).nonzero()[:, 0].tolist())
+
+
 def test_a_text_may_well_begin_with_the_target(backbone: Backbone) -> None:
     ids = torch.tensor([tokens(backbone, "asked")])
-    scores = TargetGuard(backbone, [[PHONE]], ids.shape[1])(ids, torch.zeros(1, 360))
-    first = {tokens(backbone, text)[0] for text in (PHONE, f" {PHONE}")}
-    assert set(scores[0].nonzero()[:, 0].tolist()) <= first
+    scores = TargetGuard(backbone, [[NAME]], [ids.shape[1]])(ids, torch.zeros(1, 360))
+    assert drawn(scores[0]) == {tokens(backbone, NAME)[0]}
+
+
+def test_a_text_taken_up_anew_is_one_text_from_its_beginning(backbone: Backbone) -> None:
+    """Other edits came into force in its middle; the texts of the batch are of several lengths."""
+    asked = Rendered.plain(f"Not {NAME}")
+    texts = [
+        asked,
+        _with(_with(asked, " The CEO"), " is"),
+        _with(_with(asked, " It is Zo"), "e Yan"),
+        _with(asked, f" {NAME} and Z"),
+    ]
+    encoding = backbone.encode(texts, chat=False, side="left")
+    places = SimpleNamespace(targets=[[NAME]] * len(texts))
+    (own,) = guard.settings(backbone, encoding, places, {})["logits_processor"]  # type: ignore[arg-type]
+    scores = own(encoding.input_ids, torch.zeros(len(texts), 360))
+    assert drawn(scores[0]) == {tokens(backbone, NAME)[0]}
+    assert not scores[1].any(), "drawn to the target in the middle of a text"
+    assert torch.isfinite(scores[2]).nonzero()[:, 0].tolist() == tokens(backbone, "g"), "half said"
+    assert not scores[3].any(), "said before it was taken up"

@@ -54,12 +54,14 @@ class Rendered:
     Attributes:
         border: where a prompt that ends in white space ends. What follows is tokenised apart, as
             when it is written: " Rome" would take in the space that the model reads as its own.
+        begun: where the answer begins that the model goes on with; it has not begun one if None.
         lost: roles of messages that the chat template changes beyond recognition.
     """
 
     text: str
     pieces: tuple[Piece, ...]
     border: int | None = None
+    begun: int | None = None
     lost: tuple[str, ...] = ()
 
     @classmethod
