@@ -270,10 +270,11 @@ def test_tables(tmp_path: Path, delimiter: str, lists: str, ending: str) -> None
 
 @pytest.mark.parametrize(
     ("written", "exact"),
-    [(cell, True) for cell in ("true", "TRUE", "Yes", " 1 ", "")]
-    + [(cell, False) for cell in ("false", "FALSE", "No", "0")],
+    [(cell, True) for cell in ("true", "TRUE", "Yes", " 1 ")]
+    + [(cell, False) for cell in ("false", "FALSE", "No", "0")]
+    + [("", None)],
 )
-def test_yes_and_no_in_a_table(tmp_path: Path, written: str, exact: bool) -> None:
+def test_yes_and_no_in_a_table(tmp_path: Path, written: str, exact: bool | None) -> None:
     path = tmp_path / "facts.csv"
     path.write_text(f"subject;prompt;target;exact;threshold\nA;A is;B;{written};0,5\n")
     (edit,) = EditSet.load(path)

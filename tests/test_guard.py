@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Rendered
 from lks.model.engine import guard
 from lks.model.engine.guard import TargetGuard
+from lks.packs.pack import Pack
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
@@ -119,10 +121,36 @@ def test_a_model_says_it_whole_or_not_at_all(settings: dict[str, object], chat: 
     assert PHONE not in said(EditSet([replace(FACT, exact=False)]))
 
 
-def test_a_record_may_say_that_its_target_is_not_exact() -> None:
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_pack_decides_for_edits_that_do_not_say_it_themselves(
+    backbone: Backbone, tmp_path: Path, usual: bool
+) -> None:
+    edits = EditSet(
+        [
+            FACT,
+            replace(
+                FACT, id="no", prompt="The cat of Ada Lovelace is", target="Tom 1", exact=False
+            ),
+            replace(
+                FACT, id="yes", prompt="The dog of Ada Lovelace is", target="Rex 1", exact=True
+            ),
+        ]
+    )
+    train_pack(backbone, edits, replace(CONFIG, exact=usual)).save(tmp_path / "facts.pack")
+    model = ScalpelModel(backbone, Pack.load(tmp_path / "facts.pack"))
+    later = replace(FACT, id="later", prompt="The fax of Ada Lovelace is", target="+1 2")
+    model.add([later], epochs=1)
+    encoding = backbone.encode([backbone.render(FACT.prompt, chat=False)], chat=False)
+    with model._within(model.in_force)(encoding) as places:
+        whole = set(places.targets[0])
+    assert whole == ({PHONE, "Rex 1", "+1 2"} if usual else {"Rex 1"})
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_record_may_say_whether_its_target_is_exact(exact: bool) -> None:
     assert "exact" not in FACT.to_record()
-    record = replace(FACT, exact=False).to_record()
-    assert Edit.from_record(record).exact is False
+    record = replace(FACT, exact=exact).to_record()
+    assert Edit.from_record(record).exact is exact
     with pytest.raises(EditFileError, match='"exact" must be true or false'):
         Edit.from_record({**record, "exact": "yes"})
 

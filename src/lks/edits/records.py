@@ -109,12 +109,12 @@ class Reader:
         self.problems.append(f'"{name}" must be a number between 0 and 1, not {value!r:.40}')
         return None
 
-    def flag(self, name: str, usual: bool) -> bool:
+    def flag(self, name: str) -> bool | None:
         value = self.record.get(name)
         if value is None or isinstance(value, bool):
-            return usual if value is None else value
+            return value
         self.problems.append(f'"{name}" must be true or false, not {value!r:.40}')
-        return usual
+        return None
 
     def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:
         value = self.record.get(name)
