@@ -42,8 +42,16 @@ def test_capitals_are_read_as_small_letters(tuned: TunedUSE) -> None:
     assert np.abs(loud - calm).max() < 1e-6
     masked, calm = tuned.encode(["WHO FOUNDED it?", "who founded it?"])
     assert np.abs(masked - calm).max() < 1e-6
-    one, two = tuned.encode(["The US bank", "the us bank"])  # here they say something
-    assert np.abs(one - two).max() > 1e-3
+    for said in ("The US bank", "谁是 it 的CEO"):  # here they say something
+        one, two = tuned.encode([said, said.lower()])
+        assert np.abs(one - two).max() > 1e-3
+
+
+def test_a_word_of_the_text_is_not_taken_for_the_mask(tuned: TunedUSE) -> None:
+    for asked in ("WHO RUNS IT AT it?", "Who runs IT at it?", "WHAT IS THE IT BUDGET OF it?"):
+        assert cosines(tuned, asked, "Who runs it?", "What is the budget of it?")[0] < SAME[DEFAULT]
+    loud, calm = tuned.encode(["WHO RUNS IT AT it?", "who runs IT at it?"])
+    assert np.abs(loud - calm).max() < 1e-6
 
 
 @pytest.mark.parametrize(

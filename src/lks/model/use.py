@@ -27,6 +27,7 @@ TUNING = "use-tuning.safetensors"
 ORDERS = (2, 3, 5)  # n of the n-grams
 SHARED = ("ln_g", "ln_b", "cnn_W", "cnn_b", "d0", "d1", "d2", "d3", "p1", "p3")
 _MASK = re.compile(rf"\b{MASK}\b")
+_WORD = re.compile(rf"\b(?!{MASK.upper()}\b)\w+")
 
 
 class TunedUSE:
@@ -45,8 +46,11 @@ class TunedUSE:
 
 
 def _calm(text: str) -> str:
-    written = _MASK.sub("", text)  # WHO RUNS it?
-    return text if any(map(str.islower, written)) else text.lower() or " "
+    """Capitals in small letters. Beside the mask, IT is a word of its own: WHO RUNS IT AT it?"""
+    written, masks = _MASK.subn("", text)
+    if not all(map(str.isupper, filter(str.isalpha, written))):
+        return text
+    return (_WORD.sub(lambda word: word[0].lower(), text) if masks else text.lower()) or " "
 
 
 def _tune(model: object, tuning: Mapping[str, Array]) -> None:
