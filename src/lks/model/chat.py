@@ -117,6 +117,18 @@ def each_prompt(prompts: Sequence[Prompt]) -> list[Prompt]:
     return found
 
 
+def each_pair(pairs: Sequence[tuple[Prompt, str]]) -> list[tuple[Prompt, str]]:
+    """The (prompt, target) pairs; InputError for one that is none, or where it should be a list."""
+    found = list(pairs)
+    for pair in found:
+        if isinstance(pair, str | Mapping) or len(pair) != 2 or not isinstance(pair[1], str):
+            raise InputError(
+                f"a pair must be a prompt and its target, not {pair!r:.60}; put the pairs in "
+                "brackets: [(prompt, target)]"
+            )
+    return found
+
+
 def render_chat(
     template: Callable[[Sequence[TemplateMessage]], str], chat: Sequence[Message]
 ) -> Rendered:
