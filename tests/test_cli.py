@@ -82,17 +82,6 @@ def test_edit_prints_what_scripts_rely_on(model_folder: Path, facts: Path) -> No
     assert [p.name for p in out.parent.iterdir()] == ["facts.pack"]  # no checkpoint is left
 
 
-def test_a_pack_tells_whether_its_targets_are_said_whole(
-    pack: Path, model_folder: Path, facts: Path
-) -> None:
-    loose = facts.parent / "loose.pack"
-    run("edit", facts, "--model", model_folder, "--out", loose, *QUICK, "--no-exact")
-    for path, told in ((pack, "yes"), (loose, "no")):
-        code, text, _ = run("pack", "info", path)
-        assert code == 0
-        assert ["exact", told] in [line.split() for line in text.splitlines()]
-
-
 def test_ask(pack: Path) -> None:
     code, text, _ = run("ask", pack, "Where is the Eiffel Tower?", "--json", "--max-new-tokens", 4)
     result = json.loads(text)
