@@ -1,4 +1,4 @@
-"""Commands that a benchmark runs, what it kept, and its plots."""
+"""What the benchmarks share: how they end, what they kept, commands that they run, plots."""
 
 from __future__ import annotations
 
@@ -6,10 +6,34 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lks.errors import LKSError
+
 RESULTS = Path(__file__).parent / "results"
+
+
+def program(main: Callable[[], None]) -> None:
+    """Run a benchmark; files that cannot be read, and errors of LKS, end it with a line each."""
+    try:
+        main()
+    except LKSError as error:
+        print(*error.problems, error, sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        print(f"{error.filename or error}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write(error.stderr or "")  # else it has told by itself
+        raise SystemExit(error.returncode) from None
+
+
+def given(path: str) -> Path:
+    """A file or folder of the command line, looked for before any work."""
+    Path(path).stat()
+    return Path(path)
 
 
 def lks(*words: object) -> Any:

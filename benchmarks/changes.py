@@ -22,7 +22,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
@@ -39,8 +39,8 @@ AMORTISED, SCORED = 2000, 200
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("pack", type=given)
+    parser.add_argument("data", type=given)
     parser.add_argument("--start", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
@@ -93,4 +93,4 @@ def _add(
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from _record import RESULTS, kept, lks
+from _record import RESULTS, given, kept, lks, program
 
 from lks.evaluation.provenance import provenance
 
@@ -24,7 +24,7 @@ PLAIN_ROWS, CHAT_ROWS = 200, 32
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("data", nargs="+", type=given)
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--seed", type=int, default=0)
@@ -62,4 +62,4 @@ def _result(data: Path, pack: Path, options: argparse.Namespace) -> dict[str, An
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

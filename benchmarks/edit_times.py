@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.editors.registry import EDITORS
 from lks.evaluation.bench import run
@@ -23,7 +23,7 @@ from lks.evaluation.results import Cell, CellResult
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=given)
     parser.add_argument("--edits", type=int, default=100)
     options = parser.parse_args()
     data, methods = str(options.data), [name for name in EDITORS if name != "unedited"]
@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -46,9 +46,9 @@ SETS = 20  # at most, of few edits; no more than 100 edits in all
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("data", nargs="+", type=given)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 100, 1000, 10000])
-    parser.add_argument("--ability", type=Path)
+    parser.add_argument("--ability", type=given)
     parser.add_argument("--out", type=Path, default=RESULTS / "gate.json")
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
@@ -176,4 +176,4 @@ def questions_of(file: Path) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

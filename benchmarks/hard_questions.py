@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from _record import RESULTS, kept
+from _record import RESULTS, given, kept, program
 
 from lks.editors.registry import EDITORS
 from lks.evaluation.bench.cached_base import CachedBase
@@ -30,7 +30,7 @@ from lks.model.engine.machine import default_threads
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=given)
     parser.add_argument("--edits", type=int, default=100)
     parser.add_argument("--limit", type=int, default=20)
     parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
@@ -69,4 +69,4 @@ def _asked(cell: Cell, base: CachedBase, limit: int, folder: Path) -> list[HardS
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

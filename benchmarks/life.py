@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS, kept
+from _record import RESULTS, given, kept, program
 
 from lks.editors.protocol import EditedModel
 from lks.editors.registry import EDITORS, editor
@@ -78,7 +78,7 @@ class Shares:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", type=Path)
+    parser.add_argument("cases", type=given)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=EDITORS)
     parser.add_argument("--answers", type=Path, help="a folder for every answer")
@@ -219,4 +219,4 @@ def _keep(
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

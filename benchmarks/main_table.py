@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.editors.registry import EDITORS
 from lks.edits.edit_set import EditSet
@@ -51,8 +51,8 @@ def _size(edits: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--ability", type=Path)
+    parser.add_argument("data", nargs="+", type=given)
+    parser.add_argument("--ability", type=given)
     parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
     parser.add_argument("--sizes", nargs="*", type=int, default=[*SMALL, *LARGE])
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from _record import RESULTS, kept, lks
+from _record import RESULTS, given, kept, lks, program
 
 from lks.evaluation.provenance import provenance
 
@@ -22,9 +21,9 @@ TASKS = ("sst2", "cola", "mrpc", "rte", "gsm8k_test", "mmlu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--ability", type=Path)
+    parser.add_argument("pack", type=given)
+    parser.add_argument("data", type=given)
+    parser.add_argument("--ability", type=given)
     parser.add_argument("--tasks", nargs="*", default=TASKS, choices=TASKS)
     parser.add_argument("--limit", type=int, default=100)
     options = parser.parse_args()
@@ -44,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

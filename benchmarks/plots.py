@@ -12,6 +12,7 @@ import io
 import json
 from typing import Any
 
+from _record import program
 from _results import DATA, METHODS, ROOT, Row, comparison, read
 from _table import QUESTIONS, SIZES
 from _tables_editors import headline
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

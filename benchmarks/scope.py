@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
 
+from _record import RESULTS, given, program
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 from scope_names import (
@@ -80,8 +81,8 @@ class Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--edits", type=Path, nargs="+", required=True)
-    parser.add_argument("--texts", type=Path, nargs="+", required=True)
+    parser.add_argument("--edits", type=given, nargs="+", required=True)
+    parser.add_argument("--texts", type=given, nargs="+", required=True)
     parser.add_argument("--sample", type=int, default=50, help="texts of a kind for the recipe")
     parser.add_argument("--cases", type=int, default=2000, help="names of a kind for the matcher")
     parser.add_argument("--names", type=int, nargs="+", default=list(NAMES))
@@ -93,8 +94,6 @@ def main() -> None:
         count, fuzzy = int(options.speed[0]), options.speed[1] == "fuzzy"
         print(json.dumps(speed(options.edits, texts, count, fuzzy=fuzzy)))
         return
-    from _record import RESULTS
-
     from lks.evaluation.provenance import provenance
 
     result: dict[str, Any] = {**provenance(), "seed": SEED, "recipe_sample": options.sample}
@@ -396,4 +395,4 @@ def in_own_process(count: int, kind: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 from gate import questions_of
 from scope_cases import text_of
 from scope_names import FRAMES, letters, misspelt
@@ -79,9 +79,9 @@ class Setting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--ability", type=Path, required=True)
-    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("data", nargs="+", type=given)
+    parser.add_argument("--ability", type=given, required=True)
+    parser.add_argument("--cases", type=given, required=True)
     parser.add_argument("--gates", type=Path)
     parser.add_argument("--every", type=int, default=5, help="ask of every so manieth row")
     parser.add_argument("--out", type=Path, default=RESULTS / "scope_ablation.json")
@@ -270,4 +270,4 @@ def _overlap(embed: CachedEmbedder, data: Path, options: argparse.Namespace) -> 
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

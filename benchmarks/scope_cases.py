@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.edits.edit_set import EditSet
 from lks.evaluation.provenance import provenance
@@ -29,7 +29,7 @@ NAME_FORMS = "name form of this language"  # of cases whose names are no aliases
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", type=Path)
+    parser.add_argument("cases", type=given)
     parser.add_argument("--out", type=Path, default=RESULTS / "scope_cases.json")
     parser.add_argument("--verbose", action="store_true", help="print the wrong ones")
     options = parser.parse_args()
@@ -85,4 +85,4 @@ def _by_kind(rows: list[dict[str, Any]], right: list[bool]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

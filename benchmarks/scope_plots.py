@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import matplotlib
-from _record import RESULTS, save_figure
+from _record import RESULTS, program, save_figure
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -80,4 +80,4 @@ def gate_plot(result: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

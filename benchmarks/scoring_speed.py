@@ -12,12 +12,11 @@ import argparse
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.editors.unedited import UneditedModel
 from lks.evaluation import ability
@@ -30,7 +29,7 @@ TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=given)
     parser.add_argument("--threads", type=int, default=default_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -69,4 +68,4 @@ def _answered(
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.evaluation.provenance import provenance
 
@@ -65,8 +65,8 @@ print(json.dumps({"looks_a_text": looks / len(prompts), "cpu_a_text": seconds / 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("--against", type=Path)
+    parser.add_argument("pack", type=given)
+    parser.add_argument("--against", type=given)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     commands = {
@@ -125,4 +125,4 @@ def _program(src: Path, program: str, *words: Any) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -18,6 +18,7 @@ import _tables_life
 import _tables_lks
 import _tables_scope
 import _tables_speed
+from _record import program
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -21,12 +21,11 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 from torch import Tensor
 
 from lks.blocks.placement import locate
@@ -55,7 +54,7 @@ MOST_EPOCHS = 32  # over which the learning rates fall
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=given)
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--sample", type=int, default=20)
     parser.add_argument("--level", type=float, default=0.9)
@@ -256,4 +255,4 @@ def _matmul_speed(width: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

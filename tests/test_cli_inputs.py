@@ -116,3 +116,14 @@ def test_many_texts_for_the_scope(facts: Path, monkeypatch: pytest.MonkeyPatch) 
         assert code == 0
         assert [row["text"] for row in rows] == texts
         assert [len(row["mentions"]) for row in rows] == [1, 0]
+
+
+def test_a_pack_tells_whether_its_targets_are_said_whole(
+    pack: Path, model_folder: Path, facts: Path
+) -> None:
+    loose = facts.parent / "loose.pack"
+    run("edit", facts, "--model", model_folder, "--out", loose, *QUICK, "--no-exact")
+    for path, told in ((pack, "yes"), (loose, "no")):
+        code, text, _ = run("pack", "info", path)
+        assert code == 0
+        assert ["exact", told] in [line.split() for line in text.splitlines()]

@@ -78,6 +78,9 @@ def test_what_cannot_be_asked_is_told_with_what_to_pass(backbone: Backbone) -> N
             model.generate([TURN], chat=True)
         with pytest.raises(InputError, match=r"put the one in brackets: \[prompt\]"):
             model.generate(ASKED)
+        for pairs in ((ASKED, "Rome"), [ASKED], [[TURN]], [(ASKED, TURN)]):
+            with pytest.raises(InputError, match=r"brackets: \[\(prompt, target\)\]"):
+                model.score(pairs)  # type: ignore[arg-type]
         told = Streamer()
         model.generate([ASKED, ASKED], streamer=told, max_new_tokens=2)
         assert told.given.count(None) == 2, "one text after the other"

@@ -268,6 +268,30 @@ def test_tables(tmp_path: Path, delimiter: str, lists: str, ending: str) -> None
     assert len(EditSet.load(path, limit=1)) == 1
 
 
+@pytest.mark.parametrize(
+    ("written", "exact"),
+    [(cell, True) for cell in ("true", "TRUE", "Yes", " 1 ")]
+    + [(cell, False) for cell in ("false", "FALSE", "No", "0")]
+    + [("", None)],
+)
+def test_yes_and_no_in_a_table(tmp_path: Path, written: str, exact: bool | None) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(f"subject;prompt;target;exact;threshold\nA;A is;B;{written};0,5\n")
+    (edit,) = EditSet.load(path)
+    assert (edit.exact, edit.threshold) == (exact, 0.5)
+
+
+def test_other_words_for_yes_and_numbers_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("subject,prompt,target,exact,threshold\nA,A is,B,maybe,\nA,A was,B,,high\n")
+    with pytest.raises(EditFileError) as caught:
+        EditSet.load(path)
+    assert caught.value.problems == [
+        "line 2: \"exact\" must be true or false, not 'maybe'",
+        "line 3: \"threshold\" must be a number between 0 and 1, not 'high'",
+    ]
+
+
 def test_all_bad_rows_of_a_table_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "facts.csv"
     path.write_text(

@@ -122,6 +122,11 @@ def test_a_name_alone_asks_what_was_asked_before(before: str, asked: str, short:
     assert found == [asked or short.replace("Alan Turing", MASK)]
 
 
+def test_it_in_capitals_is_another_thing_that_is_asked_for() -> None:
+    text = "Who runs Acme? And IT?"
+    assert asking(text, spans(text, "Acme")) == ["Who runs it?", "And IT?"]
+
+
 def test_a_name_alone_after_an_edited_one() -> None:
     text = "where was ada born? And the Bob? And Carl?"
     others = [*spans(text, "ada"), *spans(text, "Bob")]

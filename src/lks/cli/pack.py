@@ -33,6 +33,7 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
         "form": manifest.form,
         "hypernetwork": manifest.hypernetwork,
         "edits": manifest.edits,
+        "exact": "yes" if manifest.training.exact else "no",
         "base model": manifest.base_model.name,
         "files": ", ".join(manifest.files),
     }

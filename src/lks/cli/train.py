@@ -58,6 +58,12 @@ def edit(
     ] = None,
     scope: ScopeKind = None,
     embedder: EmbedderName = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--no-exact", help="Targets are said whole where a fact does not say otherwise."
+        ),
+    ] = None,
     aliases: Aliases = None,
     derived: Derived = False,
     limit: Limit = None,
@@ -91,6 +97,7 @@ def edit(
         "seed": seed,
         "scope": scope,
         "embedder": embedder,
+        "exact": exact,
     }
     if form == "replace":
         given["refine"] = False

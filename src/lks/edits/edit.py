@@ -36,9 +36,9 @@ class Edit:
     (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
     nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
     score of the relation gate. With `exact` a target that was begun is said to its end
-    (`lks.model.engine.guard`). `statement` is the fact as a whole sentence; an edit with
-    `profile_of`, ids or keys of other edits, is their entity's profile (see `lks.edits.profiles`).
-    `extra` keeps the unknown keys of the record.
+    (`lks.model.engine.guard`); None leaves it to the pack. `statement` is the fact as a whole
+    sentence; an edit with `profile_of`, ids or keys of other edits, is their entity's profile (see
+    `lks.edits.profiles`). `extra` keeps the unknown keys of the record.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Edit:
     portability: tuple[Probe, ...] = ()
     negative: tuple[str, ...] = ()
     threshold: float | None = None
-    exact: bool = True
+    exact: bool | None = None
     statement: str | None = None
     profile_of: tuple[str, ...] = ()
     ground_truth: str | None = None
@@ -103,11 +103,9 @@ class Edit:
         for name in ("locality", "portability"):
             if getattr(self, name):
                 record[name] = [_probe_record(probe) for probe in getattr(self, name)]
-        for name in ("threshold", "statement", "ground_truth", "source", "note"):
+        for name in ("threshold", "exact", "statement", "ground_truth", "source", "note"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
-        if not self.exact:
-            record["exact"] = False
         return record | self.extra
 
     @classmethod
@@ -148,8 +146,7 @@ def _read_record(record: object, any_keys: bool) -> Edit:
     lists = {name: read.texts(name) for name in ("aliases", "profile_of")}
     wordings = {name: read.texts(name) for name in ("paraphrases", "generality", "negative")}
     threshold, locality = read.share("threshold"), read.probes("locality")
-    exact = read.flag("exact", True)
-    portability = read.probes("portability", target_required=True)
+    exact, portability = read.flag("exact"), read.probes("portability", target_required=True)
     if read.problems or not (subject and prompt and target):
         raise EditFileError("; ".join(read.problems), read.problems)
 

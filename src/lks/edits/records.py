@@ -106,15 +106,15 @@ class Reader:
             return None
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return value
-        self.problems.append(f'"{name}" must be a number between 0 and 1')
+        self.problems.append(f'"{name}" must be a number between 0 and 1, not {value!r:.40}')
         return None
 
-    def flag(self, name: str, usual: bool) -> bool:
+    def flag(self, name: str) -> bool | None:
         value = self.record.get(name)
         if value is None or isinstance(value, bool):
-            return usual if value is None else value
-        self.problems.append(f'"{name}" must be true or false')
-        return usual
+            return value
+        self.problems.append(f'"{name}" must be true or false, not {value!r:.40}')
+        return None
 
     def probes(self, name: str, *, target_required: bool = False) -> list[_Probe]:
         value = self.record.get(name)

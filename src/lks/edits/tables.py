@@ -1,6 +1,7 @@
 """Tables of records, as spreadsheets write them: CSV parted by commas, semicolons or tabs.
 
 The first line names the columns. A cell of a list holds its texts parted by `|`, or a JSON list.
+Yes and no, and numbers, stand there as people and their spreadsheets write them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from lks.errors import EditFileError
 
 _LISTS = {"aliases", "paraphrases", "generality", "negative", "profile_of"}
 _PROBES = {"locality", "portability"}  # lists too, or JSON objects
-_NUMBERS = {"threshold"}
 
 
 def columns(text: str) -> list[str]:
@@ -50,10 +50,10 @@ def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, o
         EditFileError: a cell that begins as JSON is none.
     """
     found: dict[str, object] = dict(cells)
-    for name in cells.keys() & (_LISTS | _PROBES | _NUMBERS):
+    for name in cells.keys() & (_LISTS | _PROBES | _VALUES.keys()):
         cell = cells[name].strip()
-        if name in _NUMBERS:
-            found[name] = _number(cell)
+        if name in _VALUES:
+            found[name] = _VALUES[name](cell)
         elif cell.startswith("[") or (name in _PROBES and cell.startswith("{")):
             try:
                 found[name] = parse(cell)
@@ -67,9 +67,17 @@ def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, o
 
 def _number(cell: str) -> float | str:
     try:
-        return float(cell)
+        return float(cell.replace(",", "."))  # 0,5 of many a spreadsheet
     except ValueError:
         return cell  # told where the record is read
+
+
+def _flag(cell: str) -> bool | str:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return known.get(cell.casefold(), cell)  # told where the record is read
+
+
+_VALUES: dict[str, Callable[[str], object]] = {"threshold": _number, "exact": _flag}
 
 
 def reader(text: str) -> csv.DictReader[str]:

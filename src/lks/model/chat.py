@@ -54,12 +54,14 @@ class Rendered:
     Attributes:
         border: where a prompt that ends in white space ends. What follows is tokenised apart, as
             when it is written: " Rome" would take in the space that the model reads as its own.
+        begun: where the answer begins that the model goes on with; it has not begun one if None.
         lost: roles of messages that the chat template changes beyond recognition.
     """
 
     text: str
     pieces: tuple[Piece, ...]
     border: int | None = None
+    begun: int | None = None
     lost: tuple[str, ...] = ()
 
     @classmethod
@@ -112,6 +114,18 @@ def each_prompt(prompts: Sequence[Prompt]) -> list[Prompt]:
     found = list(prompts)
     if any(isinstance(prompt, Mapping) for prompt in found):
         raise InputError("chats must be a list of chats; put the one in brackets: [messages]")
+    return found
+
+
+def each_pair(pairs: Sequence[tuple[Prompt, str]]) -> list[tuple[Prompt, str]]:
+    """The (prompt, target) pairs; InputError for one that is none, or where it should be a list."""
+    found = list(pairs)
+    for pair in found:
+        if isinstance(pair, str | Mapping) or len(pair) != 2 or not isinstance(pair[1], str):
+            raise InputError(
+                f"a pair must be a prompt and its target, not {pair!r:.60}; put the pairs in "
+                "brackets: [(prompt, target)]"
+            )
     return found
 
 

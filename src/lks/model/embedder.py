@@ -7,9 +7,7 @@ Nothing is loaded before the first text.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lks import files
 from lks.edits.text import encodable
 from lks.errors import MissingExtra, ModelError, PackMismatch
-from lks.files import write_whole
-from lks.model import hub
+from lks.model import hub, kept
 
 TEXTS_A_BATCH = 64
 DEFAULT = "use"
@@ -68,17 +64,11 @@ class Embedder:
     def kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As a call, of texts that every process asks for: made once, and kept in the cache."""
         asked = hashlib.sha256("\n".join([self.fingerprint, *texts]).encode()).hexdigest()[:24]
-        file = files.cache_dir() / "embedded" / f"{asked}.npy"
-        try:
-            return np.asarray(np.load(file), np.float32)
-        except (OSError, ValueError, EOFError):  # not there yet, or not whole
-            vectors = self(texts)
-        with contextlib.suppress(OSError):  # it is only a matter of time
-            file.parent.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            np.save(content, vectors)
-            write_whole(file, content.getvalue())
-        return vectors
+        found = kept.load(f"embedded/{asked}")
+        if found is None:
+            found = self(texts)
+            kept.save(f"embedded/{asked}", found)
+        return np.asarray(found, np.float32)
 
     @property
     def same(self) -> float:

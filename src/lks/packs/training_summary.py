@@ -10,7 +10,7 @@ from lks.json_record import JsonObject, KeptRecord
 
 @dataclass(frozen=True)
 class TrainingSummary(KeptRecord):
-    """How a pack was trained. Nothing but `config` is needed again, and that only to add edits.
+    """How a pack was trained. Nothing but `config` is needed again: to add edits, and for `exact`.
 
     Attributes:
         config: the settings by name, as the version had them that trained the pack
@@ -30,3 +30,8 @@ class TrainingSummary(KeptRecord):
     prompts: Mapping[str, int] = field(default_factory=dict)
     dropped_texts: int = 0
     peak_memory_bytes: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the targets of edits that do not say it themselves are said whole."""
+        return bool(self.config.get("exact", True))

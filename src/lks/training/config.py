@@ -24,6 +24,7 @@ class TrainingConfig:
             relation, `strict`, so by names as they are known only, or `entity`, every text that
             names it (the paper's); all in `lks.scope.config.PRESETS`.
         embedder: compares the questions, see `lks.model.embedder.Embedder`.
+        exact: a target that was begun is said to its end, unless its edit says otherwise.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
@@ -68,6 +69,7 @@ class TrainingConfig:
     precision: str = "auto"
     scope: str = "relation"
     embedder: str = "use"
+    exact: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -119,9 +119,13 @@ class InForce:
         return Scan(fired, [end for _, (_, end) in found])
 
     def replacing(
-        self, layer: nn.Module, encoding: Encoding, roles: Sequence[str]
+        self, layer: nn.Module, encoding: Encoding, roles: Sequence[str], *, exact: bool = True
     ) -> AbstractContextManager[Plan]:
-        """The replacer for one batch: its plan has one place for each mention that fires."""
+        """The replacer for one batch: its plan has one place for each mention that fires.
+
+        Args:
+            exact: of edits that do not say it themselves.
+        """
         places = []
         scanned = [rendered.scanned(roles) for rendered in encoding.texts]
         findings = self.scope.examine([text for text, _ in scanned])
@@ -132,13 +136,14 @@ class InForce:
             for token, mention in locate(fired, place, offsets):
                 places.append(Place(row, start + token, mention.edit_ids))
         plan = self.bank.plan(len(encoding.texts), places)
-        targets = [self._whole(found) for found in findings]
+        targets = [self._whole(found, exact) for found in findings]
         return replacing(layer, replace(plan, findings=findings, targets=targets))
 
-    def _whole(self, findings: Iterable[Finding]) -> list[str]:
+    def _whole(self, findings: Iterable[Finding], usual: bool) -> list[str]:
         """The targets of edits that fired which are said whole or not at all."""
         fired = [finding.mention for finding in findings if finding.mention.fired]
-        return [self.edits[i].target for i in ids(fired) if self.edits[i].exact]
+        edits = [self.edits[i] for i in ids(fired)]
+        return [e.target for e in edits if (usual if e.exact is None else e.exact)]
 
     def stored_bytes(self) -> int:
         """Of blocks and the gate's references."""

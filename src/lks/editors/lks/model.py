@@ -124,7 +124,8 @@ class ScalpelModel(EditedModel):
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
     def _within(self, now: InForce) -> Intervention:
-        return lambda encoding: now.replacing(self.layer, encoding, self.roles)
+        exact = self.pack.training.exact
+        return lambda encoding: now.replacing(self.layer, encoding, self.roles, exact=exact)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         """Whether any edit fires, for each prompt.

@@ -99,7 +99,12 @@ def _with(rendered: Rendered, written: str) -> Rendered:
         return rendered
     start = len(rendered.text)
     own = Piece(start, start + len(written), "assistant")
-    return replace(rendered, text=rendered.text + written, pieces=(*rendered.pieces, own))
+    return replace(
+        rendered,
+        text=rendered.text + written,
+        pieces=(*rendered.pieces, own),
+        begun=start if rendered.begun is None else rendered.begun,
+    )
 
 
 def _until_change(before: Rendered, more: str, scan: Callable[[Rendered], Scan]) -> int:

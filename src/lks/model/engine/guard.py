@@ -10,7 +10,8 @@ targets of the edits that fired in its prompt:
 - right behind a target no letter or digit follows: 0991 does not become 09912.
 
 The first token of a text is drawn towards the targets' first ones: what begins wrongly is lost.
-Elsewhere the model writes freely, and a target that it does not begin is not said.
+Elsewhere the model writes freely, and a target that it does not begin is not said. A text that is
+taken up anew, since other edits have come into force in its middle, is one text from its beginning.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
 from lks.model.engine.protocol import Positions
+from lks.model.offsets import tokens_from
 from lks.model.untyped import Setting
 
 # A target is not begun by these alone: too many texts have them.
@@ -76,11 +78,13 @@ class TargetGuard:
 
     Args:
         targets: of each text of the batch.
-        start: the column from which on the model writes.
+        starts: the column from which on the model has written, or writes, each of them.
     """
 
-    def __init__(self, backbone: Backbone, targets: Sequence[Sequence[str]], start: int) -> None:
-        self._backbone, self._start = backbone, start
+    def __init__(
+        self, backbone: Backbone, targets: Sequence[Sequence[str]], starts: Sequence[int]
+    ) -> None:
+        self._backbone, self._starts = backbone, starts
         self._targets = [[*_written(backbone, own)] for own in targets]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -88,8 +92,9 @@ class TargetGuard:
         repeats = len(input_ids) // len(self._targets)
         scores = scores.clone()
         for row in range(len(input_ids)):
-            if own := self._targets[row // repeats]:
-                self._guard(input_ids[row, self._start :].tolist(), own, scores[row])
+            text = row // repeats
+            if own := self._targets[text]:
+                self._guard(input_ids[row, self._starts[text] :].tolist(), own, scores[row])
         return scores
 
     def _guard(self, written: Sequence[int], targets: Sequence[Target], scores: Tensor) -> None:
@@ -123,8 +128,13 @@ def settings(
     """The settings of a call to `generate` with a guard among them, where a text needs one."""
     if places is None or not any(places.targets):
         return given
-    start = encoding.inputs["input_ids"].shape[1]
-    own = TargetGuard(backbone, places.targets, start)
+    starts = [
+        start + (len(offsets) if text.begun is None else tokens_from(offsets, text.begun))
+        for text, offsets, start in zip(
+            encoding.texts, encoding.offsets, encoding.starts, strict=True
+        )
+    ]
+    own = TargetGuard(backbone, places.targets, starts)
     return {**given, "logits_processor": [*(given.get("logits_processor") or ()), own]}
 
 

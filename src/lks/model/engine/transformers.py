@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lks.model.backbone import Backbone
-from lks.model.chat import Prompt, Rendered, each_prompt
+from lks.model.chat import Prompt, Rendered, each_pair, each_prompt
 from lks.model.encoding import Encoding, Tokens
 from lks.model.engine import guard
 from lks.model.engine.generation import ALONE, Stops, check, continued
@@ -67,7 +67,7 @@ def score(
     prompt, such as the choices of a question, are read once, and so are the tokens that all texts
     begin with, unless padding stands before them.
     """
-    joined = [backbone.join(prompt, target, chat=chat) for prompt, target in pairs]
+    joined = [backbone.join(prompt, target, chat=chat) for prompt, target in each_pair(pairs)]
     tokenised = [backbone.tokenize(text, chat=chat) for text, _ in joined]
     firsts = [tokens_from(own, end) for (_, own), (_, end) in zip(tokenised, joined, strict=True)]
     readings = _readings(joined, tokenised, firsts)

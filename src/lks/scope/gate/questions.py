@@ -47,7 +47,7 @@ _HEARD = re.compile(  # what somebody did or was told, not an answer
 _BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
 _ELLIPTIC = re.compile(
     rf"(?:(?:and|but|or|so|ok(?:ay)?|then|what about|how about),?\s+)*"
-    rf"(?:(?:of|for|in|with|to|at)\s+)?{MASK}(?:,? (?:then|too))?\s*\?",
+    rf"(?:(?:of|for|in|with|to|at)\s+)?(?-i:{MASK})(?:,? (?:then|too))?\s*\?",
     re.IGNORECASE,
 )
 _SOMEBODY = re.compile(

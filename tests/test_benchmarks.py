@@ -1,0 +1,59 @@
+"""The benchmark programs: what cannot be read ends them with one line."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+GIVEN = {
+    "changes": ["missing", "missing"],
+    "edit_quality": ["missing"],
+    "edit_times": ["missing"],
+    "gate": [__file__, "--ability", "missing"],
+    "hard_questions": ["missing"],
+    "life": ["missing"],
+    "main_table": ["missing"],
+    "pack_checks": ["missing", __file__],
+    "scope": ["--edits", __file__, "--texts", "missing"],
+    "scope_ablation": [__file__, "--ability", ".", "--cases", "missing"],
+    "scope_cases": ["missing"],
+    "scoring_speed": ["missing"],
+    "start_up": ["missing"],
+    "train_speed": ["missing"],
+}
+
+
+def ended(
+    name: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What a program that ends with exit code 2 tells."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr("sys.argv", [name, *given])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_missing_file_is_told_in_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(name, GIVEN[name], monkeypatch, capsys) == "missing: No such file or directory\n"
+
+
+@pytest.mark.parametrize("name", ["life", "scope_cases"])
+def test_a_folder_without_its_files_is_told_in_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = ended(name, [str(tmp_path)], monkeypatch, capsys).splitlines()
+    assert line.startswith(f"{tmp_path}/")
+
+
+def test_every_program_ends_so() -> None:
+    programs = [file for file in BENCHMARKS.glob("*.py") if "def main()" in file.read_text()]
+    assert len(programs) > len(GIVEN)
+    assert all(file.read_text().endswith("\n    program(main)\n") for file in programs)
