@@ -26,6 +26,7 @@ from lks.evaluation.results import (
     KindScores,
     LayerScores,
     Result,
+    SelfTest,
     Summary,
     TaskScores,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lks.scope.inspect.report import ScopeReport
     from lks.training.progress import Epoch
 
+SHAKY_SHOWN = 10  # facts whose failing wording is printed
 LONG = 2000  # texts: reading so many takes a minute
 
 
@@ -195,6 +197,32 @@ def print_scores(summary: Summary) -> None:
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
     for warning in summary.warnings:
         console.print(Text(f"warning: {warning}"))
+
+
+def print_self_test(found: SelfTest, training_seconds: float) -> None:
+    """What a self-test came to, the facts that do not hold, and what to do about them."""
+    asked = f"{len(found.facts)} facts"
+    if len(found.facts) < found.of:
+        asked = f"{len(found.facts)} of {found.of} facts, drawn at random,"
+    asks, shaky = sum(fact.asks for fact in found.facts), found.shaky
+    share = f", {found.seconds / training_seconds:.0%} of the training" if training_seconds else ""
+    print(
+        f"self-test: {asked} asked in {asks} ways, {found.seconds} s{share}; "
+        f"{len(found.retrained)} mended by training again, {len(shaky)} shaky"
+    )
+    for fact in shaky[:SHAKY_SHOWN]:
+        first, more = fact.failed[0], len(fact.failed) - 1
+        print(
+            f'  {fact.id} ({fact.subject}): {first.how}: "{first.wording}"'
+            + (f" and in {more} more wordings" if more else "")
+        )
+    if len(shaky) > SHAKY_SHOWN:
+        print(f"  and {len(shaky) - SHAKY_SHOWN} more (lks pack info)")
+    if shaky:
+        print(
+            "give these facts paraphrases (lks wordings FILE --out ..., or in people's own words), "
+            'and "locality" where a question fired that should not; then train again'
+        )
 
 
 def print_abilities(rows: Sequence[TaskScores]) -> None:

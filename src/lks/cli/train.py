@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ from lks.cli.options import (
     PackModel,
     PackPath,
     ScopeKind,
+    SelfTesting,
+    Strict,
     load_backbone,
     load_edited,
     load_edits,
@@ -31,10 +34,17 @@ from lks.cli.options import (
     print_version,
 )
 from lks.edits.edit_set import NAMED, EditSet
-from lks.errors import InputError, NotLearnt
+from lks.edits.profiles import in_force
+from lks.errors import InputError, NotLearnt, TrainingInterrupted
 
 if TYPE_CHECKING:
     from lks.editors.lks.persist import Extension
+    from lks.edits.edit import Edit
+    from lks.evaluation.results import FactTest, SelfTest
+    from lks.model.backbone import Backbone
+    from lks.packs.pack import Pack
+    from lks.packs.records import Tested
+    from lks.training.config import TrainingConfig
 
 
 def edit(
@@ -72,13 +82,19 @@ def edit(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
+    self_test: SelfTesting = True,
+    strict: Strict = False,
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
-    """Train a pack from a file of edits."""
+    """Train a pack from a file of edits, and ask for each fact in other words.
+
+    Facts that fail are trained again with these words; those that still do are marked as shaky.
+    """
     from lks.packs.folder import check_target
     from lks.training.config import TrainingConfig
 
+    _check_strict(strict, self_test)
     given = {
         "layer": layer,
         "form": form,
@@ -124,6 +140,7 @@ def edit(
     )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
+    found = _self_test(out, pack, backbone, config, pool, output) if self_test else None
     result = {
         "pack": str(out),
         "edits": len(pack.edits),
@@ -132,11 +149,46 @@ def edit(
         "layer": pack.layer,
         "epochs": pack.training.epochs,
         "losses": pack.training.losses,
+        "self_test": found and found.to_json(),
     }
     if output.as_json:
         print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+        _print_self_test(found, pack.training.seconds)
+    _refuse_shaky(out, found, strict)
+
+
+def _self_test(
+    out: Path,
+    pack: Pack,
+    backbone: Backbone,
+    config: TrainingConfig,
+    pool: EditSet,
+    output: Output,
+) -> SelfTest:
+    """Test a pack that was just saved, and save what that found, and trained, in its place."""
+    from lks.cli.console import echo
+    from lks.editors.lks.model import ScalpelModel
+    from lks.editors.lks.persist import as_tested
+    from lks.evaluation.self_test import self_test
+
+    model = ScalpelModel(backbone, pack)
+    try:
+        found = self_test(
+            model,
+            backbone,
+            pack.edits,
+            config,
+            pool=pool,
+            on_stage=lambda stage: echo(f"{stage} ...", output.silent),
+        )
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"the self-test was interrupted; {out} is trained, and not tested"
+        ) from None
+    as_tested(model, found.tested).save(out, overwrite=True)
+    return found
 
 
 def layers(
@@ -216,6 +268,8 @@ def add(
         ),
     ] = None,
     unchecked: Unchecked = False,
+    self_test: SelfTesting = True,
+    strict: Strict = False,
     aliases: Aliases = None,
     derived: Derived = False,
     model: PackModel = None,
@@ -227,15 +281,34 @@ def add(
 
     One with the id of an edit in force, or with its prompt and another target, takes its place.
     What the model does not state afterwards is told and not put in force, with exit code 1.
+    With --no-refine the self-test trains nothing again.
     """
     from lks.packs import manifest as manifest_module
 
+    _check_strict(strict, self_test)
     new = load_edits(edits, limit, aliases, derived)
     manifest_module.read(pack)  # that it is none is told before the model is loaded
-    _, edited = load_edited(pack, model, machine, quiet=output.silent)
+    backbone, edited = load_edited(pack, model, machine, quiet=output.silent)
 
-    from lks.cli.console import TrainingProgress
+    from lks.cli.console import TrainingProgress, echo
     from lks.editors.lks.persist import add_to
+    from lks.evaluation import self_test as testing
+    from lks.training.config import TrainingConfig
+
+    found: SelfTest | None = None
+
+    def test(added: EditSet) -> Tested:
+        nonlocal found
+        found = testing.self_test(
+            edited,
+            backbone,
+            added,
+            TrainingConfig.from_pack(edited.pack.training.config),
+            pool=edited.in_force.edits.values(),
+            retrain=refine,
+            on_stage=lambda stage: echo(f"{stage} ...", output.silent),
+        )
+        return found.tested
 
     result = add_to(
         pack,
@@ -245,16 +318,19 @@ def add(
         epochs=epochs,
         unchecked=unchecked,
         progress=TrainingProgress(output.silent),
+        test=test if self_test else None,
     )
     if output.as_json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), "self_test": found and found.to_json()})
     elif result.added:
         instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
         print(
             f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
             f"{result.edits} in all; version {result.version}"
         )
+        _print_self_test(found, result.seconds - (found.seconds if found else 0))
     _refuse_unlearnt(pack, result)
+    _refuse_shaky(pack, found, strict)
 
 
 def profiles(
@@ -266,6 +342,7 @@ def profiles(
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
     unchecked: Unchecked = False,
+    strict: Strict = False,
     model: PackModel = None,
     machine: Machine = Machine(),
     output: Output = Output(),
@@ -273,6 +350,7 @@ def profiles(
     """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
 
     One that the model does not state afterwards is told and not put in force, with exit code 1.
+    --strict counts those too that were kept unchecked, now or before.
     """
     _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
@@ -296,17 +374,49 @@ def profiles(
     elif not result.not_learnt:
         print(f"{pack}: every profile is there already")
     _refuse_unlearnt(pack, result)
+    if strict:
+        held = [edit for edit in in_force(edited.in_force.edits.values()) if edit.profile_of]
+        if failed := edited.unstated(held):
+            raise NotLearnt(
+                f"{pack}: {len(failed)} of {len(held)} profiles not learnt, though in force: "
+                f"{_named(failed)}; try more --epochs, or lks remove"
+            )
 
 
 def _refuse_unlearnt(pack: Path, result: Extension) -> None:
     """NotLearnt if there are edits that the model does not state; the others are in the pack."""
     if failed := result.not_learnt:
-        named = ", ".join(f"{edit.id} ({edit.subject})" for edit in failed[:NAMED])
-        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise NotLearnt(
             f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
-            f"force: {named}{more}; try more --epochs or other wordings, or --unchecked"
+            f"force: {_named(failed)}; try more --epochs or other wordings, or --unchecked"
         )
+
+
+def _refuse_shaky(pack: Path, found: SelfTest | None, strict: bool) -> None:
+    """NotLearnt if a fact failed the self-test and it shall count; all are in the pack."""
+    if strict and found and (shaky := found.shaky):
+        raise NotLearnt(
+            f"{pack}: {len(shaky)} of {len(found.facts)} facts are shaky, though in force: "
+            f"{_named(shaky)}; give them paraphrases and train again"
+        )
+
+
+def _check_strict(strict: bool, self_test: bool) -> None:
+    if strict and not self_test:
+        raise InputError("--strict needs the self-test; leave out --no-self-test")
+
+
+def _print_self_test(found: SelfTest | None, training_seconds: float) -> None:
+    from lks.cli.console import print_self_test
+
+    if found:
+        print_self_test(found, training_seconds)
+
+
+def _named(edits: Sequence[Edit | FactTest]) -> str:
+    """The first few, with their entities, and how many more there are."""
+    named = ", ".join(f"{edit.id} ({edit.subject})" for edit in edits[:NAMED])
+    return named + (f" and {len(edits) - NAMED} more" if len(edits) > NAMED else "")
 
 
 def remove(
