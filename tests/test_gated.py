@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import transformers as tf
 from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lks.editors.lks.model import ScalpelModel
+from lks.editors.lks.persist import as_tested
 from lks.editors.unedited import UneditedModel
-from lks.edits.edit import Edit
+from lks.edits.edit import Edit, Probe
 from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.model.backbone import Backbone
@@ -147,6 +150,35 @@ def test_added_edits_fire_and_go_away_again(
     assert model.score(asked) == loaded.score(asked)
 
 
+def test_an_edit_trained_again_fires_in_new_words_and_no_other_changes(
+    model: ScalpelModel,
+) -> None:
+    words, other = "How old was Ada Lovelace there?", "Where was Ada Lovelace born high?"
+    edits, asked = make_edits(), [(BORN, "Oslo"), (SPEAKS, "Spanish")]
+    ada, rest = edits.by_id("ada-born"), [edit for edit in edits if edit.id != "ada-born"]
+    before, scores, was = model.in_force, model.score(asked), model.blocks(rest)
+    assert model.triggered([words, other]) == [False, True]
+    taught = replace(ada, paraphrases=(*ada.paraphrases, words), locality=(Probe(other),))
+    take_back = model.retrain([taught])
+    assert model.examine(words)[0].mention.edit_ids == ("ada-born",)
+    assert model.triggered([words, other, SPEAKS]) == [True, False, True]
+    assert model.in_force.edits["ada-born"] == ada
+    assert torch.equal(model.blocks(rest), was)
+    assert not torch.equal(model.blocks([ada]), before.bank.of_edits([ada.id]))
+    again = as_tested(model, {"ada-born": (words,)})
+    assert list(again.edits) == list(edits)
+    assert ScalpelModel(model.backbone, again).score(asked) == model.score(asked)
+    assert again.tested == {"ada-born": (words,)}
+    take_back([])
+    assert model.triggered([words]) == [True]
+    take_back(["ada-born"])
+    assert model.triggered([words]) == [False]
+    assert model.score(asked) == scores
+    assert torch.equal(model.blocks(edits), before.bank.of_edits(edit.id for edit in edits))
+    with pytest.raises(KeyError):
+        model.retrain([NEW])
+
+
 def test_the_command_line(
     model_folder: Path, embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +259,12 @@ def test_profiles_on_the_command_line(
     assert "1 profiles made" in out
     (found,) = json.loads(run("scope", pack, OPEN, "--json")[1])["mentions"]
     assert [edit_id.split("-")[0] for edit_id in found["edit_ids"]] == ["profile"]
-    assert "is there already" in run("profiles", pack, "--entity", "Ada Lovelace")[1]
+    again = ["profiles", pack, "--entity", "Ada Lovelace"]
+    code, out, err = run(*again)
+    assert (code, "is there already" in out) == (0, True)
+    code, _, err = run(*again, "--strict")
+    assert code == 1, "what was kept unchecked is not learnt"
+    assert "1 of 1 profiles not learnt, though in force: profile-" in one_line(err)
     assert "no edit is about" in one_line(run("profiles", pack, "--entity", "Nobody")[2])
     run("remove", pack, "ada-born")
     assert "open-ended request, and no profile in force" in run("scope", pack, OPEN)[1]

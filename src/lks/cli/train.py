@@ -181,6 +181,7 @@ def _self_test(
             pack.edits,
             config,
             pool=pool,
+            embedder=model.embedder,
             on_stage=lambda stage: echo(f"{stage} ...", output.silent),
         )
     except KeyboardInterrupt:
@@ -305,6 +306,7 @@ def add(
             added,
             TrainingConfig.from_pack(edited.pack.training.config),
             pool=edited.in_force.edits.values(),
+            embedder=edited.embedder,
             retrain=refine,
             on_stage=lambda stage: echo(f"{stage} ...", output.silent),
         )

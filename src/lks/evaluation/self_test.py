@@ -90,6 +90,7 @@ def self_test(
     config: TrainingConfig | None = None,
     *,
     pool: Iterable[Edit] = (),
+    embedder: Embedder | None = None,
     most: int = MOST,
     retrain: bool = True,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -103,13 +104,17 @@ def self_test(
         edits: those that were trained together; profiles among them are not asked.
         config: what they were trained with.
         pool: further edits that lent them wordings.
+        embedder: finds common relations; the configuration's is loaded if it is not given.
         most: facts that are asked; of more, a sample that the configuration's seed decides.
         retrain: whether to train again at all.
         on_stage: told what is done next.
     """
     started, config = time.monotonic(), config or TrainingConfig()
     chat = config.chat and backbone.has_chat
-    facts = _facts(edits, config, list(pool), most, chat)
+    embed = None
+    if preset(config.scope).gate:
+        embed = CachedEmbedder(embedder or Embedder(config.embedder))
+    facts = _facts(edits, config, list(pool), embed, most, chat)
     ask = _Asking(model, backbone)
     on_stage(f"asking {len(facts)} facts in words that training did not see")
     found, kept = ask(facts), tuple[str, ...]()
@@ -125,10 +130,14 @@ def self_test(
 
 
 def _facts(
-    edits: Sequence[Edit], config: TrainingConfig, pool: Sequence[Edit], most: int, chat: bool
+    edits: Sequence[Edit],
+    config: TrainingConfig,
+    pool: Sequence[Edit],
+    embed: CachedEmbedder | None,
+    most: int,
+    chat: bool,
 ) -> list[_Fact]:
     """The facts to ask, each with its asks."""
-    embed = CachedEmbedder(Embedder(config.embedder)) if preset(config.scope).gate else None
     lent, _ = lent_prompts(embed, edits, pool, config)
     held_out = frozenset().union(*(edit.heldout_prompts for edit in (*edits, *pool)))
     numbers = [number for number, edit in enumerate(edits) if not edit.profile_of]

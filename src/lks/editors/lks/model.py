@@ -92,6 +92,11 @@ class ScalpelModel(EditedModel):
         """What is in force now; it never changes itself."""
         return self._now
 
+    @property
+    def embedder(self) -> Embedder | None:
+        """What the relation gate compares questions with; None without a gate."""
+        return self._embed
+
     def restore(self, earlier: InForce) -> None:
         """Bring back what was in force at another time, at once: `model.in_force` of then."""
         with self._changing:
