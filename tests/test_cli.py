@@ -22,7 +22,6 @@ from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import LKSError
-from lks.packs import manifest as manifest_module
 
 QUICK = ["--layer", "1", "--epochs", "4", "--quiet", "--threads", "1", "--scope", "entity"]
 
@@ -81,44 +80,6 @@ def test_edit_prints_what_scripts_rely_on(model_folder: Path, facts: Path) -> No
     assert result["peak_memory_bytes"] > 1e6
     assert set(result["losses"]) == {"reliability", "generality", "locality"}
     assert [p.name for p in out.parent.iterdir()] == ["facts.pack"]  # no checkpoint is left
-
-
-def test_what_the_self_test_finds_is_told_and_kept(model_folder: Path, facts: Path) -> None:
-    out = facts.parent / "p"
-    edit = ["edit", facts, "--model", model_folder, "--out", out, "--overwrite", *QUICK]
-    code, text, err = run(*edit, "--json", "--strict")
-    found = json.loads(text)["self_test"]
-    failed = {fact["id"]: fact["failed"] for fact in found["facts"] if fact["failed"]}
-    assert (code, found["of"], len(found["facts"])) == (1, 4, 4)
-    assert failed, "four epochs teach a random model little"
-    assert f"{out}: {len(failed)} of 4 facts are shaky, though in force: " in one_line(err)
-    info = json.loads(run("pack", "info", out, "--json")[1])
-    assert info["shaky"] == {i: [one["wording"] for one in own] for i, own in failed.items()}
-    assert (info["version"], info["edits"]) == (1, 4)
-    assert f"4 of 4 edits asked, {len(failed)} shaky: " in run("pack", "info", out)[1]
-    code, text, _ = run(*edit)
-    assert code == 0
-    first = next(iter(failed))
-    assert f"  {first} (" in text and failed[first][0]["wording"] in text
-    assert "give these facts paraphrases" in text
-    code, text, _ = run(*edit, "--no-self-test")
-    assert (code, len(text.splitlines())) == (0, 1)
-    assert "self-test     none" in run("pack", "info", out)[1]
-    code, _, err = run(*edit, "--no-self-test", "--strict")
-    assert (code, "leave out --no-self-test" in one_line(err)) == (2, True)
-
-
-def test_an_interrupted_self_test_leaves_the_trained_pack(
-    model_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*args: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("lks.evaluation.self_test.self_test", stopped)
-    out = facts.parent / "p"
-    code, _, err = run("edit", facts, "--model", model_folder, "--out", out, *QUICK)
-    assert (code, f"{out} is trained, and not tested" in one_line(err)) == (1, True)
-    assert manifest_module.verify(out).tested is None
 
 
 def test_ask(pack: Path) -> None:
@@ -205,13 +166,8 @@ def test_eval(pack: Path, facts: Path) -> None:
         assert set(result[key]) == {"reliability", "generality", "locality", "ep"}
     assert {"base", "fluency", "triggered"} <= set(result)
     assert "Mount Fuji" in report.read_text()
-    assert 0 < len(result["failing"]) <= 4
-    code, text, err = run("eval", pack, "--data", facts, "--chat", "--limit", 1, "--quiet")
+    code, text, _ = run("eval", pack, "--data", facts, "--chat", "--limit", 1, "--quiet")
     assert code == 0
-    assert "1 of 1 facts do not hold: eiffel (" in err
-    code, _, err = run("eval", pack, "--data", facts, "--limit", 1, "--quiet", "--strict")
-    assert code == 1
-    assert 'eiffel ("' in one_line(err)
     assert "1 edits, chat prompts" in text
 
 
@@ -261,9 +217,6 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
         "added": 1, "edits": 5, "version": 2,
     }  # fmt: skip
     assert (result["replaced"], result["not_learnt"]) == ([], [])
-    (fact,) = result["self_test"]["facts"]
-    assert fact["id"] == "wall"
-    assert list(manifest_module.read(copy).tested or {})[-1] == "wall"
     assert run("remove", copy, "wall", "fuji")[:2] == (0, f"{copy}: 3 edits, version 3\n")
     _, text, _ = run("scope", copy, "Mount Fuji and the Eiffel Tower", "--json")
     assert [m["subject"] for m in json.loads(text)["mentions"]] == ["Eiffel Tower"]
@@ -276,11 +229,8 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
     )
     assert code == 0
     assert "1 edits added" in text
-    assert "0 mended by training again, 1 shaky" in text
-    strict = ("--unchecked", "--no-refine", "--quiet", "--threads", "1", "--strict")
-    assert run("add", copy, more, *strict)[0] == 1
     log = json.loads(run("pack", "log", copy, "--json")[1])
-    assert [line["edits"] for line in log] == [5, 5, 4, 3, 5, 4]
+    assert [line["edits"] for line in log] == [5, 4, 3, 5, 4]
     assert "remove       wall, fuji" in run("pack", "log", copy)[1]
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import transformers as tf
 from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lks.editors.lks.model import ScalpelModel
-from lks.editors.lks.persist import as_tested
 from lks.editors.unedited import UneditedModel
-from lks.edits.edit import Edit, Probe
+from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.model.backbone import Backbone
@@ -148,35 +145,6 @@ def test_added_edits_fire_and_go_away_again(
     assert model.score(asked) == before
     model.add([NEW], refine=False)  # once more, after it was taken out
     assert model.score(asked) == loaded.score(asked)
-
-
-def test_an_edit_trained_again_fires_in_new_words_and_no_other_changes(
-    model: ScalpelModel,
-) -> None:
-    words, other = "How old was Ada Lovelace there?", "Where was Ada Lovelace born high?"
-    edits, asked = make_edits(), [(BORN, "Oslo"), (SPEAKS, "Spanish")]
-    ada, rest = edits.by_id("ada-born"), [edit for edit in edits if edit.id != "ada-born"]
-    before, scores, was = model.in_force, model.score(asked), model.blocks(rest)
-    assert model.triggered([words, other]) == [False, True]
-    taught = replace(ada, paraphrases=(*ada.paraphrases, words), locality=(Probe(other),))
-    take_back = model.retrain([taught])
-    assert model.examine(words)[0].mention.edit_ids == ("ada-born",)
-    assert model.triggered([words, other, SPEAKS]) == [True, False, True]
-    assert model.in_force.edits["ada-born"] == ada
-    assert torch.equal(model.blocks(rest), was)
-    assert not torch.equal(model.blocks([ada]), before.bank.of_edits([ada.id]))
-    again = as_tested(model, {"ada-born": (words,)})
-    assert list(again.edits) == list(edits)
-    assert ScalpelModel(model.backbone, again).score(asked) == model.score(asked)
-    assert again.tested == {"ada-born": (words,)}
-    take_back([])
-    assert model.triggered([words]) == [True]
-    take_back(["ada-born"])
-    assert model.triggered([words]) == [False]
-    assert model.score(asked) == scores
-    assert torch.equal(model.blocks(edits), before.bank.of_edits(edit.id for edit in edits))
-    with pytest.raises(KeyError):
-        model.retrain([NEW])
 
 
 def test_the_command_line(

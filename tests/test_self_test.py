@@ -208,3 +208,14 @@ def test_a_chat_is_asked_only_where_there_are_chats(chat: bool) -> None:
     plain = Answering(lambda text: ("no idea", []))
     self_test(plain, make_backbone("llama", chat=chat), [ACME], embedder=Axes())
     assert any(plain.asked.values()) == chat
+
+
+def test_an_edit_that_takes_the_place_of_another_keeps_its_held_out_prompts() -> None:
+    _, found = asked([BOB], retrain=False)
+    told = {one.form: one.wording for one in found.facts[0].failed}
+    lent, _ = training_prompts([BOB], embed=Axes())
+    new = replace(BOB, generality=(told["question"], lent[0].common[0]))
+    model = Learning("nothing")
+    model.answer = lambda text: ("no idea", ["b"])
+    self_test(model, BACKBONE, [new], pool=[BOB], embedder=Axes())
+    assert not {*new.generality} & {*model.asked, *model.taught["b"].paraphrases}

@@ -199,8 +199,10 @@ def print_scores(summary: Summary) -> None:
         console.print(Text(f"warning: {warning}"))
 
 
-def print_self_test(found: SelfTest, training_seconds: float) -> None:
-    """What a self-test came to, the facts that do not hold, and what to do about them."""
+def print_self_test(found: SelfTest | None, training_seconds: float) -> None:
+    """What a self-test, if there was one, came to, which facts do not hold, and what to do."""
+    if found is None:
+        return
     asked = f"{len(found.facts)} facts"
     if len(found.facts) < found.of:
         asked = f"{len(found.facts)} of {found.of} facts, drawn at random,"
@@ -208,13 +210,13 @@ def print_self_test(found: SelfTest, training_seconds: float) -> None:
     share = f", {found.seconds / training_seconds:.0%} of the training" if training_seconds else ""
     print(
         f"self-test: {asked} asked in {asks} ways, {found.seconds} s{share}; "
-        f"{len(found.retrained)} mended by training again, {len(shaky)} shaky"
+        f"{len(found.retrained)} better for training again, {len(shaky)} shaky"
     )
     for fact in shaky[:SHAKY_SHOWN]:
         first, more = fact.failed[0], len(fact.failed) - 1
         print(
             f'  {fact.id} ({fact.subject}): {first.how}: "{first.wording}"'
-            + (f" and in {more} more wordings" if more else "")
+            + (f" and {more} more" if more else "")
         )
     if len(shaky) > SHAKY_SHOWN:
         print(f"  and {len(shaky) - SHAKY_SHOWN} more (lks pack info)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,17 +32,20 @@ from lks.cli.options import (
     print_json,
     print_version,
 )
-from lks.edits.edit_set import NAMED, EditSet
-from lks.edits.profiles import in_force
-from lks.errors import InputError, NotLearnt, TrainingInterrupted
+from lks.cli.self_test import (
+    Testing,
+    check_strict,
+    refuse_shaky,
+    refuse_unlearnt,
+    refuse_unstated_profiles,
+)
+from lks.edits.edit_set import EditSet
+from lks.errors import InputError, TrainingInterrupted
 
 if TYPE_CHECKING:
-    from lks.editors.lks.persist import Extension
-    from lks.edits.edit import Edit
-    from lks.evaluation.results import FactTest, SelfTest
+    from lks.evaluation.results import SelfTest
     from lks.model.backbone import Backbone
     from lks.packs.pack import Pack
-    from lks.packs.records import Tested
     from lks.training.config import TrainingConfig
 
 
@@ -87,14 +89,15 @@ def edit(
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
-    """Train a pack from a file of edits, and ask for each fact in other words.
+    """Train a pack from a file of edits.
 
-    Facts that fail are trained again with these words; those that still do are marked as shaky.
+    Each fact is then asked in words that training did not see. Facts that fail are trained again
+    with these words; those that still do are named, and marked as shaky in the pack.
     """
     from lks.packs.folder import check_target
     from lks.training.config import TrainingConfig
 
-    _check_strict(strict, self_test)
+    check_strict(strict, self_test)
     given = {
         "layer": layer,
         "form": form,
@@ -122,7 +125,7 @@ def edit(
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, machine, quiet=output.quiet)
 
-    from lks.cli.console import TrainingProgress
+    from lks.cli.console import TrainingProgress, print_self_test
     from lks.model.engine.machine import machine_memory
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
@@ -140,7 +143,7 @@ def edit(
     )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
-    found = _self_test(out, pack, backbone, config, pool, output) if self_test else None
+    found = _tested(out, pack, backbone, config, pool, output) if self_test else None
     result = {
         "pack": str(out),
         "edits": len(pack.edits),
@@ -155,41 +158,34 @@ def edit(
         print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
-        _print_self_test(found, pack.training.seconds)
-    _refuse_shaky(out, found, strict)
+        print_self_test(found, pack.training.seconds)
+    if strict:
+        refuse_shaky(out, found)
 
 
-def _self_test(
+def _tested(
     out: Path,
     pack: Pack,
     backbone: Backbone,
     config: TrainingConfig,
     pool: EditSet,
     output: Output,
-) -> SelfTest:
-    """Test a pack that was just saved, and save what that found, and trained, in its place."""
-    from lks.cli.console import echo
+) -> SelfTest | None:
+    """Test a pack that was just saved, and save it again with what that found and trained."""
     from lks.editors.lks.model import ScalpelModel
     from lks.editors.lks.persist import as_tested
-    from lks.evaluation.self_test import self_test
 
     model = ScalpelModel(backbone, pack)
+    # Settings without refinements exclude what training again would add.
+    test = Testing(model, config, output, pool=pool, retrain=config.refine)
     try:
-        found = self_test(
-            model,
-            backbone,
-            pack.edits,
-            config,
-            pool=pool,
-            embedder=model.embedder,
-            on_stage=lambda stage: echo(f"{stage} ...", output.silent),
-        )
+        tested = test(pack.edits)
     except KeyboardInterrupt:
         raise TrainingInterrupted(
             f"the self-test was interrupted; {out} is trained, and not tested"
         ) from None
-    as_tested(model, found.tested).save(out, overwrite=True)
-    return found
+    as_tested(model, tested).save(out, overwrite=True)
+    return test.found
 
 
 def layers(
@@ -286,32 +282,17 @@ def add(
     """
     from lks.packs import manifest as manifest_module
 
-    _check_strict(strict, self_test)
+    check_strict(strict, self_test)
     new = load_edits(edits, limit, aliases, derived)
     manifest_module.read(pack)  # that it is none is told before the model is loaded
-    backbone, edited = load_edited(pack, model, machine, quiet=output.silent)
+    _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
-    from lks.cli.console import TrainingProgress, echo
+    from lks.cli.console import TrainingProgress, print_self_test
     from lks.editors.lks.persist import add_to
-    from lks.evaluation import self_test as testing
     from lks.training.config import TrainingConfig
 
-    found: SelfTest | None = None
-
-    def test(added: EditSet) -> Tested:
-        nonlocal found
-        found = testing.self_test(
-            edited,
-            backbone,
-            added,
-            TrainingConfig.from_pack(edited.pack.training.config),
-            pool=edited.in_force.edits.values(),
-            embedder=edited.embedder,
-            retrain=refine,
-            on_stage=lambda stage: echo(f"{stage} ...", output.silent),
-        )
-        return found.tested
-
+    config = TrainingConfig.from_pack(edited.pack.training.config)
+    test = Testing(edited, config, output, pool=edited.pack.edits, retrain=refine)
     result = add_to(
         pack,
         edited,
@@ -322,6 +303,7 @@ def add(
         progress=TrainingProgress(output.silent),
         test=test if self_test else None,
     )
+    found = test.found
     if output.as_json:
         print_json({**result.to_json(), "self_test": found and found.to_json()})
     elif result.added:
@@ -330,9 +312,10 @@ def add(
             f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
             f"{result.edits} in all; version {result.version}"
         )
-        _print_self_test(found, result.seconds - (found.seconds if found else 0))
-    _refuse_unlearnt(pack, result)
-    _refuse_shaky(pack, found, strict)
+        print_self_test(found, result.seconds - (found.seconds if found else 0))
+    refuse_unlearnt(pack, result)
+    if strict:
+        refuse_shaky(pack, found)
 
 
 def profiles(
@@ -375,50 +358,9 @@ def profiles(
         )
     elif not result.not_learnt:
         print(f"{pack}: every profile is there already")
-    _refuse_unlearnt(pack, result)
+    refuse_unlearnt(pack, result)
     if strict:
-        held = [edit for edit in in_force(edited.in_force.edits.values()) if edit.profile_of]
-        if failed := edited.unstated(held):
-            raise NotLearnt(
-                f"{pack}: {len(failed)} of {len(held)} profiles not learnt, though in force: "
-                f"{_named(failed)}; try more --epochs, or lks remove"
-            )
-
-
-def _refuse_unlearnt(pack: Path, result: Extension) -> None:
-    """NotLearnt if there are edits that the model does not state; the others are in the pack."""
-    if failed := result.not_learnt:
-        raise NotLearnt(
-            f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
-            f"force: {_named(failed)}; try more --epochs or other wordings, or --unchecked"
-        )
-
-
-def _refuse_shaky(pack: Path, found: SelfTest | None, strict: bool) -> None:
-    """NotLearnt if a fact failed the self-test and it shall count; all are in the pack."""
-    if strict and found and (shaky := found.shaky):
-        raise NotLearnt(
-            f"{pack}: {len(shaky)} of {len(found.facts)} facts are shaky, though in force: "
-            f"{_named(shaky)}; give them paraphrases and train again"
-        )
-
-
-def _check_strict(strict: bool, self_test: bool) -> None:
-    if strict and not self_test:
-        raise InputError("--strict needs the self-test; leave out --no-self-test")
-
-
-def _print_self_test(found: SelfTest | None, training_seconds: float) -> None:
-    from lks.cli.console import print_self_test
-
-    if found:
-        print_self_test(found, training_seconds)
-
-
-def _named(edits: Sequence[Edit | FactTest]) -> str:
-    """The first few, with their entities, and how many more there are."""
-    named = ", ".join(f"{edit.id} ({edit.subject})" for edit in edits[:NAMED])
-    return named + (f" and {len(edits) - NAMED} more" if len(edits) > NAMED else "")
+        refuse_unstated_profiles(pack, edited)
 
 
 def remove(

@@ -114,7 +114,9 @@ def self_test(
     embed = None
     if preset(config.scope).gate:
         embed = CachedEmbedder(embedder or Embedder(config.embedder))
-    facts = _facts(edits, config, list(pool), embed, most, chat)
+    ids = {edit.id for edit in edits}
+    others = [edit for edit in pool if edit.id not in ids]
+    facts = _facts(edits, config, others, embed, most, chat)
     ask = _Asking(model, backbone)
     on_stage(f"asking {len(facts)} facts in words that training did not see")
     found, kept = ask(facts), tuple[str, ...]()
