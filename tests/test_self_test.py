@@ -219,3 +219,14 @@ def test_an_edit_that_takes_the_place_of_another_keeps_its_held_out_prompts() ->
     model.answer = lambda text: ("no idea", ["b"])
     self_test(model, BACKBONE, [new], pool=[BOB], embedder=Axes())
     assert not {*new.generality} & {*model.asked, *model.taught["b"].paraphrases}
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_what_is_sure_is_not_written(penalty: float) -> None:
+    """The likeliest tokens are what a model writes, unless it has rules of its own for writing."""
+    backbone = make_backbone("llama")
+    backbone.model.generation_config.repetition_penalty = penalty
+    model = Answering(lambda text: ("no idea", []))
+    model.score = lambda pairs, **options: [Score((1,), (0.0,), (1,)) for _ in pairs]
+    found = self_test(model, backbone, [BOB], ENTITY)
+    assert (bool(found.shaky), bool(model.asked)) == (penalty != 1, penalty != 1)

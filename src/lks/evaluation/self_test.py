@@ -32,6 +32,7 @@ from lks.evaluation.results import FactTest, FailedAsk, SelfTest
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder
+from lks.model.engine.generation import writes_first_choices
 from lks.model.engine.protocol import Generation
 from lks.scope.bank.relations import REGISTERS, Relation
 from lks.scope.config import preset
@@ -47,7 +48,7 @@ CHATTED = "casual"  # the register that is asked in a chat
 OPENING = ("I have a question about {}.", "What would you like to know?")
 FRAMES = (
     "Quick one: {}",
-    "Sorry to ask again, but {}",
+    "Sorry to ask again: {}",
     "I need this for work. {}",
     "Somebody wants to know this from me today. {}",
 )
@@ -231,11 +232,10 @@ class _Asking:
         """
         found = [True] * len(asks)
         near = [n for n, ask in enumerate(asks) if ask.form == NEIGHBOUR]
-        for n, fired in zip(
-            near, self._model.triggered([asks[n].prompt for n in near]), strict=True
-        ):
-            found[n] = fired
-        for chat in (False, True):
+        fired = self._model.triggered([asks[n].prompt for n in near])
+        for n, one in zip(near, fired, strict=True):
+            found[n] = one
+        for chat in (False, True) if writes_first_choices(self._backbone) else ():
             own = [n for n, a in enumerate(asks) if a.chat == chat and a.form != NEIGHBOUR]
             pairs = [(asks[n].prompt, asks[n].fact.target) for n in own]
             for n, score in zip(own, self._model.score(pairs, chat=chat), strict=True):
