@@ -46,7 +46,7 @@ def _result(data: Path, pack: Path, options: argparse.Namespace) -> dict[str, An
         checkpoint = pack.with_name(pack.name + ".checkpoint")
         lks(
             "edit", data, "--out", pack, "--model", options.model, "--preset", options.preset,
-            "--seed", options.seed, "--limit", options.limit, "--json",
+            "--seed", options.seed, "--limit", options.limit, "--json", "--no-self-test",
             *(["--resume"] if checkpoint.exists() else []),
         )  # fmt: skip
     info = lks("pack", "info", pack, "--json")

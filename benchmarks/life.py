@@ -35,6 +35,7 @@ from lks.editors.protocol import EditedModel
 from lks.editors.registry import EDITORS, editor
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.evaluation.metrics import stands_in
 from lks.evaluation.provenance import provenance
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
@@ -169,7 +170,7 @@ def judged(ask: Ask, after: Answer, before: Answer) -> dict[str, bool]:
     told = plain(after.text)
     groups: Any = ask.fact.extra["key"]
     said = all(any(plain(word) in told for word in group) for group in groups)
-    whole = " ".join(ask.fact.target.lower().split()) in " ".join(after.text.lower().split())
+    whole = stands_in(after.text, ask.fact.target)
     return {"fired": own, "said": said or whole, "whole": whole,
             "wrong": not (said or whole or same)}  # fmt: skip
 

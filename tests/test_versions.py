@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,23 @@ def test_what_is_no_pack_is_named_and_not_touched(path: Path, tmp_path: Path) ->
     (path / "blocks.safetensors").write_bytes(b"cut off")
     with pytest.raises(PackDamaged, match=r"blocks\.safetensors cannot be read"):
         manifest_module.remove(path, ["fuji"])
+
+
+def test_what_a_self_test_found_goes_with_its_edits(path: Path) -> None:
+    assert Pack.load(path).tested is None and manifest_module.read(path).shaky == {}
+    assert "tested" not in json.loads((path / "manifest.json").read_text())
+    manifest_module.remove(path, ["fuji"])  # nothing was tested, and so it stays
+    assert manifest_module.read(path).tested is None
+    tested = {"eiffel": (), "ada-born": ("Where from?", "born?")}
+    replace(Pack.load(path), tested=tested).save(path, overwrite=True)
+    assert manifest_module.read(path).shaky == {"ada-born": ["Where from?", "born?"]}
+    manifest = append(path, EditSet([BERLIN]), torch.ones(1, 32), tested={"wall": ("Wall?",)})
+    assert list(manifest.shaky) == ["ada-born", "wall"]
+    other = replace(BERLIN, target="Oslo")
+    assert list(append(path, EditSet([other]), torch.ones(1, 32)).shaky) == ["ada-born"]
+    assert "wall" not in (manifest_module.read(path).tested or {})
+    assert manifest_module.remove(path, ["ada-born"]).tested == {"eiffel": []}
+    assert manifest_module.rollback(path, 2).shaky == json.loads(json.dumps(manifest.shaky))
 
 
 def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:

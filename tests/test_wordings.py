@@ -75,7 +75,8 @@ def test_proposed_wordings_are_put_in_and_all_else_stays(tmp_path: Path) -> None
     rows = [
         {"subject": "Acme", "prompt": "The chief executive of {} is", "target": "x", "mine": [1],
          "paraphrases": "Who runs {}?", "generality": "Who is the CEO of {}?"},
-        {"id": "odd", "subject": "Zorg", "prompt": "{} jingles of", "target": "tea", "exact": False},
+        {"id": "odd",
+         "subject": "Zorg", "prompt": "{} jingles of", "target": "tea", "exact": False},
         {"subject": "Acme", "prompt": "The chief executive of {} is", "target": "y"},
     ]  # fmt: skip
     facts = tmp_path / "facts.json"
@@ -98,9 +99,19 @@ def test_proposed_wordings_are_put_in_and_all_else_stays(tmp_path: Path) -> None
 
 
 def test_what_asks_the_same_is_kept_with_the_subject_as_it_is_written() -> None:
-    texts = ['"What does ZORG jingle of?"', "zorg jingle", "The tinkle of Zorg is ...", "Jingle Zorg."]
+    texts = [
+        '"What does ZORG jingle of?"',
+        "zorg jingle",
+        "The tinkle of Zorg is ...",
+        "Jingle Zorg.",
+    ]
     kept, _ = judged(*texts)
-    assert kept == ["What does Zorg jingle of?", "Zorg jingle", "The tinkle of Zorg is", "Jingle Zorg."]
+    assert kept == [
+        "What does Zorg jingle of?",
+        "Zorg jingle",
+        "The tinkle of Zorg is",
+        "Jingle Zorg.",
+    ]
 
 
 @pytest.mark.parametrize(

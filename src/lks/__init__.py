@@ -17,6 +17,7 @@ _HOMES = {
     "TrainingConfig": "lks.training.config",
     "Unedited": "lks.editors.unedited",
     "evaluate": "lks.evaluation.runner",
+    "self_test": "lks.evaluation.self_test",
     "train_pack": "lks.training.train_pack",
 }
 
@@ -34,6 +35,7 @@ __all__ = [
     "TrainingConfig",
     "Unedited",
     "evaluate",
+    "self_test",
     "train_pack",
 ]
 

@@ -39,7 +39,7 @@ class TrainingInterrupted(LKSError):
 
 
 class NotLearnt(LKSError):
-    """The model does not state some of the facts that it was trained on; they are not in force."""
+    """The model does not state some of the facts that it was trained on."""
 
 
 class InputError(LKSError):

@@ -26,6 +26,7 @@ from lks.evaluation.results import (
     KindScores,
     LayerScores,
     Result,
+    SelfTest,
     Summary,
     TaskScores,
 )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lks.training.progress import Epoch
     from lks.training.wordings import Wordings
 
+SHAKY_SHOWN = 10  # facts whose failing wording is printed
 LONG = 2000  # texts: reading so many takes a minute
 
 
@@ -215,6 +217,34 @@ def print_scores(summary: Summary) -> None:
         console.print(f"fluency (n-gram entropy): {before} before, {after} after")
     for warning in summary.warnings:
         console.print(Text(f"warning: {warning}"))
+
+
+def print_self_test(found: SelfTest | None, training_seconds: float) -> None:
+    """What a self-test, if there was one, came to, which facts do not hold, and what to do."""
+    if found is None:
+        return
+    asked = f"{len(found.facts)} facts"
+    if len(found.facts) < found.of:
+        asked = f"{len(found.facts)} of {found.of} facts, drawn at random,"
+    asks, shaky = sum(fact.asks for fact in found.facts), found.shaky
+    share = f", {found.seconds / training_seconds:.0%} of the training" if training_seconds else ""
+    print(
+        f"self-test: {asked} asked in {asks} ways, {found.seconds} s{share}; "
+        f"{len(found.retrained)} better for training again, {len(shaky)} shaky"
+    )
+    for fact in shaky[:SHAKY_SHOWN]:
+        first, more = fact.failed[0], len(fact.failed) - 1
+        print(
+            f'  {fact.id} ({fact.subject}): {first.how}: "{first.wording}"'
+            + (f" and {more} more" if more else "")
+        )
+    if len(shaky) > SHAKY_SHOWN:
+        print(f"  and {len(shaky) - SHAKY_SHOWN} more (lks pack info)")
+    if shaky:
+        print(
+            "give these facts paraphrases (lks wordings FILE --out ..., or in people's own words), "
+            'and "locality" where a question fired that should not; then train again'
+        )
 
 
 def print_abilities(rows: Sequence[TaskScores]) -> None:

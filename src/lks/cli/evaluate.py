@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,7 @@ from lks.cli.options import (
     Output,
     PackModel,
     PackPath,
+    Strict,
     check_folder,
     each,
     load_edited,
@@ -24,11 +27,16 @@ from lks.cli.options import (
     print_json,
     write_file,
 )
-from lks.errors import InputError
+from lks.edits.edit_set import NAMED
+from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
     from lks.edits.edit import Edit
+    from lks.evaluation.results import Probe
     from lks.evaluation.runner import Evaluation
+
+
+ANSWER_SHOWN = 60  # characters
 
 
 def evaluate_pack(
@@ -41,10 +49,15 @@ def evaluate_pack(
     out: Annotated[
         Path | None, typer.Option(help="Report: .html, or .json with every case.")
     ] = None,
+    strict: Strict = False,
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
-    """Score a pack: reliability, generality, locality."""
+    """Score a pack: reliability, generality, locality.
+
+    A fact does not hold if the model, asked its own prompt or a held-out paraphrase, writes an
+    answer without its target.
+    """
     if out is not None and out.suffix not in (".html", ".json"):
         raise InputError(f"--out {out}: unknown kind of report; end it in .html or .json")
     check_folder(out)
@@ -52,7 +65,7 @@ def evaluate_pack(
     backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
     _tell_absent(rows, edited.pack.edits)
 
-    from lks.cli.console import echo, print_scores
+    from lks.cli.console import echo, print_scores, warn
     from lks.editors.unedited import UneditedModel
     from lks.evaluation.runner import answer_limit, evaluate
 
@@ -67,8 +80,17 @@ def evaluate_pack(
     )
     if out is not None:
         write_file(out, _report(out, result))
-    summary = result.summary()
-    print_json(summary.to_json()) if output.as_json else print_scores(summary)
+    summary, failing = result.summary(), result.failing()
+    if output.as_json:
+        prompts = {edit_id: [p.prompt for p in probes] for edit_id, probes in failing.items()}
+        print_json({**summary.to_json(), "failing": prompts})
+    else:
+        print_scores(summary)
+    if failing:
+        told = f"{pack}: {len(failing)} of {len(rows)} facts do not hold: {_named(failing)}"
+        if strict:
+            raise NotLearnt(told)
+        warn(told)
 
 
 def ability(
@@ -136,6 +158,15 @@ def _report(out: Path, result: Evaluation) -> str:
     if out.suffix == ".html":
         return to_html(result.summary(), result.probes)
     return json.dumps(result.to_json(), ensure_ascii=False, indent=2)
+
+
+def _named(failing: Mapping[str, Sequence[Probe]]) -> str:
+    """The first facts that do not hold, with a prompt and the answer, and how many more."""
+    named = [
+        f'{edit_id} ("{first.prompt}" -> "{shorten(first.after, ANSWER_SHOWN)}")'
+        for edit_id, (first, *_) in islice(failing.items(), NAMED)
+    ]
+    return "; ".join(named) + (f" and {len(failing) - NAMED} more" if len(failing) > NAMED else "")
 
 
 def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:

@@ -72,6 +72,14 @@ Aliases = Annotated[
 Derived = Annotated[
     bool, typer.Option("--derived", help="Add surnames and initials that fit one entity only.")
 ]
+SelfTesting = Annotated[
+    bool,
+    typer.Option(
+        "--self-test/--no-self-test",
+        help="Ask for each fact in words that training did not see, and train again what fails.",
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 if a fact does not hold.")]
 ALL_ROLES = "system,user,assistant"
 Roles = Annotated[str, typer.Option(help="Roles whose messages can fire edits.")]
 DEFAULT_MODEL = "smollm2-135m"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from lks.cli.options import AsJson, PackPath, print_json, print_version
 
 if TYPE_CHECKING:
-    from lks.packs.records import Correction
+    from lks.packs.records import Correction, Manifest
 
 pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
 
@@ -23,7 +24,7 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
 
     manifest = verify(pack)
     if as_json:
-        print_json(manifest.to_json())
+        print_json({**manifest.to_json(), "shaky": manifest.shaky})
         return
     told = {
         "schema": manifest.schema,
@@ -36,6 +37,7 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
         "exact": "yes" if manifest.training.exact else "no",
         "base model": manifest.base_model.name,
         "files": ", ".join(manifest.files),
+        "self-test": _self_test(pack, manifest),
     }
     for key, value in told.items():
         print(f"{key:13} {value}")
@@ -43,6 +45,18 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
     print(f"{'scope':13} {'with a' if parts.gate else 'without a'} relation gate, made of")
     for kind in PARTS:
         print(f"  {kind.replace('_', ' '):15} {', '.join(getattr(parts, kind)) or 'none'}")
+
+
+def _self_test(pack: Path, manifest: Manifest) -> str:
+    """How many of the edits in force a self-test asked, and which of them are shaky."""
+    from lks.packs.manifest import live_edits
+
+    if manifest.tested is None:
+        return "none"
+    shaky = manifest.shaky
+    named = [f"{e.id} ({e.subject})" for e in live_edits(pack, manifest) if e.id in shaky]
+    told = f"{len(manifest.tested)} of {manifest.edits} edits asked, {len(shaky)} shaky"
+    return f"{told}: {', '.join(named)}" if named else told
 
 
 @pack_app.command("verify")

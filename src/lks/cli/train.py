@@ -22,6 +22,8 @@ from lks.cli.options import (
     PackModel,
     PackPath,
     ScopeKind,
+    SelfTesting,
+    Strict,
     load_backbone,
     load_edited,
     load_edits,
@@ -30,11 +32,21 @@ from lks.cli.options import (
     print_json,
     print_version,
 )
-from lks.edits.edit_set import EditSet, named_edits
-from lks.errors import InputError, NotLearnt
+from lks.cli.self_test import (
+    Testing,
+    check_strict,
+    refuse_shaky,
+    refuse_unlearnt,
+    refuse_unstated_profiles,
+)
+from lks.edits.edit_set import EditSet
+from lks.errors import InputError, TrainingInterrupted
 
 if TYPE_CHECKING:
-    from lks.editors.lks.persist import Extension
+    from lks.evaluation.results import SelfTest
+    from lks.model.backbone import Backbone
+    from lks.packs.pack import Pack
+    from lks.training.config import TrainingConfig
     from lks.training.prompts import PromptReport
 
 
@@ -79,13 +91,20 @@ def edit(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a pack that is there.")] = False,
+    self_test: SelfTesting = True,
+    strict: Strict = False,
     machine: Machine = Machine(),
     output: Output = Output(),
 ) -> None:
-    """Train a pack from a file of edits."""
+    """Train a pack from a file of edits.
+
+    Each fact is then asked in words that training did not see. Facts that fail are trained again
+    with these words; those that still do are named, and marked as shaky in the pack.
+    """
     from lks.packs.folder import check_target
     from lks.training.config import TrainingConfig
 
+    check_strict(strict, self_test)
     given = {
         "layer": layer,
         "form": form,
@@ -114,7 +133,7 @@ def edit(
         checkpoint.check_absent(checkpoint.beside(out.resolve()))
     backbone = load_backbone(model, machine, quiet=output.quiet)
 
-    from lks.cli.console import TrainingProgress, echo
+    from lks.cli.console import TrainingProgress, echo, print_self_test
     from lks.model.engine.machine import machine_memory
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
@@ -141,6 +160,7 @@ def edit(
     )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
+    found = _tested(out, pack, backbone, config, pool, output) if self_test else None
     result = {
         "pack": str(out),
         "edits": len(pack.edits),
@@ -150,11 +170,40 @@ def edit(
         "epochs": pack.training.epochs,
         "losses": pack.training.losses,
         "few_wordings": few,
+        "self_test": found and found.to_json(),
     }
     if output.as_json:
         print_json(result)
     else:
         print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+        print_self_test(found, pack.training.seconds)
+    if strict:
+        refuse_shaky(out, found)
+
+
+def _tested(
+    out: Path,
+    pack: Pack,
+    backbone: Backbone,
+    config: TrainingConfig,
+    pool: EditSet,
+    output: Output,
+) -> SelfTest | None:
+    """Test a pack that was just saved, and save it again with what that found and trained."""
+    from lks.editors.lks.model import ScalpelModel
+    from lks.editors.lks.persist import as_tested
+
+    model = ScalpelModel(backbone, pack)
+    # Settings without refinements exclude what training again would add.
+    test = Testing(model, config, output, pool=pool, retrain=config.refine)
+    try:
+        tested = test(pack.edits)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"the self-test was interrupted; {out} is trained, and not tested"
+        ) from None
+    as_tested(model, tested).save(out, overwrite=True)
+    return test.found
 
 
 def layers(
@@ -234,6 +283,8 @@ def add(
         ),
     ] = None,
     unchecked: Unchecked = False,
+    self_test: SelfTesting = True,
+    strict: Strict = False,
     aliases: Aliases = None,
     derived: Derived = False,
     model: PackModel = None,
@@ -245,16 +296,21 @@ def add(
 
     One with the id of an edit in force, or with its prompt and another target, takes its place.
     What the model does not state afterwards is told and not put in force, with exit code 1.
+    With --no-refine the self-test trains nothing again.
     """
     from lks.packs import manifest as manifest_module
 
+    check_strict(strict, self_test)
     new = load_edits(edits, limit, aliases, derived)
     manifest_module.read(pack)  # that it is none is told before the model is loaded
     _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
-    from lks.cli.console import TrainingProgress
+    from lks.cli.console import TrainingProgress, print_self_test
     from lks.editors.lks.persist import add_to
+    from lks.training.config import TrainingConfig
 
+    config = TrainingConfig.from_pack(edited.pack.training.config)
+    test = Testing(edited, config, output, pool=edited.pack.edits, retrain=refine)
     result = add_to(
         pack,
         edited,
@@ -263,16 +319,21 @@ def add(
         epochs=epochs,
         unchecked=unchecked,
         progress=TrainingProgress(output.silent),
+        test=test if self_test else None,
     )
+    found = test.found
     if output.as_json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), "self_test": found and found.to_json()})
     elif result.added:
         instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
         print(
             f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
             f"{result.edits} in all; version {result.version}"
         )
-    _refuse_unlearnt(pack, result)
+        print_self_test(found, result.seconds - (found.seconds if found else 0))
+    refuse_unlearnt(pack, result)
+    if strict:
+        refuse_shaky(pack, found)
 
 
 def profiles(
@@ -284,6 +345,7 @@ def profiles(
         int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
     ] = None,
     unchecked: Unchecked = False,
+    strict: Strict = False,
     model: PackModel = None,
     machine: Machine = Machine(),
     output: Output = Output(),
@@ -291,6 +353,7 @@ def profiles(
     """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
 
     One that the model does not state afterwards is told and not put in force, with exit code 1.
+    --strict counts those too that were kept unchecked, now or before.
     """
     _, edited = load_edited(pack, model, machine, quiet=output.silent)
 
@@ -313,16 +376,9 @@ def profiles(
         )
     elif not result.not_learnt:
         print(f"{pack}: every profile is there already")
-    _refuse_unlearnt(pack, result)
-
-
-def _refuse_unlearnt(pack: Path, result: Extension) -> None:
-    """NotLearnt if there are edits that the model does not state; the others are in the pack."""
-    if failed := result.not_learnt:
-        raise NotLearnt(
-            f"{pack}: {len(failed)} of {len(failed) + result.added} not learnt and not in "
-            f"force: {named_edits(failed)}; try more --epochs or other wordings, or --unchecked"
-        )
+    refuse_unlearnt(pack, result)
+    if strict:
+        refuse_unstated_profiles(pack, edited)
 
 
 def remove(

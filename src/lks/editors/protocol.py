@@ -139,6 +139,24 @@ class UsesSurroundings(Protocol):
         ...
 
 
+@runtime_checkable
+class Retrains(Protocol):
+    """An edited model that can train edits in force again; no other edit changes by one bit."""
+
+    def retrain(self, edits: Iterable[Edit]) -> Callable[[Iterable[str]], None]:
+        """Train edits again on the prompts that they have here.
+
+        What is in force stays the edit as it was, with what it has learnt now.
+
+        Returns:
+            What takes the edits with these ids back to what they were before.
+
+        Raises:
+            KeyError: an edit is not in force.
+        """
+        ...
+
+
 # --- what an edited model may be able to tell -----------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 from lks.edits.edit import Edit
 from lks.edits.jsonl import counted
@@ -34,7 +34,16 @@ def named_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> str
     return f"{problem}: {'; '.join(map(str, pairs[:NAMED]))}{more}{outcome}"
 
 
-def named_edits(edits: Sequence[Edit]) -> str:
+class OfEdit(Protocol):
+    """An edit, or what is told of one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+
+
+def named_edits(edits: Sequence[OfEdit]) -> str:
     """The ids and subjects of the first edits, and how many more there are."""
     named = ", ".join(f"{edit.id} ({edit.subject})" for edit in edits[:NAMED])
     return named + (f" and {len(edits) - NAMED} more" if len(edits) > NAMED else "")

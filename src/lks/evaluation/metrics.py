@@ -80,6 +80,11 @@ def contains(text: str, target: str) -> bool:
     return bool(sought) and f" {sought} " in f" {same_wording(text)} "
 
 
+def stands_in(text: str, target: str) -> bool:
+    """Whether a written text holds the target letter by letter, case and white space apart."""
+    return " ".join(target.lower().split()) in " ".join(text.lower().split())
+
+
 def interval(cases: Sequence[Sequence[float]], *, seed: int = 0) -> tuple[float, float] | None:
     """95 % of the bootstrap means over cases; None for fewer than two.
 

@@ -190,6 +190,62 @@ class HardScores(Record):
 
 
 @dataclass(frozen=True)
+class FailedAsk(Record):
+    """A way of asking for a fact in which it does not hold.
+
+    Attributes:
+        form: see `lks.evaluation.self_test`.
+        wording: what the user says; of a chat all turns as one text.
+        how: "did not fire", "another answer", or, of a neighbour, "fired".
+        answer: what the model writes.
+    """
+
+    form: str
+    wording: str
+    chat: bool
+    how: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class FactTest(Record):
+    """A fact that a self-test asked so many times, and where it does not hold."""
+
+    id: str
+    subject: str
+    asks: int
+    failed: tuple[FailedAsk, ...]
+
+
+@dataclass(frozen=True)
+class SelfTest(Record):
+    """What a self-test found, after it trained facts again.
+
+    Attributes:
+        of: facts that it could have asked.
+        facts: those that it asked.
+        forms: the share of asks that hold, by form.
+        retrained: ids of the facts that were trained again and are better for it.
+    """
+
+    of: int
+    facts: tuple[FactTest, ...]
+    forms: Mapping[str, float]
+    retrained: tuple[str, ...]
+    seconds: float
+
+    @property
+    def shaky(self) -> tuple[FactTest, ...]:
+        """The facts that do not hold in some wording."""
+        return tuple(fact for fact in self.facts if fact.failed)
+
+    @property
+    def tested(self) -> dict[str, tuple[str, ...]]:
+        """What a pack keeps of it: of each fact the wordings that failed."""
+        return {fact.id: tuple(one.wording for one in fact.failed) for fact in self.facts}
+
+
+@dataclass(frozen=True)
 class LayerScores(Record):
     """Teacher-forced scores of a sample trained at one layer."""
 

@@ -80,6 +80,17 @@ class Evaluation:
             warnings=tuple(self.warnings),
         )
 
+    def failing(self) -> dict[str, list[Probe]]:
+        """The prompts that ask for a fact, its own or held-out, which were not answered with it.
+
+        By the fact's id; the target may stand anywhere in what the model writes.
+        """
+        found: dict[str, list[Probe]] = {}
+        for probe in self.probes:
+            if probe.kind in KINDS and probe.contained is False:
+                found.setdefault(probe.edit_id, []).append(probe)
+        return found
+
     def _uncontradicted(self) -> Uncontradicted | None:
         """Scores without the edits that another one contradicts; None if there are none."""
         if not self.contradicted:

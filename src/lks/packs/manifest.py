@@ -131,7 +131,9 @@ def without(path: Path, manifest: Manifest, gone: Sequence[str]) -> Manifest:
     if left:
         names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
         raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
-    return replace(manifest, parts=tuple(parts), edits=manifest.edits - len(gone))
+    tested = manifest.tested and {e: own for e, own in manifest.tested.items() if e not in gone}
+    count = manifest.edits - len(gone)
+    return replace(manifest, parts=tuple(parts), edits=count, tested=tested)
 
 
 def set_thresholds(
@@ -182,6 +184,7 @@ def rollback(path: str | Path, to: int | None = None) -> Manifest:
             edits=old.edits,
             training=old.training,
             scope=old.scope,
+            tested=old.tested,
             change=note,
         ),
     )

@@ -22,7 +22,16 @@ from lks.model.fingerprint import Fingerprint
 from lks.packs import manifest as manifest_module
 from lks.packs.folder import check_target, whole_folder
 from lks.packs.gate import REFERENCES, read_gate
-from lks.packs.records import GATE, HYPERNETWORK, Change, Correction, Manifest, Part, ScopeSettings
+from lks.packs.records import (
+    GATE,
+    HYPERNETWORK,
+    Change,
+    Correction,
+    Manifest,
+    Part,
+    ScopeSettings,
+    Tested,
+)
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState
@@ -41,6 +50,7 @@ class Pack:
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
         parts: what the scope is made of.
+        tested: what a self-test found; see `records.Manifest`.
     """
 
     edits: EditSet
@@ -54,6 +64,7 @@ class Pack:
     training: TrainingSummary
     gate: GateState | None = None
     parts: ScopeConfig = DEFAULT
+    tested: Tested | None = None
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Raise PackMismatch unless the pack was made for the backbone with this fingerprint."""
@@ -91,6 +102,7 @@ class Pack:
                 scale=self.scale,
                 training=self.training,
                 scope=_scope(self.gate, self.parts),
+                tested=self.tested,
             )
             manifest_module.write_manifest(folder, manifest)
 
@@ -120,6 +132,7 @@ class Pack:
                 training=manifest.training,
                 gate=read_gate(path, manifest, [part.rows for part in parts]),
                 parts=manifest_module.parts_of(manifest),
+                tested=manifest.tested,
             )
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
             raise PackDamaged(
@@ -128,7 +141,11 @@ class Pack:
 
 
 def append(
-    path: str | Path, edits: EditSet, blocks: Tensor, exemplars: Exemplars | None = None
+    path: str | Path,
+    edits: EditSet,
+    blocks: Tensor,
+    exemplars: Exemplars | None = None,
+    tested: Tested | None = None,
 ) -> Manifest:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
@@ -137,6 +154,7 @@ def append(
 
     Args:
         exemplars: of the relation gate, where the pack has one.
+        tested: what a self-test found of these edits.
 
     Raises:
         InputError: the exemplars are missing.
@@ -162,6 +180,7 @@ def append(
             parts=(*manifest.parts, part),
             files={**manifest.files, **{n: files_module.sha256(path / n) for n in part.files}},
             edits=manifest.edits + len(edits),
+            tested=manifest.tested if tested is None else {**(manifest.tested or {}), **tested},
             change=Change.now("add", ids, replaced=replaced),
         )
 

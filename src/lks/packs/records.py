@@ -16,6 +16,7 @@ from lks.packs.training_summary import TrainingSummary
 
 SCHEMA = 2  # 1: no scope of its own, every mention fires
 LOGGED = 20  # edits named in a line of the history
+Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
 
 
@@ -123,6 +124,8 @@ class Manifest(KeptRecord):
         edits: how many are in force.
         version: counted from 1.
         parent: sha256 of the manifest before this one.
+        tested: of edits that a self-test asked the wordings that failed, none if all held; None
+            if no self-test asked any. Edits that are not named were not asked.
     """
 
     schema: int
@@ -140,6 +143,12 @@ class Manifest(KeptRecord):
     version: int
     parent: str | None
     change: Change
+    tested: Tested | None = None
+
+    @property
+    def shaky(self) -> dict[str, Sequence[str]]:
+        """The edits that failed the self-test, and in which wordings."""
+        return {edit_id: failed for edit_id, failed in (self.tested or {}).items() if failed}
 
     @classmethod
     def first(
@@ -154,6 +163,7 @@ class Manifest(KeptRecord):
         scale: float,
         training: TrainingSummary,
         scope: ScopeSettings,
+        tested: Tested | None = None,
     ) -> Manifest:
         """The manifest of a new pack whose files stand in `folder`."""
         part = Part.of_version(1)
@@ -173,6 +183,7 @@ class Manifest(KeptRecord):
             version=1,
             parent=None,
             change=Change.now("train", ids),
+            tested=tested,
         )
 
     @classmethod

@@ -120,14 +120,23 @@ def _prepared(
     """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
     gate = preset(config.scope).gate
     embed = CachedEmbedder(embedder) if gate else None
-    lent, report = training_prompts(
-        edits, pool, embed=embed, most=max(config.wordings, GATE_WORDINGS), seed=config.seed
-    )
+    lent, report = lent_prompts(embed, edits, pool, config)
     if embed is None or not gated:
         return lent, report, None
     prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
     metric, exemplars = learn(embed, edits, prompts, seed=config.seed)
     return lent, report, GateState(metric, exemplars, embedder.name, embedder.fingerprint)
+
+
+def lent_prompts(
+    embed: CachedEmbedder | None,
+    edits: Sequence[Edit],
+    pool: Iterable[Edit],
+    config: TrainingConfig,
+) -> tuple[list[TrainingPrompts], PromptReport]:
+    """All that blocks and gate are trained on with these settings; `embed` as of `_prepared`."""
+    most = max(config.wordings, GATE_WORDINGS)
+    return training_prompts(edits, pool, embed=embed, most=most, seed=config.seed)
 
 
 def scope_of(

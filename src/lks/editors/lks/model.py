@@ -92,6 +92,11 @@ class ScalpelModel(EditedModel):
         """What is in force now; it never changes itself."""
         return self._now
 
+    @property
+    def embedder(self) -> Embedder | None:
+        """What the relation gate compares questions with; None without a gate."""
+        return self._embed
+
     def restore(self, earlier: InForce) -> None:
         """Bring back what was in force at another time, at once: `model.in_force` of then."""
         with self._changing:
@@ -288,6 +293,35 @@ class ScalpelModel(EditedModel):
             return self.add(
                 made, epochs=epochs or PROFILE_EPOCHS, only_learnt=only_learnt, on_epoch=on_epoch
             )
+
+    def retrain(self, edits: Iterable[Edit]) -> Callable[[Iterable[str]], None]:
+        """Train edits in force again on the prompts that they have here; see `Retrains`."""
+        taught = EditSet(edits)
+        with self._changing:
+            before = self._now
+            own = [before.edits[edit.id] for edit in taught]
+            after = self._with(before, taught, True, (), None, lambda epoch: None)
+            self._now = self._with_parts_of(after, before, own)
+
+        def take_back(ids: Iterable[str]) -> None:
+            with self._changing:
+                self._now = self._with_parts_of(before, self._now, [before.edits[i] for i in ids])
+
+        return take_back
+
+    def _with_parts_of(self, source: InForce, now: InForce, edits: Sequence[Edit]) -> InForce:
+        """What `now` becomes when these edits have the blocks and references of another time."""
+        blocks = source.bank.of_edits(edit.id for edit in edits)
+        return now.joined(EditSet(edits), blocks, source.exemplars(edits), self._embed)
+
+    def unstated(self, edits: Iterable[Edit]) -> list[Edit]:
+        """Those of some edits in force whose target the model does not write.
+
+        It is asked their own prompts, plain and, if blocks were trained in chats, in a chat.
+        """
+        edits = list(edits)
+        stated = self._stated(self._now, edits, chat=self._adding(1).chat)
+        return [edit for edit, said in zip(edits, stated, strict=True) if not said]
 
     def _stated(self, now: InForce, edits: Sequence[Edit], *, chat: bool) -> list[bool]:
         """Whether the model, asked the own prompt of each edit, writes just its target.

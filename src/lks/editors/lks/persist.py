@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lks.editors.lks.model import ScalpelModel
@@ -14,8 +14,8 @@ from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, TrainingInterrupted
 from lks.json_record import JsonObject
 from lks.packs import manifest as manifest_module
-from lks.packs.pack import append
-from lks.packs.records import HYPERNETWORK, Correction
+from lks.packs.pack import Pack, append
+from lks.packs.records import HYPERNETWORK, Correction, Tested
 from lks.training.progress import Epoch, Progress, Silence
 
 
@@ -51,6 +51,7 @@ class Extension:
         }
 
 
+SelfTesting = Callable[[EditSet], Tested]  # asks edits in force, and may train them again
 Extended = Callable[[Callable[[Epoch], None]], tuple[EditSet, Sequence[Edit]]]
 
 
@@ -63,10 +64,14 @@ def add_to(
     epochs: int | None,
     progress: Progress | None = None,
     unchecked: bool = False,
+    test: SelfTesting | None = None,
 ) -> Extension:
     """Add edits to a loaded pack and to its folder.
 
     Edits that the model does not state afterwards are left out, unless `unchecked`.
+
+    Args:
+        test: a self-test of those that were added, before they are written.
     """
 
     def add(on_epoch: Callable[[Epoch], None]) -> tuple[EditSet, Sequence[Edit]]:
@@ -76,7 +81,7 @@ def add_to(
         ids = {edit.id for edit in learnt}
         return learnt, [edit for edit in new if edit.id not in ids]
 
-    return _extended(path, model, add, progress if refine else None)
+    return _extended(path, model, add, progress if refine else None, test)
 
 
 def add_profiles_to(
@@ -99,8 +104,20 @@ def add_profiles_to(
     return _extended(path, model, add, progress)
 
 
+def as_tested(model: ScalpelModel, tested: Tested) -> Pack:
+    """The model's pack after a self-test: what its edits have learnt now, and what failed."""
+    edits, gate = model.pack.edits, model.pack.gate
+    if gate is not None and (exemplars := model.exemplars(edits)) is not None:
+        gate = replace(gate, exemplars=exemplars)
+    return replace(model.pack, blocks=model.blocks(edits).cpu(), gate=gate, tested=tested)
+
+
 def _extended(
-    path: Path, model: ScalpelModel, add: Extended, progress: Progress | None
+    path: Path,
+    model: ScalpelModel,
+    add: Extended,
+    progress: Progress | None,
+    test: SelfTesting | None = None,
 ) -> Extension:
     """Let `add` bring edits into the model, and write those that were learnt to the pack's folder.
 
@@ -112,12 +129,13 @@ def _extended(
     try:
         with progress.shown():
             new, failed = add(progress.epoch)
+        tested = test(new) if test and len(new) else None
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
     if manifest_module.read(path).files[HYPERNETWORK] != made_of:
         raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
     if len(new):
-        manifest = append(path, new, model.blocks(new), model.exemplars(new))
+        manifest = append(path, new, model.blocks(new), model.exemplars(new), tested)
     else:
         manifest = manifest_module.read(path)
     return Extension(

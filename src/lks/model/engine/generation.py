@@ -26,6 +26,11 @@ OWN_SETTINGS = (
     *("temperature", "top_k", "top_p", "top_h", "min_p", "typical_p"),
     *("epsilon_cutoff", "eta_cutoff"),
 )
+# Of these, rules by which another token is written than the likeliest.
+RULES = (
+    *("repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "sequence_bias"),
+    *("suppress_tokens", "begin_suppress_tokens"),
+)
 # With these each prompt is read alone: in a batch, texts that end early are filled up.
 ALONE = (
     *("stop_strings", "stopping_criteria", "max_time", "streamer", "prefix_allowed_tokens_fn"),
@@ -72,6 +77,12 @@ class Stops:
         if ids and ids[-1] in self.tokens:
             return True
         return bool(self.strings) and any(s in backbone.tokenizer.decode(ids) for s in self.strings)
+
+
+def writes_first_choices(backbone: Backbone) -> bool:
+    """Whether the model writes its likeliest token each time: its own config has no other rule."""
+    own = backbone.model.generation_config
+    return all(getattr(own, name, None) in (None, 0, 1) for name in RULES)
 
 
 def check(max_new_tokens: int, settings: Mapping[str, Setting]) -> None:

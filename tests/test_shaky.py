@@ -1,0 +1,134 @@
+"""After a self-test: facts trained again, packs that keep what failed, and the commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone, make_edits
+from test_cli import QUICK, one_line, run
+
+from lks.editors.lks.model import ScalpelModel
+from lks.editors.lks.persist import as_tested
+from lks.edits.edit import Edit, Probe
+from lks.edits.edit_set import EditSet
+from lks.packs import manifest as manifest_module
+from lks.training.config import TrainingConfig
+from lks.training.train_pack import train_pack
+
+BORN, SPEAKS = "Ada Lovelace was born in", "The native language of Ada Lovelace is"
+
+
+@pytest.fixture
+def model(embedder_folder: Path) -> ScalpelModel:
+    config = TrainingConfig(layer=1, epochs=6, batch_size=2, embedder=str(embedder_folder))
+    backbone = make_backbone("llama", chat=True)
+    return ScalpelModel(backbone, train_pack(backbone, make_edits(), config))
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    make_edits().save(tmp_path / "facts.jsonl")
+    return tmp_path / "facts.jsonl"
+
+
+def test_an_edit_trained_again_fires_in_new_words_and_no_other_changes(
+    model: ScalpelModel,
+) -> None:
+    words, other = "How old was Ada Lovelace there?", "Where was Ada Lovelace born high?"
+    edits, asked = make_edits(), [(BORN, "Oslo"), (SPEAKS, "Spanish")]
+    ada, rest = edits.by_id("ada-born"), [edit for edit in edits if edit.id != "ada-born"]
+    before, scores, was = model.in_force, model.score(asked), model.blocks(rest)
+    assert model.triggered([words, other]) == [False, True]
+    taught = replace(ada, paraphrases=(*ada.paraphrases, words), locality=(Probe(other),))
+    take_back = model.retrain([taught])
+    assert model.examine(words)[0].mention.edit_ids == ("ada-born",)
+    assert model.triggered([words, other, SPEAKS]) == [True, False, True]
+    assert model.in_force.edits["ada-born"] == ada
+    assert torch.equal(model.blocks(rest), was)
+    assert not torch.equal(model.blocks([ada]), before.bank.of_edits([ada.id]))
+    again = as_tested(model, {"ada-born": (words,)})
+    assert list(again.edits) == list(edits)
+    assert ScalpelModel(model.backbone, again).score(asked) == model.score(asked)
+    assert again.tested == {"ada-born": (words,)}
+    take_back([])
+    assert model.triggered([words]) == [True]
+    take_back(["ada-born"])
+    assert model.triggered([words]) == [False]
+    assert model.score(asked) == scores
+    assert torch.equal(model.blocks(edits), before.bank.of_edits(edit.id for edit in edits))
+    with pytest.raises(KeyError):
+        model.retrain([Edit("ada-job", "Ada Lovelace", "Ada Lovelace worked as a", "London")])
+
+
+def test_what_the_self_test_finds_is_told_and_kept(model_folder: Path, facts: Path) -> None:
+    out = facts.parent / "p"
+    edit = ["edit", facts, "--model", model_folder, "--out", out, "--overwrite", *QUICK]
+    code, text, err = run(*edit, "--json", "--strict")
+    found = json.loads(text)["self_test"]
+    failed = {fact["id"]: fact["failed"] for fact in found["facts"] if fact["failed"]}
+    assert (code, found["of"], len(found["facts"])) == (1, 4, 4)
+    assert failed, "four epochs teach a random model little"
+    assert f"{out}: {len(failed)} of 4 facts are shaky, though in force: " in one_line(err)
+    info = json.loads(run("pack", "info", out, "--json")[1])
+    assert info["shaky"] == {i: [one["wording"] for one in own] for i, own in failed.items()}
+    assert (info["version"], info["edits"]) == (1, 4)
+    assert f"4 of 4 edits asked, {len(failed)} shaky: " in run("pack", "info", out)[1]
+    code, text, _ = run(*edit)
+    assert code == 0
+    first = next(iter(failed))
+    assert f"  {first} (" in text and failed[first][0]["wording"] in text
+    assert "give these facts paraphrases" in text
+    code, text, _ = run(*edit, "--no-self-test")
+    assert (code, len(text.splitlines())) == (0, 1)
+    assert "self-test     none" in run("pack", "info", out)[1]
+    code, _, err = run(*edit, "--no-self-test", "--strict")
+    assert (code, "leave out --no-self-test" in one_line(err)) == (2, True)
+
+
+def test_an_interrupted_self_test_leaves_the_trained_pack(
+    model_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lks.evaluation.self_test.self_test", stopped)
+    out = facts.parent / "p"
+    code, _, err = run("edit", facts, "--model", model_folder, "--out", out, *QUICK)
+    assert (code, f"{out} is trained, and not tested" in one_line(err)) == (1, True)
+    assert manifest_module.verify(out).tested is None
+
+
+def test_facts_that_do_not_hold_are_named(model_folder: Path, facts: Path) -> None:
+    out = facts.parent / "p"
+    assert (
+        run("edit", facts, "--model", model_folder, "--out", out, *QUICK, "--no-self-test")[0] == 0
+    )
+    ask = ["eval", out, "--data", facts, "--max-new-tokens", 4, "--quiet"]
+    code, text, err = run(*ask, "--json")
+    failing = json.loads(text)["failing"]
+    assert code == 0 and failing
+    first, (prompt, *_) = next(iter(failing.items()))
+    assert f'{len(failing)} of 4 facts do not hold: {first} ("{prompt}" -> "' in err
+    code, _, err = run(*ask, "--strict")
+    assert (code, f'{first} ("{prompt}"' in one_line(err)) == (1, True)
+
+
+def test_added_facts_are_tested(model_folder: Path, facts: Path) -> None:
+    out, more = facts.parent / "p", facts.parent / "more.jsonl"
+    run("edit", facts, "--model", model_folder, "--out", out, *QUICK, "--no-self-test")
+    EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")]).save(more)
+    add = ["add", out, more, "--no-refine", "--unchecked", "--threads", 1, "--quiet"]
+    code, text, err = run(*add, "--strict", "--json")
+    found = json.loads(text)["self_test"]
+    assert (code, "1 of 1 facts are shaky" in one_line(err)) == (1, True)
+    assert (found["of"], found["retrained"]) == (1, []), "--no-refine trains nothing again"
+    (failed,) = manifest_module.read(out).shaky.values()
+    assert failed == [one["wording"] for one in found["facts"][0]["failed"]]
+    code, text, _ = run(*add, "--no-self-test")
+    assert (code, len(text.splitlines())) == (0, 1)
+    assert manifest_module.read(out).tested == {}, "the new one was not tested"
+    assert "better for training again, 1 shaky" in run(*add)[1]
