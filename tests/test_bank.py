@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from dataclasses import asdict
@@ -14,9 +15,12 @@ import pytest
 from lks.edits.edit import SLOT
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.bank.relations import REGISTERS, Relation, bank, prompts_of
+from lks.scope.bank.words import language_of
 from lks.training.templates import nearest_relations
 
-PAGE = Path(__file__).parent.parent / "docs" / "extend" / "wordings.md"
+ROOT = Path(__file__).parent.parent
+TOOLS = ROOT / "tools"
+PAGE = ROOT / "docs" / "extend" / "wordings.md"
 MOST = {"question": 6, "casual": 5, "completion": 4, "instruction": 4, "follow_up": 4, "near": 8}
 ALLOWED = {"follow_up": {0}, "near": {0, 1}}  # names of the entity
 LEAST = {"question": 4, "casual": 4, "completion": 3, "instruction": 3, "follow_up": 2, "near": 5}
@@ -44,7 +48,11 @@ def embed() -> CachedEmbedder:
 
 
 def test_every_row_of_every_file_is_read(relations: list[Relation]) -> None:
-    kept = [file for file in files("lks.scope.bank").iterdir() if file.name.endswith(".json")]
+    kept = [
+        file
+        for file in (files("lks.scope.bank") / "domains").iterdir()
+        if file.name.endswith(".json")
+    ]
     rows = [row for file in kept for row in json.loads(file.read_text(encoding="utf-8"))]
     assert len(relations) == len(rows) > 900
     assert {relation.domain for relation in relations} == {
@@ -65,6 +73,27 @@ def test_every_translated_wording_belongs_to_a_relation(relations: list[Relation
         assert all(text.count("{}") == 1 for own in rows.values() for text in own)
         found = [own.translated[language] for own in relations if language in own.translated]
         assert sorted(found) == sorted(rows.values())
+
+
+def test_the_words_are_those_of_the_bank() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOLS))
+        made = importlib.import_module("bank_words").vocabularies()
+    told = json.loads((files("lks.scope.bank") / "words.json").read_text(encoding="utf-8"))
+    assert told == {code: " ".join(words) for code, words in made.items()}, "run bank_words.py"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("The capital of it is", "en"), ("it ceo", "en"), ("", "en"), ("Zorg", "en"),
+        ("Die Hauptstadt von it ist", "de"), ("combien d'habitants it", "fr"),
+        ("chi guida it", "it"), ("quem manda na it", "pt"), ("Кто руководит it?", "ru"),
+        ("itの首都は", "ja"), ("it的首都是", "zh"), ("it의 수도는", "ko"), ("ما هي عاصمة it؟", "ar"),
+    ],
+)  # fmt: skip
+def test_words_tell_the_language(text: str, language: str) -> None:
+    assert language_of(text) == language
 
 
 def test_wordings_take_turns_by_register() -> None:

@@ -62,7 +62,7 @@ def bank() -> list[Relation]:
     folder = files(__package__)
     others = {code: table for code, table in _read(folder / "languages")}
     found = []
-    for domain, rows in _read(folder):
+    for domain, rows in _read(folder / "domains"):
         for row in rows:
             name, kind = row["name"], row["kind"]
             asked = {register: row[register] for register in REGISTERS}

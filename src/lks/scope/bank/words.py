@@ -1,43 +1,39 @@
-"""The words of the bank: which ones people ask with, and which language a text is in."""
+"""The words of the bank: which ones people ask with, and which language a text is in.
+
+`words.json` holds them; `tools/bank_words.py` makes it from the wordings.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from itertools import chain
+from importlib.resources import files
 
-from lks.scope.bank.relations import bank
-
-ENGLISH = "en"
-SEVERAL = 2  # wordings' relations, each language counted, of a word that people ask with
+ENGLISH, FILE = "en", "words.json"
 # A character of a script without spaces is a word of its own.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+")
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_ALONE}]|[^\W\d_{_ALONE}]+")
 
 
 def language_of(text: str) -> str:
     """Code of the language of the bank that has most of a text's words; English where none does."""
-    words = _words([text])
-    counts = {code: len(words & known.keys()) for code, known in _vocabularies().items()}
-    return max(counts, key=lambda code: counts[code])  # English comes first
+    words = words_in([text])
+    return max(_vocabularies().items(), key=lambda item: len(words & item[1]))[0]  # English first
 
 
 def people_ask_with(word: str) -> bool:
-    """Whether a word, in lower case, stands in wordings of several relations or languages."""
-    return sum(known[word] for known in _vocabularies().values()) >= SEVERAL
+    """Whether a word, in lower case, is one that people ask with, in any language."""
+    return any(word in known for known in _vocabularies().values())
+
+
+def words_in(texts: Iterable[str]) -> set[str]:
+    """The words of texts, in lower case."""
+    return set(_WORD.findall(" ".join(texts).lower()))
 
 
 @cache
-def _vocabularies() -> dict[str, Counter[str]]:
-    """Language -> word -> relations in whose wordings it stands."""
-    found: dict[str, Counter[str]] = {ENGLISH: Counter()}
-    for own in bank():
-        found[ENGLISH].update(_words(chain(own.wordings, own.follow_up)))
-        for code, texts in own.translated.items():
-            found.setdefault(code, Counter()).update(_words(texts))
-    return found
-
-
-def _words(texts: Iterable[str]) -> set[str]:
-    return set(_WORD.findall(" ".join(texts).lower()))
+def _vocabularies() -> dict[str, frozenset[str]]:
+    told = json.loads(files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
+    return {code: frozenset(words.split()) for code, words in told.items()}
