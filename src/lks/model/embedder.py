@@ -1,8 +1,8 @@
 """The sentence embedder of the relation gate.
 
-The default is `use`. Packs of earlier versions have `minilm`. Any other is read by
-sentence-transformers, an extra, which brings pooling and normalisation as each model wants them.
-Nothing is loaded before the first text.
+The default is `duo`: `use` and `minilm`, both tuned. Packs of earlier versions have `minilm`. Any
+other is read by sentence-transformers, an extra, which brings pooling and normalisation as each
+model wants them. Nothing is loaded before the first text.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.model import hub, kept
 
 TEXTS_A_BATCH = 64
-DEFAULT = "use"
-SAME = {"use": 0.62}  # cosine from which two texts ask the same; experiments/log, 2026-11-29
+DEFAULT = "duo"
+SAME = {"duo": 0.58, "use": 0.62}  # cosine from which two texts ask the same; see experiments/log
 USUALLY = 0.7  # of other embedders
 EXTRA = "embedders"  # brings sentence-transformers
 
@@ -39,8 +39,9 @@ class Embedder:
     """Texts to vectors of unit length, [n] -> [n, w] float32.
 
     Args:
-        name: `use` (in the package), `minilm` (all-MiniLM-L6-v2, fetched once), a local folder, or
-            the hub id of any sentence-transformers model, which needs the extra `embedders`.
+        name: `duo`, `use` (in the package), `minilm` (all-MiniLM-L6-v2, fetched once, as `duo` has
+            it fetched), a local folder, or the hub id of any sentence-transformers model, which
+            needs the extra `embedders`.
         expected: the fingerprint that it must have; PackMismatch if it has another.
     """
 
@@ -75,6 +76,11 @@ class Embedder:
         """The cosine from which two texts are taken to ask the same."""
         return SAME.get(self.name, USUALLY)
 
+    @cached_property
+    def quick(self) -> Embedder:
+        """A quicker one of the same kind, to choose among thousands of texts."""
+        return Embedder("use") if self.name == DEFAULT else self
+
     @property
     def width(self) -> int:
         return int(self([""]).shape[1])
@@ -97,6 +103,10 @@ class Embedder:
     def _loaded(self) -> _Encoder:
         name = self.name
         if name == DEFAULT:
+            from lks.model.duo import Duo
+
+            return Duo(self._echo)
+        if name == "use":
             from lks.model.use import TunedUSE
 
             return TunedUSE()
@@ -106,7 +116,7 @@ class Embedder:
             return MiniLM(hub.fetch(name, self._echo))
         if not Path(name).is_dir() and name.count("/") != 1:
             raise ModelError(
-                f"unknown embedder '{name}'; give {DEFAULT}, minilm, a local folder, "
+                f"unknown embedder '{name}'; give {DEFAULT}, use, minilm, a local folder, "
                 "or the hub id of a sentence-transformers model (owner/name)"
             )
         try:
@@ -151,7 +161,7 @@ class CachedEmbedder:
     """An embedder that reads each text once."""
 
     def __init__(self, embed: Embedder) -> None:
-        self._embed, self.name, self.same, self.kept = embed, embed.name, embed.same, embed.kept
+        self._embed, self.name, self.same, self.quick = embed, embed.name, embed.same, embed.quick
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:

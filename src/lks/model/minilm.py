@@ -1,4 +1,4 @@
-"""The default sentence embedder, all-MiniLM-L6-v2: a BERT encoder of six layers, in numpy.
+"""The sentence embedder all-MiniLM-L6-v2: a BERT encoder of six layers, in numpy.
 
 Importing torch, transformers' model classes and sentence-transformers takes many times as long as
 reading a question does. Tokens of several texts are read together without padding: only attention
@@ -8,10 +8,11 @@ and the mean need to know where a text ends.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,19 @@ GELU_AT_ONCE = 2**14  # the same, of single numbers
 
 
 class MiniLM:
-    """Texts to vectors of unit length. Made from the folder of the packaged model."""
+    """Texts to vectors of unit length.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the packaged model.
+        tuning: what to add to its weights, in eight bits, and "NAME.scale" for each column.
+    """
+
+    def __init__(self, folder: Path, tuning: Mapping[str, NDArray[Any]] | None = None) -> None:
         self._weights: dict[str, Array] = load_file(folder / "model.safetensors")
         self._weights.pop("embeddings.position_ids", None)
+        for name in tuning or ():
+            if tuning and not name.endswith(".scale"):
+                self._weights[name] += tuning[name] * tuning[f"{name}.scale"]
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(LONGEST)

