@@ -43,7 +43,7 @@ def test_a_cosine_is_the_mean_of_two(duo: Duo) -> None:
 
 
 def test_minilm_is_another_one_once_tuned(duo: Duo) -> None:
-    plain, texts = MiniLM(hub.fetch("minilm")), ["Who runs it?", "Who founded it?"]
+    plain, texts = MiniLM(hub.fetch("minilm")), ["When is it open?", "Why is it open so late?"]
     before, after = (one[0] @ one[1] for one in (plain.encode(texts), duo._minilm.encode(texts)))
     assert before > after + 0.1
 
@@ -74,7 +74,7 @@ def test_a_question_is_near_to_the_same_one_in_another_language(duo: Duo, asked:
     [
         ("Who runs it?", "The chief executive of it is", "Who founded it?"),
         ("it opening times pls", "When is it open?", "When did it first open?"),
-        ("Can I bring a friend to it on Sunday?", "Guests of members of it are", "it guest wifi"),
+        ("Am I allowed to bring my dog to it?", "Pets at it are", "Who walks the dogs at it?"),
     ],
 )
 def test_what_is_asked_for_counts_and_not_the_words(

@@ -383,7 +383,7 @@ def test_vectors_that_every_process_asks_for_are_kept(
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "__call__", lambda *given: pytest.fail("made again"))
         assert np.array_equal(embed.kept(texts), made)
-        assert np.array_equal(CachedEmbedder(embed).kept(texts), made)
+        assert np.array_equal(CachedEmbedder(embed).quick.kept(texts), made)
     (file,) = tmp_path.rglob("*.npy")
     file.write_bytes(file.read_bytes()[:60])  # as if the disk had been full
     assert np.array_equal(embed.kept(texts), made)

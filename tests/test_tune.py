@@ -130,7 +130,7 @@ def test_bad_options_are_told_before_anything_is_read(
     given: list[str],
     told: str,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tune_embedder.py", *given])
+    monkeypatch.setattr("sys.argv", ["tune_embedder.py", "use", *given])
     with pytest.raises(SystemExit):
         tool.main()
     assert told in capsys.readouterr().err

@@ -22,7 +22,7 @@ from lks.scope.normalizer import Doc, normalise
 from lks.scope.resolver import longest
 from lks.scope.types import Decision, Finding, Mention, Named, Reason, TextVeto, ids
 
-MEANT = 0.75  # least cosine of a sentence that means what a wording means; wrong ones had .71
+MEANT = 0.7  # least cosine of a sentence that means what a wording means
 
 
 class Scope:
