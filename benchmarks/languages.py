@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS
+from _record import RESULTS, given, program
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -32,7 +32,7 @@ ASKED = {"src": "question", "rephrase": "rephrased", "loc": "other", "port": "th
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=given)
     parser.add_argument("--limit", type=int, help="facts")
     parser.add_argument("--out", type=Path, default=RESULTS / "languages.json")
     options = parser.parse_args()
@@ -91,4 +91,4 @@ def fired_in(scope: Scope, texts: Sequence[str]) -> list[set[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -63,7 +63,7 @@ ScopeKind = Annotated[
 EmbedderName = Annotated[
     str | None,
     typer.Option(
-        help="Compares questions: use (default), minilm, or a sentence-transformers model."
+        help="Compares questions: duo (default), use, minilm, or a sentence-transformers model."
     ),
 ]
 Aliases = Annotated[
