@@ -3,8 +3,8 @@
 An edit's relation template is its prompt with the subject cut out. Where an edit brings no
 paraphrases (or no locality prompts) of its own, other edits of the same template lend theirs, with
 this edit's subject put in; if these are few, edits that have the template among their paraphrases
-lend their prompts. An edit that gets no paraphrase so takes the wordings of the common relation
-nearest to its prompt (`relations`). A text that stands anywhere as a held-out prompt is never used,
+lend their prompts. An edit that has few paraphrases then takes wordings of the common relation
+nearest to its prompt (`templates`). A text that stands anywhere as a held-out prompt is never used,
 nor is one that differs from it by articles and punctuation only.
 """
 

@@ -1,8 +1,8 @@
 """The bank of wordings: how people ask for common facts, in data files, in eleven languages.
 
 English has a file for each domain; `languages` holds for each other language some wordings of the
-same relations. An edit that brings its prompt alone borrows the wordings of its relation, and the
-sentence embedder was tuned on them (`tools/tune_embedder.py`).
+same relations. An edit with few wordings borrows some of its relation, and the sentence embedder
+was tuned on them (`tools/tune_embedder.py`).
 """
 
 from __future__ import annotations
