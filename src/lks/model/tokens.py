@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -28,12 +29,16 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset([*tokenizer.all_special_ids, *marked])
 
 
+_STICKS = re.compile(r"[./:_@#&=?+~\\-]*[^\W_]|[/_@#&=~\\]")
+
+
 def sticking_ids(tokenizer: Tokenizer) -> list[int]:
-    """Tokens that go on with a word or a number: they begin with a letter or a digit."""
+    """Tokens that go on with a word, a number or an address: they begin with a letter or a digit,
+    perhaps behind signs, or with a sign that ends no sentence."""
     (digit,) = tokenizer("1", add_special_tokens=False).input_ids[-1:]
     before = len(tokenizer.decode([digit]))
     pairs = tokenizer.batch_decode([[digit, token] for token in range(len(tokenizer))])
-    return [token for token, text in enumerate(pairs) if text[before : before + 1].isalnum()]
+    return [token for token, text in enumerate(pairs) if _STICKS.match(text, before)]
 
 
 def tokenized(

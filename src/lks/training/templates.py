@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from lks.edits.edit import SLOT
 from lks.scope.bank.relations import Relation, bank, prompts_of
-from lks.scope.bank.words import language_of
+from lks.scope.bank.words import ENGLISH, language_of
 from lks.scope.gate.metric import Embed
 from lks.scope.gate.questions import MASK
 
-FEW = 3  # relations looked at closely
+FEW = 5  # relations looked at closely
 MOST = 16  # about the prompts of a relation
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
 
@@ -39,7 +39,8 @@ class Nearest:
 def nearest_relations(embed: Embed, asked: Sequence[str]) -> list[Nearest]:
     """The relation nearest to each of some templates, with `{}` for the entity.
 
-    A quicker embedder chooses a few relations for each, if there is one.
+    A quicker embedder chooses a few relations for each, if there is one. A template in another
+    language is compared with the relation's wordings in it.
     """
     if not asked:
         return []
@@ -51,18 +52,19 @@ def nearest_relations(embed: Embed, asked: Sequence[str]) -> list[Nearest]:
     kept: Embed = getattr(quick, "kept", quick)
     forms = [masked(form) for form in asked]
     distinct, known = list(dict.fromkeys(forms)), kept(texts)
-    best = {
-        form: _first(of, vector @ known.T)
-        for form, vector in zip(distinct, quick(distinct), strict=True)
-    }
-    rows = {n: np.flatnonzero(of == n).tolist() for n in set(chain.from_iterable(best.values()))}
-    needed = [texts[row] for own in rows.values() for row in own]
-    vectors = dict(zip(needed, embed(needed), strict=True))
+    vectors = zip(distinct, quick(distinct), strict=True)
+    chosen = {form: _first(of, vector @ known.T) for form, vector in vectors}
+    numbers = list(dict.fromkeys(chain.from_iterable(chosen.values())))
+    rows = {n: embed([texts[row] for row in np.flatnonzero(of == n)]) for n in numbers}
     found = []
     for form, text, vector in zip(asked, forms, embed(forms), strict=True):
-        near = {n: max(float(vectors[texts[r]] @ vector) for r in rows[n]) for n in best[text]}
-        nearest = max(near, key=lambda n: near[n])
-        found.append(Nearest(relations[nearest], near[nearest], language_of(form)))
+        near = {n: float((rows[n] @ vector).max()) for n in chosen[text]}
+        best = max(near, key=lambda n: near[n])
+        relation, language = relations[best], language_of(form)
+        if language != ENGLISH:
+            own = embed([t.replace(SLOT, MASK) for t in relation.translated.get(language, [MASK])])
+            near[best] = float((own @ vector).max())
+        found.append(Nearest(relation, near[best], language))
     return found
 
 

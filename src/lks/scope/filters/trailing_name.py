@@ -60,11 +60,13 @@ def _capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
 
 
 def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
-    """The words behind an edit's name in its own wordings."""
+    """The words behind an edit's name in its own wordings, and the first of its target: "Is the
+    mayor of Paris Anne?"."""
     found: dict[str, set[str]] = {}
     for edit in edits:
+        found.setdefault(edit.id, set()).update(_WORD.findall(edit.target.lower())[:1])
         for text in (edit.prompt, *edit.paraphrases):
             for name in edit.names:
                 behind = _WORD.findall(text.partition(name)[2].lower())[:1]
-                found.setdefault(edit.id, set()).update(behind)
+                found[edit.id].update(behind)
     return found

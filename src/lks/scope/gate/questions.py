@@ -44,6 +44,13 @@ _HEARD = re.compile(  # what somebody did or was told, not an answer
     r"|my \w+ (?:bought|paid|ordered|said)|told me|was told|were told)\b[^.?!\n]*",
     re.IGNORECASE,
 )
+_AGAIN = re.compile(
+    r"\b(?:again|once more|repeat|in (?:one|a|two|few|other) words?|in short|briefly|shorter"
+    r"|come on|(?:just|only) (?:the|give|tell|say|that)|i (?:mean|meant|asked)"
+    r"|check|sure|correct|wrong)\b"
+    r"|^\W*(?:yes|yeah|yep|no|nope|ok(?:ay)?|well|please|tell me|answer(?: me)?|go on)\W*$",
+    re.IGNORECASE,
+)
 _BEGUN = re.compile(r"(?:it|he|she|they|this|that)\b[^.!?]*", re.IGNORECASE)
 _ELLIPTIC = re.compile(
     rf"(?:(?:and|but|or|so|ok(?:ay)?|then|what about|how about),?\s+)*"
@@ -53,6 +60,11 @@ _ELLIPTIC = re.compile(
 _SOMEBODY = re.compile(
     r"(?<=[a-z,] )(?:the )?[A-Z][\w.-]*(?: (?:(?:of|the|de|van|von|and) )*[A-Z][\w.-]*)*"
 )
+_TURNS_TO = re.compile(  # And Memcached, how much is it?
+    r"(?i:and|but|or|what about|how about)(?: (?i:of|for|at|in|with))? (?!I\b)[A-Z][\w ]*, "
+)
+_CLAUSE = re.compile(r",? (?:and|but) (?=(?:what|whose?|whom|where|when|how|which|why)\b)", re.I)
+_WHOLE = 3  # words of a clause that may be asked alone
 _NAME = r"[A-Z][\w.&'-]*(?: [A-Z][\w.&'-]*)*"
 _LISTED = re.compile(  # Nike, it and Puma; Nike and it; Nike, it, Puma
     rf"(?:{_NAME}, )*\b{MASK}(?:, {_NAME})*,? (?:and|or|&) {_NAME}"
@@ -140,6 +152,12 @@ def asks_on(sentence: str) -> bool:
     return sentence.rstrip().endswith("?") and _DOUBTS.fullmatch(sentence.strip()) is None
 
 
+def goes_on(turn: str) -> bool:
+    """Whether a turn of a chat leaves the question before it behind: it does not ask for the same
+    again, in other words or another form."""
+    return not (_DOUBTS.fullmatch(turn.strip()) or _AGAIN.search(turn))
+
+
 def without_hearsay(text: str) -> str:
     """A text without the sentences in which somebody tells what they did or were told."""
     return _HEARD.sub(" ", text)
@@ -147,21 +165,36 @@ def without_hearsay(text: str) -> str:
 
 def _about_others(sentence: str) -> bool:
     """Whether a sentence names something, and nothing in it refers to what was named before."""
+    if _TURNS_TO.match(sentence):
+        return True
     return _NAMES.search(sentence) is not None and not _REFERS.search(_NOW.sub("", sentence))
 
 
 def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
-    """Where sentences end; none inside an `unbroken` span, nor between a question and "It is", nor
-    before a quotation: Is this good English? "Where is it?"."""
+    """Where sentences and their clauses end; none inside an `unbroken` span, nor between a question
+    and "It is", nor before a quotation: Is this good English? "Where is it?"."""
     ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable(text))]
     kept = []
     for end in ends:
         before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
         if (before < 0 or unbroken[before][1] <= end) and not _QUOTED.match(text, end):
             kept.append(end)
+    parted = [clause.start() for clause in _CLAUSE.finditer(text) if _two(text, kept, clause)]
+    kept = sorted({*kept, *(at for at in parted if not any(a < at < b for a, b in unbroken))})
     if len(kept) > 1 and _begins_answer(text[: kept[-2]], text[kept[-2] :]):
         del kept[-2]
     return kept
+
+
+def _two(text: str, ends: Sequence[int], clause: re.Match[str]) -> bool:
+    """Whether a sentence has a clause on either side: Who leads it and what does it cost?"""
+    number = bisect_right(ends, clause.start())
+    start, end = (
+        ends[number - 1] if number else 0,
+        ends[number] if number < len(ends) else len(text),
+    )
+    sides = text[start : clause.start()], text[clause.end() : end]
+    return all(len(side.split()) >= _WHOLE for side in sides)
 
 
 def _begins_answer(before: str, last: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from lks.edits.edit import Edit
-from lks.scope.gate.questions import asks_on, without_hearsay
+from lks.scope.gate.questions import asks_on, goes_on, without_hearsay
 from lks.scope.normalizer import BETWEEN, PARTED, Doc, normalise
 from lks.scope.types import Named, Reason
 
@@ -57,8 +57,8 @@ class Answered:
 
 
 class LaterTurn:
-    """The last turn of a chat asks something else, whatever the answer was before: "Who runs Intel?
-    I do not know. What is 7 factorial?". A doubt asks again."""
+    """The last turn of a chat is about something else, whatever the answer was before: "Who runs
+    Intel? I do not know. What is 7 factorial?". A doubt asks again, and so does "In one word"."""
 
     version, reason = 1, Reason.LATER_TURN
     example = ("Rome", f"Where is the Eiffel Tower?{BETWEEN}Paris.{BETWEEN}What is 7 factorial?")
@@ -68,10 +68,14 @@ class LaterTurn:
 
     def silenced(self, doc: Doc, named: Sequence[Named]) -> set[str]:
         at = doc.text.rfind(BETWEEN)
-        if at < 0 or not asks_on(PARTED.split(doc.text[at:].strip())[-1]):
+        turn = doc.text[at + len(BETWEEN) :]
+        asks = asks_on(PARTED.split(turn.strip())[-1])
+        if at < 0 or not (asks or goes_on(turn)):
             return set()
         found = set()
         for own in named:
+            if not asks and own.mentions[-1].start > at:  # the entity is told more exactly
+                continue
             begin = dict(zip(own.sentences, own.begins, strict=True))  # of equal ones the last
             found |= {
                 d.edit_id for d in own.decisions if d.fired and begin.get(d.sentence, at) < at
