@@ -44,7 +44,7 @@ def test_inject_asks_the_scope_that_it_is_given(edits: EditSet) -> None:
 @pytest.mark.parametrize("by", ["dense", "bm25"])
 def test_retrieval_takes_the_nearest_facts(edits: EditSet, embedder_folder: Path, by: str) -> None:
     editor = Retrieve(k=2, by=by, embedder=str(embedder_folder))
-    texts = ["What native language does she speak?", "In which city is it located?"]
+    texts = ["What native language does she speak?", "In which city is the Eiffel Tower?"]
     spoken, located = contexts(editor, edits, texts)
     assert spoken.endswith(f"New fact: {fact(TONGUE)}\n")
     assert located.endswith(f"New fact: {fact(TOWER)}\n")

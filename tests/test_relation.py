@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import pytest
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import MissingExtra, ModelError, PackMismatch
-from lks.files import CACHE_VARIABLE
-from lks.model.embedder import USUALLY, CachedEmbedder, Embedder
+from lks.model.embedder import CachedEmbedder, Embedder
 from lks.scope.gate import questions
 from lks.scope.gate.metric import Exemplars, GateState, Metric
 from lks.scope.gate.relation import FOREIGN, RelationGate
@@ -361,61 +358,6 @@ def test_a_question_for_another_fact_of_the_entity_does_not_fire(
     assert fired(clear, text) == found
     if not found:
         assert {*reasons(clear, text).values()} == {Reason.BELOW}
-
-
-# --- embedder -------------------------------------------------------------------------------------
-
-
-def test_vectors_have_unit_length_and_keep_their_order(embed: Embedder) -> None:
-    vectors = embed(["born in", "speak", "born in"])
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert np.array_equal(vectors[0], vectors[2])
-    assert embed([]).shape == (0, 64)
-
-
-def test_vectors_that_every_process_asks_for_are_kept(
-    embed: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    texts = ["where", "born in"]
-    made = embed.kept(texts)
-    assert np.array_equal(made, embed(texts))
-    with monkeypatch.context() as patch:
-        patch.setattr(Embedder, "__call__", lambda *given: pytest.fail("made again"))
-        assert np.array_equal(embed.kept(texts), made)
-        assert np.array_equal(CachedEmbedder(embed).quick.kept(texts), made)
-    (file,) = tmp_path.rglob("*.npy")
-    file.write_bytes(file.read_bytes()[:60])  # as if the disk had been full
-    assert np.array_equal(embed.kept(texts), made)
-    assert np.array_equal(embed.kept(texts[:1]), made[:1])
-
-
-def test_each_embedder_says_from_where_on_texts_ask_the_same(embed: Embedder) -> None:
-    edits = ada()
-    assert CachedEmbedder(embed).same == embed.same == USUALLY != Embedder().same
-    metric, _ = learn(CachedEmbedder(embed), edits, [TrainingPrompts()] * 2)
-    assert metric.threshold == USUALLY
-
-
-def test_unknown_embedders_and_others_than_the_packs() -> None:
-    with pytest.raises(ModelError, match="unknown embedder 'mini'; give duo, use, minilm, a"):
-        Embedder("mini")(["a"])
-
-
-def test_without_its_extra_another_embedder_says_what_to_install(
-    embedder_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(MissingExtra, match=r'sentence-transformers: pip .*\[embedders\]"$'):
-        Embedder(str(embedder_folder))(["a"])
-
-
-def test_another_embedder_than_the_packs_is_refused(embedder_folder: Path) -> None:
-    assert Embedder(str(embedder_folder), expected=Embedder(str(embedder_folder)).fingerprint)(
-        ["a"]
-    )[0].shape == (64,)
-    with pytest.raises(PackMismatch, match="another embedder"):
-        Embedder(str(embedder_folder), expected="beef")(["a"])
 
 
 def test_an_edit_set_keeps_negatives_and_thresholds() -> None:

@@ -35,7 +35,7 @@ _FILLERS = frozenset(
         *("as", "at", "by", "for", "from", "in", "not", "of", "on", "to", "up", "with"),
     )
 )
-START = 6.0  # nats
+START = 3.0  # nats that a target's first token gains at the beginning of a text
 
 
 @dataclass(frozen=True)
