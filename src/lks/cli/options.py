@@ -216,7 +216,8 @@ def _texts_in(path: Path, keys: Sequence[str]) -> list[str]:
         # not splitlines: a text may hold other characters that end lines
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a text file") from error
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"{path}: cannot be read ({why}); give a text file") from error
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
     if path.suffix.lower() != ".jsonl":
         return [line for _, line in numbered]

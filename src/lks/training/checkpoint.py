@@ -34,9 +34,14 @@ def beside(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
 
+def is_in(folder: Path) -> bool:
+    """Whether there is a checkpoint: none is written before the first epochs are done."""
+    return (folder / FILE).exists()
+
+
 def check_absent(folder: Path) -> None:
     """Raise InputError where an interrupted run left a checkpoint, which a new one would lose."""
-    if (folder / FILE).exists():
+    if is_in(folder):
         raise InputError(
             f"{folder} is the checkpoint of a run that was interrupted; go on with --resume, or "
             "start afresh with --no-resume"

@@ -54,7 +54,6 @@ def train_to(
         edits,
         config,
         progress if team.is_main else None,
-        advice=f"go on with --resume (checkpoint: {checkpoints})",
         pool=pool,
         memory=memory,
         team=team,
@@ -74,7 +73,6 @@ def trained(
     config: TrainingConfig,
     progress: Progress | None = None,
     *,
-    advice: str = "start again",
     pool: Iterable[Edit] = (),
     memory: int | None = None,
     team: ProcessGroup | None = None,
@@ -106,5 +104,7 @@ def trained(
                 on_progress=progress.stage,
             )
     except KeyboardInterrupt:
+        kept = checkpoints if checkpoints and checkpoint.is_in(checkpoints) else None
+        advice = f"go on with --resume (checkpoint: {kept})" if kept else "start again"
         raise TrainingInterrupted(f"training was interrupted; {advice}") from None
     return replace(pack, training=replace(pack.training, peak_memory_bytes=peak_memory()))

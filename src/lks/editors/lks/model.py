@@ -355,8 +355,9 @@ class ScalpelModel(EditedModel):
         return blocks * self.pack.scale if self.pack.form == "residual" else blocks
 
     def remove(self, edit_ids: Iterable[str]) -> None:
-        """Take edits out; KeyError for an unknown id, and nothing is removed then."""
-        gone = set(edit_ids)
+        """Take edits out; KeyError for an unknown id, and nothing is removed then. One id will do,
+        as a text."""
+        gone = {edit_ids} if isinstance(edit_ids, str) else set(edit_ids)
         with self._changing:
             now = self._now
             if unknown := gone - now.edits.keys():
