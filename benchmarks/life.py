@@ -37,13 +37,13 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.evaluation.metrics import stands_in
 from lks.evaluation.provenance import provenance
+from lks.evaluation.runner import answer_room
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
 
 METHODS = ("unedited", "lks", "inject", "rag")
 FACTS = 3  # that RAG retrieves
 BATCH = 32
-SPARE, STEP = 12, 16  # tokens beside the target's; limits are multiples
 _BESIDE = re.compile(r"[^\w%€$£@./:+]+")
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     same = {"model": options.model, "facts": len(edits), "asks": len(asks)}
     result = kept(out, same) or {**same, "methods": {}}
     backbone = Backbone.load(options.model)
-    limits = {edit.id: limit(backbone, edit) for edit in edits}
+    limits = {edit.id: answer_room(backbone, edit.target) for edit in edits}
     with editor("unedited").apply(backbone, []) as model:
         before = answers(model, asks, limits)
     for method in options.methods:
@@ -132,12 +132,6 @@ class Answer:
 
     text: str
     fired: tuple[str, ...]
-
-
-def limit(backbone: Backbone, edit: Edit) -> int:
-    """Tokens that an answer about a fact may have: its target's and some more."""
-    tokens = len(backbone.tokenizer(edit.target).input_ids)
-    return STEP * (-(-(tokens + SPARE) // STEP))  # few limits, so that batches are full
 
 
 def answers(model: EditedModel, asks: Sequence[Ask], limits: Mapping[str, int]) -> list[Answer]:

@@ -39,6 +39,7 @@ from lks.model.engine.protocol import Score
 PORTABILITY = "portability"
 AT_ONCE = 64  # locality prompts whose distributions are held at once
 ANSWER_TOKENS = 8
+SPARE, STEP = 12, 16  # tokens beside the target, and of what the room is a multiple
 FLUENCY_TOKENS = 64
 FLUENCY_PROMPT = "{} is known for"
 Value = Callable[[Probe], float | None]
@@ -215,6 +216,13 @@ def answer_limit(backbone: Backbone, edits: Sequence[Edit], least: int) -> int:
     targets = dict.fromkeys(edit.target for edit in edits)
     joined = (backbone.join("", target, chat=False)[0] for target in targets)
     return max([least, *(len(backbone.tokenize(text, chat=False)[0]) + 1 for text in joined)])
+
+
+def answer_room(backbone: Backbone, target: str) -> int:
+    """Tokens that an answer about a fact may have, its target's and some more: one of few numbers,
+    so that batches are full."""
+    tokens = len(backbone.tokenizer(target).input_ids)
+    return STEP * -(-(tokens + SPARE) // STEP)
 
 
 def fluency(base: EditedModel, edited: EditedModel, edits: Sequence[Edit]) -> Fluency:

@@ -29,6 +29,7 @@ from lks.edits.profiles import by_entity
 from lks.edits.text import same_wording
 from lks.evaluation.metrics import mean, stands_in
 from lks.evaluation.results import FactTest, FailedAsk, SelfTest
+from lks.evaluation.runner import answer_room
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder
@@ -52,7 +53,6 @@ FRAMES = (
     "I need this for work. {}",
     "Somebody wants to know this from me today. {}",
 )
-SPARE, STEP = 12, 16  # tokens beside the target's; limits are multiples, so that batches are full
 BATCH = 32
 
 
@@ -247,8 +247,7 @@ class _Asking:
         """Tokens that an answer may have: those of the target and some more."""
         if ask.form == NEIGHBOUR:
             return 1  # only what fires counts
-        tokens = len(self._backbone.tokenizer(ask.fact.target).input_ids)
-        return STEP * -(-(tokens + SPARE) // STEP)
+        return answer_room(self._backbone, ask.fact.target)
 
 
 def _failed(ask: Ask, written: Generation) -> FailedAsk | None:

@@ -21,7 +21,7 @@ from safetensors.numpy import load
 
 from lks.model import hub
 from lks.model.minilm import MiniLM
-from lks.model.use import TunedUSE
+from lks.model.use import TunedUSE, changes
 from lks.scope.bank.words import is_english
 
 Array = NDArray[np.float32]
@@ -38,7 +38,7 @@ class Duo:
         content = files(__package__).joinpath(TUNING).read_bytes()
         tuning = load(content)
         self._map = tuning.pop(MAP).astype(np.float32)
-        self._minilm = MiniLM(hub.fetch("minilm", echo), tuning)
+        self._minilm = MiniLM(hub.fetch("minilm", echo), changes(tuning))
         own = hashlib.sha256(content).hexdigest()
         self.fingerprint = hashlib.sha256(f"{self._use.fingerprint} {own}".encode()).hexdigest()
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +33,14 @@ class MiniLM:
 
     Args:
         folder: of the packaged model.
-        tuning: what to add to its weights, in eight bits, and "NAME.scale" for each column.
+        added: what tuning adds to its weights.
     """
 
-    def __init__(self, folder: Path, tuning: Mapping[str, NDArray[Any]] | None = None) -> None:
+    def __init__(self, folder: Path, added: Mapping[str, Array] | None = None) -> None:
         self._weights: dict[str, Array] = load_file(folder / "model.safetensors")
         self._weights.pop("embeddings.position_ids", None)
-        for name in tuning or ():
-            if tuning and not name.endswith(".scale"):
-                self._weights[name] += tuning[name] * tuning[f"{name}.scale"]
+        for name, change in (added or {}).items():
+            self._weights[name] += change
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(LONGEST)

@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from lks.scope.gate.questions import MASK
 
 Array = NDArray[np.float32]
 
-TUNING = "use-tuning.safetensors"
+TUNING, SCALE = "use-tuning.safetensors", ".scale"
 ORDERS = (2, 3, 5)  # n of the n-grams
 SHARED = ("ln_g", "ln_b", "cnn_W", "cnn_b", "d0", "d1", "d2", "d3", "p1", "p3")
 _MASK = re.compile(rf"\b{MASK}\b")
@@ -53,23 +54,25 @@ def _calm(text: str) -> str:
     return (_WORD.sub(lambda word: word[0].lower(), text) if masks else text.lower()) or " "
 
 
-def _tune(model: object, tuning: Mapping[str, Array]) -> None:
+def changes(tuning: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+    """What a tuning adds to each weight: eight bits, with a scale for each column."""
+    names = (name for name in tuning if not name.endswith(SCALE))
+    return {name: tuning[name] * tuning[name + SCALE] for name in names}
+
+
+def _tune(model: object, tuning: Mapping[str, NDArray[Any]]) -> None:
     """Put the changed weights in place; `model` has those of each n side by side, or in a list."""
-
-    def change(name: str) -> Array:
-        scaled: Array = tuning[name] * tuning[f"{name}.scale"]
-        return scaled
-
+    added = changes(tuning)
     for name in SHARED:
-        setattr(model, name, getattr(model, name) + change(name))
+        setattr(model, name, getattr(model, name) + added[name])
     for name in ("w1", "w2", "b1", "b2"):
         own = zip(getattr(model, name), ORDERS, strict=True)
-        setattr(model, name, [weight + change(f"{name}_{n}") for weight, n in own])
+        setattr(model, name, [weight + added[f"{name}_{n}"] for weight, n in own])
     for joined, name in (
         ("proj_W", "proj"),
         ("proj_b", "proj_b"),
         ("ln_g_all", "ln_g"),
         ("ln_b_all", "ln_b"),
     ):
-        parts = np.concatenate([change(f"{name}{n}") for n in ORDERS], axis=-1)
+        parts = np.concatenate([added[f"{name}{n}"] for n in ORDERS], axis=-1)
         setattr(model, joined, getattr(model, joined) + parts)

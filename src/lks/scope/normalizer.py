@@ -14,9 +14,11 @@ import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 from anyascii import anyascii
 
+from lks.scope.bank.words import language_of
 from lks.scope.languages.ko import particles
 
 BETWEEN = "\n\n\ufffc\n\n"  # parts the turns of a chat: ends a sentence and belongs to no name
@@ -59,6 +61,16 @@ class Doc:
         if self.told is not None:
             return self.told
         return [match.span() for match in _ASCII_WORDS.finditer(self.text)]
+
+    @cached_property
+    def language(self) -> str:
+        """Code of its language, see `lks.scope.bank.words`."""
+        return language_of(self.text)
+
+    @cached_property
+    def capitals(self) -> list[int]:
+        """How many of the words before each, and of all, begin with a capital."""
+        return [0, *accumulate(self.text[start].isupper() for start, _ in self.places)]
 
     @cached_property
     def sentences(self) -> list[range]:

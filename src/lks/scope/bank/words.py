@@ -25,9 +25,14 @@ def language_of(text: str) -> str:
 
 def is_english(text: str) -> bool:
     """Whether a text is in English, as far as its words and letters tell."""
+    return in_latin(text) and language_of(text) == ENGLISH
+
+
+def in_latin(text: str) -> bool:
+    """Whether at least half of a text's letters are Latin."""
     letters = [char for char in text if char.isalpha()]
     latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
-    return 2 * latin >= len(letters) and language_of(text) == ENGLISH
+    return 2 * latin >= len(letters)
 
 
 def people_ask_with(word: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from lks.edits.edit import Edit
-from lks.scope.bank.words import language_of, people_ask_with
+from lks.scope.bank.words import people_ask_with
 from lks.scope.languages.en import word_list
 from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Doc
@@ -50,13 +50,13 @@ class TrailingName:
 
 def _capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
     """Whether the sentence is written as a title, or in German, where all nouns have capitals."""
-    if language_of(doc.text) == GERMAN:
+    if doc.language == GERMAN:
         return True
-    others = [
-        i for i in doc.sentence(candidate.first)[1:] if not candidate.first <= i <= candidate.last
-    ]
-    capital = sum(doc.text[doc.places[i][0]].isupper() for i in others)
-    return 2 * capital > len(others)
+    sentence = doc.sentence(candidate.first)
+    first, stop = sentence.start + 1, sentence.stop
+    own, end = max(candidate.first, first), candidate.last + 1  # the name and what stands behind
+    capital = doc.capitals[stop] - doc.capitals[first] - (doc.capitals[end] - doc.capitals[own])
+    return 2 * capital > stop - first - (end - own)
 
 
 def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:

@@ -174,13 +174,14 @@ def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
     """Where sentences and their clauses end; none inside an `unbroken` span, nor between a question
     and "It is", nor before a quotation: Is this good English? "Where is it?"."""
     ends = [found["end_index"] for found in get_sentence_boundaries("en", encodable(text))]
-    kept = []
-    for end in ends:
-        before = bisect_left(unbroken, (end, end)) - 1  # the last span that begins before `end`
-        if (before < 0 or unbroken[before][1] <= end) and not _QUOTED.match(text, end):
-            kept.append(end)
+
+    def inside(at: int) -> bool:
+        before = bisect_left(unbroken, (at, at)) - 1  # the last span that begins before `at`
+        return before >= 0 and unbroken[before][1] > at
+
+    kept = [end for end in ends if not inside(end) and not _QUOTED.match(text, end)]
     parted = [clause.start() for clause in _CLAUSE.finditer(text) if _two(text, kept, clause)]
-    kept = sorted({*kept, *(at for at in parted if not any(a < at < b for a, b in unbroken))})
+    kept = sorted({*kept, *(at for at in parted if not inside(at))})
     if len(kept) > 1 and _begins_answer(text[: kept[-2]], text[kept[-2] :]):
         del kept[-2]
     return kept
@@ -189,10 +190,8 @@ def _ends(text: str, unbroken: Sequence[Span]) -> list[int]:
 def _two(text: str, ends: Sequence[int], clause: re.Match[str]) -> bool:
     """Whether a sentence has a clause on either side: Who leads it and what does it cost?"""
     number = bisect_right(ends, clause.start())
-    start, end = (
-        ends[number - 1] if number else 0,
-        ends[number] if number < len(ends) else len(text),
-    )
+    start = max(ends[number - 1] if number else 0, clause.start() - WINDOW)
+    end = min(ends[number] if number < len(ends) else len(text), clause.end() + WINDOW)
     sides = text[start : clause.start()], text[clause.end() : end]
     return all(len(side.split()) >= _WHOLE for side in sides)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from lks.edits.edit import Edit
+from lks.scope.bank.words import in_latin
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Array, Embed, Exemplars, GateState, Metric
 from lks.scope.types import Decision, Reason, SentenceVeto
@@ -182,7 +183,7 @@ class RelationGate:
         """The score from which each edit fires, [edits, sentences]."""
         usual = np.full(len(sentences), self._metric.threshold)
         if self._english:
-            foreign = [_foreign(sentence) for sentence in sentences]
+            foreign = [not in_latin(sentence) for sentence in sentences]
             usual[foreign] = max(self._metric.threshold, FOREIGN)
         own = [self._own.get(edit_id, usual) for edit_id in edit_ids]
         return np.stack([np.broadcast_to(limit, usual.shape) for limit in own])
@@ -193,10 +194,3 @@ class RelationGate:
             return np.full(len(asked), -1.0, np.float32)
         nearest: Array = (asked @ self._vectors[rows].T).max(1)
         return nearest
-
-
-def _foreign(sentence: str) -> bool:
-    """Whether most of its letters are of another script than Latin."""
-    letters = [char for char in sentence if char.isalpha()]
-    latin = sum(char <= "\u024f" or "\u1e00" <= char <= "\u1eff" for char in letters)
-    return 2 * latin < len(letters)

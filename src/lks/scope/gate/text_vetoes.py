@@ -68,9 +68,11 @@ class LaterTurn:
 
     def silenced(self, doc: Doc, named: Sequence[Named]) -> set[str]:
         at = doc.text.rfind(BETWEEN)
+        if at < 0:
+            return set()
         turn = doc.text[at + len(BETWEEN) :]
         asks = asks_on(PARTED.split(turn.strip())[-1])
-        if at < 0 or not (asks or goes_on(turn)):
+        if not (asks or goes_on(turn)):
             return set()
         found = set()
         for own in named:

@@ -20,7 +20,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.REFUSED: "a negative phrase stands in the text",
     Reason.DENIED: "the sentence says what is not so",
     Reason.ANSWERED: "the text states it, and then asks something else",
-    Reason.LATER_TURN: "a later turn of the chat asks something else",
+    Reason.LATER_TURN: "a later turn of the chat is about something else",
     Reason.STATED: "the text states it, and then asks about another entity",
     Reason.LONGER: "a part of a longer name",
     Reason.TWO_FIT: "two names fit",
