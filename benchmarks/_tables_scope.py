@@ -168,6 +168,15 @@ _ABLATION = (
 )
 
 
+def overlap() -> list[Row]:
+    own = read("scope_ablation.json")["overlap"]
+    return [{"name": DATA[data], **own[data]} for data in DATA]
+
+
+def _fired(when: str, kind: str) -> Callable[[Row], str]:
+    return lambda row: percent(row[when][kind]["fired"] / row[when][kind]["texts"], places=1)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "gate-sentence": gate_sentence,
     "scope-parts": Table(
@@ -187,6 +196,21 @@ TABLES: dict[str, Callable[[], str]] = {
         ),
     ),
     "scope-without": Table(partial(ablation, "without "), _ABLATION),
+    "scope-only": Table(partial(ablation, "only "), _ABLATION),
+    "scope-overlap": Table(
+        overlap,
+        (
+            ("", of("name", show=str)),
+            ("held-out paraphrases", of("paraphrases", show="{:,}".format)),
+            ("literally in the bank", of("literally_in_bank", show="{:,}".format)),
+            ("wordings of the bank among them", of("wordings_in_question", show=str)),
+            *(
+                (f"{kind} that fire, {when} borrowed wordings", _fired(when, kind))
+                for kind in ("paraphrases", "other questions")
+                for when in ("with", "without")
+            ),
+        ),
+    ),
     "gate": Table(
         gate,
         (

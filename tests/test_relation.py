@@ -323,12 +323,13 @@ CLEAR = [
     Edit("born", "Ada Lovelace", "Ada Lovelace was born in", "Oslo"),
     Edit("runs", "Acme", "The chief executive of Acme is", "Ada"),
     Edit("capital", "Peru", "The capital of Peru is", "Lima"),
+    Edit("led", "IKEA", "Who is the chief executive of IKEA?", "Ada"),  # in its own case only
 ]
 
 
 @pytest.fixture(scope="module")
 def clear() -> Scope:
-    """Three edits that bring their prompt alone, with the default embedder."""
+    """Some edits that bring their prompt alone, with the default embedder."""
     embed = CachedEmbedder(Embedder())
     prompts, _ = training_prompts(CLEAR, embed=embed)
     metric, exemplars = learn(embed, CLEAR, prompts)
@@ -343,6 +344,8 @@ def clear() -> Scope:
         ("who is in charge at Acme", ["runs"]),
         ("WHO IS THE BOSS OF ACME?", ["runs"]),
         ("Which city is the capital of Peru?", ["capital"]),
+        ("ikea ceo name", ["led"]),  # near to a borrowed wording, not to the prompt
+        ("who made the ikea chair", []),
         ("When was Ada Lovelace born?", []),
         ("What did Ada Lovelace study?", []),
         ("Who was the mother of Ada Lovelace?", []),
@@ -357,7 +360,7 @@ def test_a_question_for_another_fact_of_the_entity_does_not_fire(
 ) -> None:
     assert fired(clear, text) == found
     if not found:
-        assert {*reasons(clear, text).values()} == {Reason.BELOW}
+        assert {*reasons(clear, text).values()} <= {Reason.BELOW}
 
 
 def test_an_edit_set_keeps_negatives_and_thresholds() -> None:

@@ -39,7 +39,8 @@ from lks.scope.bank.relations import REGISTERS, Relation
 from lks.scope.config import preset
 from lks.training.config import TrainingConfig
 from lks.training.prompts import LENDS, TrainingPrompts, template
-from lks.training.templates import masked, nearest_relations
+from lks.training.talks import without_name
+from lks.training.templates import nearest_relations
 from lks.training.train_pack import lent_prompts
 
 MOST = 300  # facts that are asked
@@ -182,7 +183,7 @@ def _asks(
         framed = [own[n % len(own)] for n in range(len(FRAMES))]
         for n, text in enumerate(unseen(map(_framed, FRAMES, framed), len(FRAMES))):
             yield Ask(edit, FRAMED, text, chat and n == 1)
-        later = _without_name(edit)
+        later = without_name(edit, edit.prompt)
     if chat:
         opened, answered = (text.replace(SLOT, edit.subject) for text in OPENING)
         turns = (("user", opened), ("assistant", answered), ("user", later))
@@ -193,13 +194,6 @@ def _asks(
 
 def _framed(frame: str, text: str) -> str:
     return frame.replace(SLOT, text)
-
-
-def _without_name(edit: Edit) -> str:
-    """The fact's own prompt with a pronoun for its entity."""
-    form = template(edit.prompt, edit.subject)
-    pronoun = masked(form.replace(f"{SLOT}'s", "its").replace(f"{SLOT}’s", "its"))
-    return pronoun[:1].upper() + pronoun[1:]
 
 
 class _Asking:

@@ -115,7 +115,8 @@ class Scope:
         """The mentions in each text, and what may be a name in other words but is not meant.
 
         The score of names in other words, or in another case, which only a gate can tell, is how
-        near their sentence, name and all, is to the nearest wording of their edits.
+        near their sentence, name and all, is to the nearest wording of their edits. Where only the
+        case differs, the gate's references count too.
         """
         found = [self._matcher.find(doc)[0] for doc in docs]
         mentions = [
@@ -127,7 +128,12 @@ class Scope:
             self._matcher.proposed(doc, own)[-REACH:] for doc, own in zip(docs, found, strict=True)
         ]
         asked = [self._asked(mention, said) for own in proposed for mention, said in own]
-        scores = iter(self._gate.alike(asked))
+        alike = self._gate.alike([(said, wordings) for said, wordings, _ in asked])
+        decided = self._gate.decide([([said] if own else [], own) for said, _, own in asked])
+        scores = iter(
+            max([score, *(decision.score for decision in own)])
+            for score, own in zip(alike, decided, strict=True)
+        )
         named = []
         for known, own in zip(mentions, proposed, strict=True):
             scored = [replace(mention, score=next(scores)) for mention, _ in own]
@@ -136,8 +142,9 @@ class Scope:
             named.append((longest([*known, *meant]) if meant else known, refused))
         return named
 
-    def _asked(self, mention: Mention, said: str) -> tuple[str, list[str]]:
-        """A sentence that may name the entity in other words, and what it may mean.
+    def _asked(self, mention: Mention, said: str) -> tuple[str, list[str], tuple[str, ...]]:
+        """A sentence that may name the entity in other words, what it may mean, and the edits
+        whose references it may be near.
 
         A name that only has another case is masked on both sides, so that the question counts. An
         open request tells only the name, so it counts where nobody else can be meant: Deacon Blue
@@ -153,7 +160,7 @@ class Scope:
         if same:
             said = said.replace(surface, MASK)
             wordings = [text.replace(subject, MASK) for text in wordings]
-        return said, wordings[:REACH]
+        return said, wordings[:REACH], mention.edit_ids if same else ()
 
     def _decide(self, docs: Sequence[Doc], named: Sequence[Sequence[Named]]) -> None:
         """Give each entity its decisions."""

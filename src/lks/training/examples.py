@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from lks.blocks.placement import locate
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.chat import Rendered
+from lks.model.chat import Prompt, Rendered
 from lks.model.engine.batching import Suffix
 from lks.model.engine.reader import TextRow, predicted, prefill
 from lks.model.engine.split_model import SplitModel
@@ -20,8 +21,10 @@ from lks.model.offsets import tokens_from
 from lks.scope.scope import Scope
 from lks.training.distributed import ProcessGroup
 from lks.training.prompts import TrainingPrompts
+from lks.training.talks import behind_talk, follow_up, without_name
 
 FEW, CHATS = 300, 3  # edits of which each is read in so many wordings in a chat, else in one
+LATER = 2  # and asked in so many later turns
 TEXT_KINDS = ("reliability", "generality", "locality")
 OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
 
@@ -149,16 +152,32 @@ def _texts(
     if chat:
         most = CHATS if len(edits) <= FEW else 1
     for i, (edit, more) in enumerate(zip(edits, prompts, strict=True)):
-        wordings = [("reliability", edit.prompt, edit.target)]
+        wordings: list[tuple[str, Prompt, str]] = [("reliability", edit.prompt, edit.target)]
         own = (*more.paraphrases, *more.common, *more.otherwise)
         if chat:  # as people ask, rather than as the file is written
             own = (*more.common, *more.paraphrases, *more.otherwise)[:most]
+            wordings += [
+                ("generality", talk, edit.target) for talk in _later(edit, more, len(edits))
+            ]
         wordings += [("generality", prompt, edit.target) for prompt in own]
         for kind, prompt, target in wordings:
             joined, end = backbone.join(prompt, target, chat=chat)
             yield _Text(i, kind, joined, chat, end)
         for prompt in more.locality[:most] if locality else ():
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
+
+
+def _later(edit: Edit, more: TrainingPrompts, edits: int) -> Iterator[Prompt]:
+    """Chats in which the edit is asked late, for few edits."""
+    if edits > FEW or edit.profile_of:
+        return
+    rng = random.Random(edit.id)
+    questions = more.later or [
+        without_name(edit, text) for text in (edit.prompt, *more.paraphrases)
+    ]
+    for question in rng.sample(questions, min(LATER, len(questions))):
+        yield follow_up(edit.subject, question, rng)
+    yield behind_talk(rng.choice([edit.prompt, *more.paraphrases, *more.common]), rng)
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,15 @@ class TrainingPrompts:
 
     `common` are wordings of the common relation nearest to it, where there are few paraphrases;
     `otherwise` are its questions where there are many, but no question, and the other way round;
-    the blocks learn from these, and not the gate.
+    the blocks learn from these, and not the gate. `later` are questions of that relation which do
+    not name the entity, since the talk is about it.
     """
 
     paraphrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     @property
     def few(self) -> bool:
@@ -57,6 +59,7 @@ class TrainingPrompts:
             edit.training_locality or self.locality[:n],
             self.common[:n],
             self.otherwise[:n],
+            self.later[:n],
         )
 
 
@@ -147,6 +150,8 @@ def training_prompts(
         near = nearest_relations(embed, [template(edit.prompt, edit.subject) for edit in edits])
         for i, (edit, own, found) in enumerate(zip(edits, prompts, near, strict=True)):
             known = found.wordings(embed.same + LENDS)
+            if known:
+                own = replace(own, later=tuple(found.relation.follow_up[1:]))
             room = most - len(own.paraphrases)
             if room > 0:
                 prompts[i] = replace(own, common=filled(edit, known)[:room])
