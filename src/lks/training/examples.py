@@ -65,6 +65,7 @@ class _Text:
     asked: Rendered
     chat: bool
     target: int | None  # where in the text what is to be written begins, if anything is
+    made: bool = False  # here: left out where the model cannot read so much
 
 
 def build_examples(
@@ -103,7 +104,7 @@ def build_examples(
             row = _tokenised(backbone, scope, text, kl_tokens, only)
             if row is None:
                 dropped += 1
-            else:
+            elif not text.made or len(row.row.ids) <= (backbone.positions or len(row.row.ids)):
                 kept.append(text)
                 rows.append(row)
         told = _counter(on_progress, "reading chats" if style else "reading", len(rows))
@@ -162,7 +163,7 @@ def _texts(
         wordings += [("generality", prompt, edit.target) for prompt in own]
         for kind, prompt, target in wordings:
             joined, end = backbone.join(prompt, target, chat=chat)
-            yield _Text(i, kind, joined, chat, end)
+            yield _Text(i, kind, joined, chat, end, made=not isinstance(prompt, str))
         for prompt in more.locality[:most] if locality else ():
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
 
