@@ -23,9 +23,13 @@ from _record import RESULTS, given, program
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.evaluation.provenance import provenance
+from lks.model.embedder import CachedEmbedder, Embedder
+from lks.scope.gate.metric import GateState
 from lks.scope.scope import Scope
 from lks.scope.types import ids
-from lks.training.train_pack import scope_of
+from lks.training.gate_metric import learn
+from lks.training.prompts import training_prompts
+from lks.training.train_pack import GATE_WORDINGS
 
 ASKED = {"src": "question", "rephrase": "rephrased", "loc": "other", "port": "through it"}
 
@@ -39,20 +43,23 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = options.data.read_text(encoding="utf-8").splitlines()[: options.limit]
     rows = [json.loads(line) for line in lines]
-    languages = {}
+    languages, embed = {}, CachedEmbedder(Embedder())
     for language in rows[0]["langs"]:
-        languages[language] = asked_in(language, [row for row in rows if language in row["langs"]])
+        own = [row for row in rows if language in row["langs"]]
+        languages[language] = asked_in(language, own, embed)
         print(language, languages[language], flush=True)
     result = {**provenance(), "facts": len(rows), "languages": languages}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def asked_in(language: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def asked_in(
+    language: str, rows: Sequence[dict[str, Any]], embed: CachedEmbedder
+) -> dict[str, Any]:
     """[fired, asked] for each kind of question, and the share in which the name stands."""
     edits = EditSet(edit_of(row, language) for row in rows)
     known = {edit.id for edit in edits}  # of two answers to one question the last holds
     rows = [row for row in rows if row["id"] in known]
-    scope = scope_of(edits)
+    scope = gated(edits, embed)
     found: dict[str, Any] = {}
     for key, kind in ASKED.items():
         own = [row for row in rows if kind == "other" or names(row, language, key)]
@@ -65,6 +72,13 @@ def asked_in(language: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         found[kind] = [sum(right), len(right)]
     stands = sum(names(row, language, "src") for row in rows)
     return found | {"named": round(stands / len(rows), 4)}
+
+
+def gated(edits: EditSet, embed: CachedEmbedder) -> Scope:
+    """The scope that a pack of these edits would have."""
+    prompts, _ = training_prompts(edits, embed=embed, most=GATE_WORDINGS)
+    metric, exemplars = learn(embed, edits, prompts)
+    return Scope(edits).gated(GateState(metric, exemplars, embed.name), embed, edits)
 
 
 def edit_of(row: dict[str, Any], language: str) -> Edit:

@@ -5,7 +5,9 @@
 
 FOLDER holds facts.jsonl (edits with `kind` and `key`, groups of alternatives one of which an answer
 must hold) and asks.jsonl (fact, text or messages, want, form). Each ask is answered freely, in a
-chat unless it is a beginning to be completed. Counted for each form of ask and kind of value:
+chat unless it is a beginning to be completed. An editor that can train facts again first tests
+itself,
+as `lks edit` does, in wordings of its own. Counted for each form of ask and kind of value:
 - fired: the asked fact's edit fired (editors with a scope only);
 - said: the answer holds a word of each group of the key;
 - whole: it holds the target itself, letter by letter but for case and white space;
@@ -31,13 +33,14 @@ from typing import Any
 import torch
 from _record import RESULTS, given, kept, program
 
-from lks.editors.protocol import EditedModel
+from lks.editors.protocol import EditedModel, Retrains
 from lks.editors.registry import EDITORS, editor
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.evaluation.metrics import stands_in
 from lks.evaluation.provenance import provenance
 from lks.evaluation.runner import answer_room
+from lks.evaluation.self_test import self_test
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
 
@@ -100,11 +103,14 @@ def main() -> None:
             continue
         started = time.monotonic()
         with made(method).apply(backbone, edits) as model:
+            tested = self_test(model, backbone, edits) if isinstance(model, Retrains) else None
             seconds = time.monotonic() - started
             after = answers(model, asks, limits)
         found = [judged(ask, *pair) for ask, *pair in zip(asks, after, before, strict=True)]
         result["methods"][method] = {
-            "edit_seconds": round(seconds, 1), **counted(asks, found), **provenance(),
+            "edit_seconds": round(seconds, 1),
+            "shaky": [fact.id for fact in tested.shaky] if tested else [],
+            **counted(asks, found), **provenance(),
         }  # fmt: skip
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if options.answers:
