@@ -145,4 +145,4 @@ def test_the_page_shows_a_relation_that_keeps_them_and_counts_all() -> None:
     row = json.loads(shown)
     assert not problems(row["name"], row)
     assert {*row} == {"name", "kind", "value", "follow_up", "near", *REGISTERS}
-    assert f"{len(bank())} common facts" in " ".join(page.split())
+    assert f"{len(bank())} common relations" in " ".join(page.split())
