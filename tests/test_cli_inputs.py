@@ -142,3 +142,21 @@ def test_rows_that_differ_from_what_a_pack_holds_are_told(pack: Path, facts: Pat
         assert 'e-1 (fuji in the pack): target "Lima", in the pack "Peru"; ' in err
         assert 'ada-born: prompt "Ada Lovelace of", in the pack "Ada Lovelace was born in"' in err
         assert "not in the pack" not in err
+
+
+def test_a_subject_without_a_word_is_refused_before_and_by_training(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    odd = [Edit(name, name, f"{name} is in", "Peru") for name in ("???", "\u2014")]
+    EditSet([*odd, *make_edits()]).save(tmp_path / "odd.jsonl")
+    train = ["edit", tmp_path / "odd.jsonl", "--model", model_folder, "--out", tmp_path / "p"]
+    for command in (
+        ["scope", tmp_path / "odd.jsonl", "Mount Fuji?", "--scope", "entity"],
+        ["scope", tmp_path / "odd.jsonl", "nobody"],
+        [*train, *QUICK],
+    ):
+        code, text, err = run(*command)
+        assert (code, text) == (2, "")
+        for edit in odd:
+            assert f'edit "{edit.id}": no word in its subject "{edit.subject}"' in err
+        assert "2 edits would never fire" in one_line(err)
