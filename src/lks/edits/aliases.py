@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lks.edits import tables
 from lks.edits.edit import Edit
-from lks.edits.jsonl import counted, parsed
+from lks.edits.jsonl import bad_lines, parsed
 from lks.edits.text import same_text
 from lks.errors import EditFileError
 
@@ -88,7 +88,7 @@ class AliasDictionary:
                 entities.append(entity)
         if problems:
             raise EditFileError(
-                f"{path}: {counted(problems)} of aliases; mend the file and try again", problems
+                f"{path}: {bad_lines(problems)} of aliases; mend the file and try again", problems
             )
         if not any(entity.aliases for entity in entities):
             raise EditFileError(f"{path}: no aliases in it; write id, label and aliases a line")

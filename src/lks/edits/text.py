@@ -1,4 +1,4 @@
-"""When two texts count as the same."""
+"""When two texts count as the same, and how they are written for people."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def entity_key(subject: str) -> str:
 def same_wording(text: str) -> str:
     """Key under which two wordings count as the same: punctuation and articles taken out too."""
     return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
+
+
+def counted(n: int, one: str, more: str | None = None) -> str:
+    """A number with its noun: "1 edit", "2 edits"; `more` where the plural has no s."""
+    return f"{n} {one if n == 1 else more or one + 's'}"
 
 
 def encodable(text: str) -> str:

@@ -12,7 +12,7 @@ from lks.packs import manifest as manifest_module
 from lks.packs.gate import read_gate
 from lks.scope.config import preset
 from lks.scope.gate.metric import GateState
-from lks.scope.inspect.silent import check_edits_fire
+from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 
 
@@ -44,6 +44,7 @@ def scope_of_edits(
     parts = preset(kind or "relation")
     names = Scope(edits, config=parts)
     check_edits_fire(edits, names)
+    warn_of_nameless(edits, names)
     if not parts.gate or not (asked := names.may_fire(texts)):
         return names
     some = [edit for edit in edits if edit.id in asked]

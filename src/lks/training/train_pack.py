@@ -18,7 +18,7 @@ from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
-from lks.scope.inspect.silent import check_edits_fire
+from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
@@ -69,6 +69,7 @@ def train_pack(
     parts = parts or preset(config.scope)
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
+    warn_of_nameless(edits, names)
     started = time.monotonic()
     lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.is_main)
     on_prompts(report)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lks.edits.edit import Edit
+from lks.edits.edit_set import warn_of_pairs
+from lks.edits.text import counted
 from lks.errors import EditFileError
 from lks.scope.normalizer import normalise
 from lks.scope.scope import Scope
@@ -32,4 +34,41 @@ def _why_silent(edit: Edit) -> str:
     return (
         f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
         "lies inside another edit's longer subject, or stands there in another entity's case"
+    )
+
+
+@dataclass(frozen=True)
+class Nameless:
+    """A paraphrase in which its edit's entity is not found."""
+
+    edit: Edit
+    text: str
+
+    def __str__(self) -> str:
+        return f'{self.edit.id} ("{self.text}")'
+
+
+def nameless(edits: Sequence[Edit], scope: Scope) -> list[Nameless]:
+    """The paraphrases in which a scope of these edits, without a gate, finds no name that counts.
+
+    Training leaves them out, and a text that asks so fires nothing; as a later turn of a chat that
+    names the entity, it may.
+    """
+    pairs = [Nameless(edit, text) for edit in edits for text in edit.paraphrases]
+    examined = scope.examine([pair.text for pair in pairs])
+    found = []
+    for pair, findings in zip(pairs, examined, strict=True):
+        own = [f.mention for f in findings if pair.edit.id in f.mention.edit_ids]
+        silenced = own and not any(mention.fired for mention in own)
+        if silenced or (not own and pair.edit.id not in scope.may_fire([pair.text])):
+            found.append(pair)
+    return found
+
+
+def warn_of_nameless(edits: Sequence[Edit], scope: Scope) -> None:
+    """One warning that counts the paraphrases without a name, and tells the first."""
+    found = nameless(edits, scope)
+    count = counted(len(found), "paraphrase")
+    warn_of_pairs(
+        f"{count} without a name of the subject: no such text fires", found, "; put the subject in"
     )
