@@ -253,7 +253,8 @@ def load_edited(
     scanned = [role.strip() for role in roles.split(",") if role.strip()]
     unknown = [role for role in scanned if role not in ROLES]
     if unknown:
-        raise InputError(f"--roles: unknown role '{unknown[0]}'; some of {', '.join(ROLES)}")
+        named = ", ".join(f"'{role}'" for role in unknown)
+        raise InputError(f"--roles: unknown role {named}; some of {', '.join(ROLES)}")
     with _lasting():
         from lks.packs.pack import Pack
 

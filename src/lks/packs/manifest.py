@@ -60,13 +60,9 @@ def verify(path: str | Path) -> Manifest:
     """The manifest of a pack, every file of it and of its history checked against its hash."""
     path = Path(path)
     manifest = read(path)
-    for name, digest in manifest.files.items():
-        if not (path / name).is_file():
-            raise PackDamaged(f"{path}: {name} is missing; restore it or train it again")
-        if digest != sha256(path / name):
-            raise PackDamaged(
-                f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
-            )
+    wrong = [_what_is_wrong(path / name, digest) for name, digest in manifest.files.items()]
+    if told := [problem for problem in wrong if problem]:
+        raise PackDamaged(f"{path}: {', '.join(told)}; restore it or train it again")
     parts = (name for part in manifest.parts for name in part.files)
     expected = {*manifest.scope.files, *parts}
     missing = sorted(expected - manifest.files.keys())
@@ -74,6 +70,12 @@ def verify(path: str | Path) -> Manifest:
         raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
     history(path)
     return manifest
+
+
+def _what_is_wrong(file: Path, digest: str) -> str | None:
+    if not file.is_file():
+        return f"{file.name} is missing"
+    return None if digest == sha256(file) else f"{file.name} is not what was saved (sha256 differs)"
 
 
 def parts_of(manifest: Manifest) -> ScopeConfig:
