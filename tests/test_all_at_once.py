@@ -11,6 +11,7 @@ from conftest import make_backbone
 from test_cli import one_line, run
 from test_threads import random_pack
 
+from lks.edits.aliases import AliasDictionary
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, PackDamaged
@@ -69,6 +70,24 @@ def test_a_table_is_read_on_behind_what_is_no_csv(tmp_path: Path) -> None:
         'line 4: "portability": not JSON',
         "line 6: not CSV",
     ]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_cell_may_not_be_longer_than_csv_allows(tmp_path: Path, quoted: bool) -> None:
+    long = "x" * 131_073
+    long = f'"{long}"' if quoted else long
+    told = problems(tmp_path / "f.csv", f"subject,prompt,target\nA,A is,{long}\n\nB,A is,C\n")
+    assert told == [
+        "line 2: a cell of more than 131,072 characters; shorten it, or write JSON lines",
+        'line 4: subject "B" is not in the prompt, and there is no {} in it',
+    ]
+    names = tmp_path / "names.csv"
+    names.write_text(f"id,label,aliases\nQ1,Paris,{long}\n")
+    with pytest.raises(EditFileError) as caught:
+        AliasDictionary.load(names)
+    assert caught.value.problems[0].startswith("line 2: a cell of more than 131,072 characters")
+    (tmp_path / "f.jsonl").write_text(json.dumps(FUJI | {"note": long}))
+    assert EditSet.load(tmp_path / "f.jsonl")[0].note == long
 
 
 def test_each_damaged_file_of_a_pack_is_named(tmp_path: Path) -> None:

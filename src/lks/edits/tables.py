@@ -42,13 +42,20 @@ def rows(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(f"line {line}: not CSV ({error})")
+            problems.append(f"line {line}: {_why_not(error)}")
             continue
         cells = {n: cell for n, cell in zip(names, row, strict=False) if cell.strip()}
         if "".join(row[len(names) :]).strip():  # cells that no column stands over
             problems.append(f'line {line}: more cells than columns; put "..." around commas')
         elif cells:
             yield line, cells
+
+
+def _why_not(error: csv.Error) -> str:
+    if "field limit" not in str(error):
+        return f"not CSV ({error})"
+    most = csv.field_size_limit()
+    return f"a cell of more than {most:,} characters; shorten it, or write JSON lines"
 
 
 def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, object]:
