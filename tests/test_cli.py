@@ -229,7 +229,7 @@ def test_a_pack_that_grows_and_shrinks(pack: Path, tmp_path: Path) -> None:
         "add", copy, more, "--no-refine", "--quiet", "--threads", "1", "--unchecked"
     )
     assert code == 0
-    assert "1 edits added" in text
+    assert "1 edit added" in text
     log = json.loads(run("pack", "log", copy, "--json")[1])
     assert [line["edits"] for line in log] == [5, 4, 3, 5, 4]
     assert "remove       wall, fuji" in run("pack", "log", copy)[1]

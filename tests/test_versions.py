@@ -9,6 +9,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -90,6 +91,8 @@ def test_an_edit_with_an_id_in_force_takes_its_place_in_one_version(path: Path) 
 
 def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) -> None:
     class Slow:
+        in_force = SimpleNamespace(edits={})
+
         def add(self, new: EditSet, **options: object) -> EditSet:
             other = Pack.load(path)
             other.hypernetwork = dict(HyperNetwork(32).state_dict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,13 @@ from lks.cli.self_test import (
     refuse_unlearnt,
     refuse_unstated_profiles,
 )
+from lks.edits.text import counted
+
+if TYPE_CHECKING:
+    from lks.editors.lks.model import ScalpelModel
+    from lks.edits.edit_set import EditSet
+    from lks.evaluation.results import SelfTest
+    from lks.packs.extension import Extension
 
 Unchecked = Annotated[
     bool,
@@ -62,18 +69,47 @@ def add(
 ) -> None:
     """Add edits to a pack. Those that it has stay as they are, bit for bit.
 
-    One with the id of an edit in force, or with its prompt and another target, takes its place.
+    One that is in force already, just as it is, is left alone. One with the id of an edit in
+    force, or with its prompt and another target, takes its place.
     What the model does not state afterwards is told and not put in force, with exit code 1.
     With --no-refine the self-test trains nothing again.
     """
     from lks.packs import manifest as manifest_module
+    from lks.packs.extension import Extension
 
     check_strict(strict, self_test)
     new = load_edits(edits, limit, aliases, derived)
-    manifest_module.read(pack)  # that it is none is told before the model is loaded
-    _, edited = load_edited(pack, model, machine, quiet=output.silent)
+    # told before the model is loaded: that it is none, or that nothing is new
+    manifest = manifest_module.verify(pack)
+    if len(new.not_in(manifest_module.live_edits(pack, manifest))):
+        _, edited = load_edited(pack, model, machine, quiet=output.silent)
+        result, found = _added(
+            pack, edited, new, refine, epochs, unchecked, self_test=self_test, output=output
+        )
+    else:
+        result, found = Extension.of(pack, manifest, known=len(new)), None
+    if output.as_json:
+        print_json({**result.to_json(), "self_test": found and found.to_json()})
+    else:
+        _tell_added(result, found)
+    refuse_unlearnt(pack, result)
+    if strict:
+        refuse_shaky(pack, found)
 
-    from lks.cli.console import TrainingProgress, print_self_test
+
+def _added(
+    pack: Path,
+    edited: ScalpelModel,
+    new: EditSet,
+    refine: bool,
+    epochs: int | None,
+    unchecked: bool,
+    *,
+    self_test: bool,
+    output: Output,
+) -> tuple[Extension, SelfTest | None]:
+    """Train new edits into a pack and its folder, and test them."""
+    from lks.cli.console import TrainingProgress
     from lks.editors.lks.persist import add_to
     from lks.training.config import TrainingConfig
 
@@ -89,19 +125,27 @@ def add(
         progress=TrainingProgress(output.silent),
         test=test if self_test else None,
     )
-    found = test.found
-    if output.as_json:
-        print_json({**result.to_json(), "self_test": found and found.to_json()})
-    elif result.added:
+    return result, test.found
+
+
+def _tell_added(result: Extension, found: SelfTest | None) -> None:
+    """What came of adding, and how the version stands."""
+    from lks.cli.console import print_self_test
+
+    known = f"{counted(result.known, 'edit')} in force already"
+    if result.added:
         instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
         print(
-            f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
-            f"{result.edits} in all; version {result.version}"
+            f"{result.pack}: {counted(result.added, 'edit')} added in {result.seconds} s{instead}"
+            + (f", {known}" if result.known else "")
+            + f", {result.edits} in all; version {result.version}"
         )
         print_self_test(found, result.seconds - (found.seconds if found else 0))
-    refuse_unlearnt(pack, result)
-    if strict:
-        refuse_shaky(pack, found)
+    elif not result.not_learnt:
+        print(
+            f"{result.pack}: nothing new, {known}; version {result.version} stays "
+            "(to train one again, remove it first)"
+        )
 
 
 def profiles(

@@ -155,6 +155,11 @@ class EditSet(Sequence[Edit]):
         """The edit with this id; KeyError if there is none."""
         return self._by_id[edit_id]
 
+    def not_in(self, held: Iterable[Edit]) -> EditSet:
+        """Those of the edits that do not stand among others just as they are."""
+        known = {edit.id: edit for edit in held}
+        return EditSet(edit for edit in self if known.get(edit.id) != edit)
+
     def save(self, path: str | Path) -> None:
         """Write the edits as JSONL, UTF-8."""
         lines = (json.dumps(edit.to_record(), ensure_ascii=False) + "\n" for edit in self)
