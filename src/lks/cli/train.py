@@ -33,6 +33,8 @@ from lks.cli.self_test import (
     refuse_shaky,
 )
 from lks.edits.edit_set import EditSet
+from lks.edits.profiles import in_force
+from lks.edits.text import counted
 from lks.errors import InputError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def edit(
     found = _tested(out, pack, backbone, config, pool, output) if self_test else None
     result = {
         "pack": str(out),
-        "edits": len(pack.edits),
+        "edits": len(in_force(pack.edits)),
         "seconds": pack.training.seconds,
         "peak_memory_bytes": pack.training.peak_memory_bytes,
         "layer": pack.layer,
@@ -168,7 +170,8 @@ def edit(
     if output.as_json:
         print_json(result)
     else:
-        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+        count = counted(len(in_force(pack.edits)), "edit")
+        print(f"{out}: {count} at layer {pack.layer}, {result['seconds']} s")
         print_self_test(found, pack.training.seconds)
     if strict:
         refuse_shaky(out, found)
