@@ -36,8 +36,7 @@ from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
 from lks.training.gate_metric import learn
-from lks.training.prompts import training_prompts
-from lks.training.train_pack import GATE_WORDINGS
+from lks.training.prompts import GATE_WORDINGS, training_prompts
 
 TEXT_KEYS = ("question", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "text")
 EXAMPLES, TIMED = 8, 200

@@ -51,8 +51,7 @@ from lks.scope.gate.relation import RelationGate
 from lks.scope.registry import PARTS
 from lks.scope.scope import Scope
 from lks.training.gate_metric import learn
-from lks.training.prompts import training_prompts
-from lks.training.train_pack import GATE_WORDINGS
+from lks.training.prompts import GATE_WORDINGS, training_prompts
 
 SEED, TIMED = 0, 300
 Right = Callable[[set[str]], bool]

@@ -61,10 +61,16 @@ def test_dictionary_files(tmp_path: Path, name: str, text: str) -> None:
     [
         ("a.jsonl", '{"id": "Q1"}\n{broken\n[1]\n', "3 bad lines"),
         ("a.jsonl", '{"id": "Q1", "label": "Paris", "alias": "Paname"}\n', "no aliases in it"),
-        ("a.csv", "name\nParis\n", "no column for an id among name"),
+        (
+            "a.csv",
+            "name\nParis\n",
+            "no column for an id, nor for a label, nor for aliases among name",
+        ),
         ("a.csv", "id,label,alias\nQ1,Paris,x\n", "no column for aliases among id, label, alias"),
-        ("a.csv", "id,label,aliases\nQ1,Paris,x,y\n,,\nQ2,,z\n", "3 bad lines"),
+        ("a.csv", "id,label,aliases\nQ1,Paris,x,y\n,,\nQ2,,z\n", "2 bad lines"),
         ("a.csv", 'id,label,aliases\nQ1,"Paris,x\nQ2,Rome,y\n', "1 bad line "),
+        ("a.csv", 'id,label,aliases\nQ1,"Paris"s,x\nQ2,,z\nQ3,"Ro"me,y\n', "3 bad lines"),
+        ("a.csv", '"id"s,label\nQ1,Paris\n', "no column for an id, nor"),
         ("a.jsonl", "\n", "no aliases"),
         ("a.jsonl", None, "cannot be read"),
     ],

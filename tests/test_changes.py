@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,14 @@ def test_a_corrected_fact_takes_the_place_of_the_one_with_its_id(
     quick = ["--no-refine", "--unchecked", "--threads", "1"]
     code, text, _ = run("add", copy, more, *quick, "--quiet")
     assert code == 0
-    assert "1 edits added" in text
+    assert "1 edit added" in text
     assert "1 taken out for them, 4 in all; version 2" in text
     line = run("pack", "log", copy)[1].splitlines()[0]
     assert 'fuji in place of fuji ("Peru" -> "Lima Lima' in line
     assert line.endswith(' ...")')
     (gone,) = json.loads(run("pack", "log", copy, "--json")[1])[0]["change"]["replaced"]
     assert (gone["target"], gone["new_target"]) == ("Peru", "Lima " * 20)
+    EditSet([Edit("fuji", "Mount Fuji", "Mount Fuji is in", "Oslo")]).save(more)
     again = json.loads(run("add", copy, more, *quick, "--json")[1])
     assert [one["id"] for one in again["replaced"]] == ["fuji"]
     assert run("pack", "rollback", copy)[0] == 0
@@ -80,3 +82,33 @@ def test_what_was_not_learnt_is_told_and_not_put_in_force(pack: Path, tmp_path: 
     assert (code, text) == (1, "")
     assert "1 of 1 not learnt" in one_line(err)
     assert len(json.loads(run("pack", "log", copy, "--json")[1])) == 2  # no new version
+
+
+def test_what_is_in_force_already_makes_no_version(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, more = tmp_path / "mine.pack", tmp_path / "more.jsonl"
+    shutil.copytree(pack, copy)
+    before = {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()}
+    held = list(make_edits())
+    with monkeypatch.context() as patched:  # no model is loaded for that
+        patched.setattr("lks.cli.change.load_edited", None)
+        EditSet(held[:2]).save(more)
+        code, text, _ = run("add", copy, more)
+        assert (code, text.startswith(f"{copy}: nothing new, 2 edits in force already; ")) == (
+            0,
+            True,
+        )
+        EditSet(held[:1]).save(more)
+        told = json.loads(run("add", copy, more, "--strict", "--json")[1])
+    assert "version 1 stays" in text
+    assert (told["added"], told["known"], told["edits"], told["version"]) == (0, 1, 4, 1)
+    assert before == {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()}
+    wall = Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")
+    EditSet([held[0], replace(held[1], paraphrases=()), wall]).save(more)
+    code, text, _ = run("add", copy, more, "--no-refine", "--unchecked", "--threads", 1)
+    assert code == 0
+    assert f"{copy}: 2 edits added in " in text and ", 1 taken out for them, 1 edit in" in text
+    assert "force already, 5 in all; version 2" in text
+    (part, _) = json.loads(run("pack", "info", copy, "--json")[1])["parts"]
+    assert part["removed"] == ["ada-born"], "the one that is the same stays where it is"

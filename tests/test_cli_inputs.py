@@ -127,3 +127,36 @@ def test_a_pack_tells_whether_its_targets_are_said_whole(
         code, text, _ = run("pack", "info", path)
         assert code == 0
         assert ["exact", told] in [line.split() for line in text.splitlines()]
+
+
+def test_rows_that_differ_from_what_a_pack_holds_are_told(pack: Path, facts: Path) -> None:
+    eiffel, born, tongue, fuji = make_edits()
+    unnamed = replace(fuji, id="e-1", target="Lima")  # an id made of the target is another one
+    EditSet([replace(eiffel, target="Oslo"), unnamed, replace(born, prompt="Ada Lovelace of"),
+             tongue]).save(facts)  # fmt: skip
+    for command in ("eval", "robustness"):
+        code, _, err = run(command, pack, "--data", facts, "--max-new-tokens", 2, "--quiet")
+        assert code == 0
+        assert "of 4 rows 3 differ from the pack, and are scored as they stand in the file: " in err
+        assert 'eiffel: target "Oslo", in the pack "Rome"; ' in err
+        assert 'e-1 (fuji in the pack): target "Lima", in the pack "Peru"; ' in err
+        assert 'ada-born: prompt "Ada Lovelace of", in the pack "Ada Lovelace was born in"' in err
+        assert "not in the pack" not in err
+
+
+def test_a_subject_without_a_word_is_refused_before_and_by_training(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    odd = [Edit(name, name, f"{name} is in", "Peru") for name in ("???", "\u2014")]
+    EditSet([*odd, *make_edits()]).save(tmp_path / "odd.jsonl")
+    train = ["edit", tmp_path / "odd.jsonl", "--model", model_folder, "--out", tmp_path / "p"]
+    for command in (
+        ["scope", tmp_path / "odd.jsonl", "Mount Fuji?", "--scope", "entity"],
+        ["scope", tmp_path / "odd.jsonl", "nobody"],
+        [*train, *QUICK],
+    ):
+        code, text, err = run(*command)
+        assert (code, text) == (2, "")
+        for edit in odd:
+            assert f'edit "{edit.id}": no word in its subject "{edit.subject}"' in err
+        assert "2 edits would never fire" in one_line(err)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lks.cli import console
+from lks.model.engine.protocol import Generation
 from lks.training.progress import Epoch
 
 
@@ -27,3 +28,19 @@ def test_long_readings_and_epochs_are_lines(capsys: pytest.CaptureFixture) -> No
         told.stage("reading", console.LONG, console.LONG)
         told.epoch(Epoch(1, 2, 0.5, 0.25, 0.0))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("width", ["40", "80"])
+def test_answers_are_shown_whole(
+    width: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    before = (
+        "See https://example.org/" + "0123456789" * 20 + ", and " + "more " * 80 + "日本語" * 30
+    )
+    console.print_answer("Where?", before, Generation("9876543210" * 12))
+    shown = capsys.readouterr().out
+    rows = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
+    old, new = ("".join("".join(row[side].split()) for row in rows) for side in (1, 2))
+    assert old == "".join(before.split())
+    assert new == "9876543210" * 12

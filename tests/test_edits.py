@@ -120,7 +120,7 @@ def test_many_conflicts_are_one_line() -> None:
     edits = EditSet([*pairs, pairs[-1]])
     assert len(edits) == 7
     told = str(edits.conflicts)
-    assert '"Eiffel Tower no. 4" ("Rome" of "4Rome", then "Oslo" of "4Oslo") and 2 pairs' in told
+    assert '"Eiffel Tower no. 4" ("Rome" of "4Rome", then "Oslo" of "4Oslo") and 2 more' in told
     assert "the last one wins. edits that say the same: " in told
     assert "\n" not in told
 

@@ -11,11 +11,11 @@ from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError
 from lks.scope.config import EXACT
 from lks.scope.inspect.conflicts import clashes
+from lks.scope.inspect.silent import check_edits_fire
 from lks.scope.matcher import Matcher
 from lks.scope.normalizer import normalise
 from lks.scope.scope import Scope
 from lks.scope.types import Reason
-from lks.training.train_pack import check_edits_fire
 
 
 def named(subject: str, *aliases: str, id: str = "") -> Edit:

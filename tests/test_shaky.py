@@ -128,7 +128,9 @@ def test_added_facts_are_tested(model_folder: Path, facts: Path) -> None:
     assert (found["of"], found["retrained"]) == (1, []), "--no-refine trains nothing again"
     (failed,) = manifest_module.read(out).shaky.values()
     assert failed == [one["wording"] for one in found["facts"][0]["failed"]]
+    EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Rome")]).save(more)
     code, text, _ = run(*add, "--no-self-test")
     assert (code, len(text.splitlines())) == (0, 1)
     assert manifest_module.read(out).tested == {}, "the new one was not tested"
+    manifest_module.remove(out, ["wall"])
     assert "better for training again, 1 shaky" in run(*add)[1]

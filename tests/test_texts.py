@@ -175,7 +175,7 @@ def small(name: str, positions: int = 40) -> Backbone:
 @pytest.mark.parametrize("name", ["gpt2", "opt"])
 def test_a_text_ends_at_the_last_position(name: str) -> None:
     backbone = small(name)
-    assert backbone.positions == 40
+    assert backbone.context == 40
     model, prompts = UneditedModel(backbone), ["a" * 40, "a" * 30, "b" * 25, "Ada"]
     rendered = [backbone.render(prompt, chat=False) for prompt in prompts]
     for most in (4, 500):
@@ -191,16 +191,63 @@ def test_a_text_ends_at_the_last_position(name: str) -> None:
             assert own[:10] == own_ids(backbone, read, min(10, len(own)))[:10] or 1 in own
     written = model.respond(prompts, max_new_tokens=500, eos_token_id=None)
     assert all(text.finish_reason == "length" for text in written)
-    told = r"a text of 4\d tokens; the model reads 40$"
+    told = rf"^tiny-{name} reads 40 tokens, and a text has 4\d \(\"a+(\.\.\.)?\"\); shorten"
     with pytest.raises(InputError, match=told):
         model.generate(["a" * 41])
     with pytest.raises(InputError, match=told):
         model.score([("a" * 40, "Rome")])
+    with pytest.raises(InputError, match=r'2 texts have more, the longest 50 \("aa'):
+        model.generate(["Ada", "b" * 41, "a" * 50])
 
 
-def test_models_that_compute_positions_have_no_last_one() -> None:
-    for name in ("llama", "gemma3", "gpt_neox", "phi3"):
-        assert make_backbone(name).positions is None
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt_neox", "phi3"])
+def test_models_that_compute_positions_read_no_more_than_their_context(name: str) -> None:
+    backbone = make_backbone(name, chat=True)
+    assert (backbone.context or 0) > 1000, "as the config says"
+    backbone.model.config.max_position_embeddings = 40
+    backbone = Backbone(backbone.model, backbone.tokenizer, "small")
+    model = UneditedModel(backbone)
+    asked, options = backbone.render("a" * 30, chat=False), {"max_new_tokens": 500}
+    (ids,) = generate_ids(
+        backbone, [asked], lambda batch: nullcontext(), chat=False, eos_token_id=None, **options
+    )
+    assert len(ids) == 41 - len(backbone.tokenize(asked, chat=False)[0])
+    (written,) = model.respond(["a" * 30], eos_token_id=None, **options)
+    assert written.finish_reason == "length"
+    turns = [{"role": "user", "content": "Ada " * 3}, {"role": "user", "content": "b" * 90}]
+    for ask in (
+        lambda: model.generate(["a" * 41]),
+        lambda: model.generate([turns], chat=True),
+        lambda: model.score([("Ada", "Rome"), ("a" * 40, "Rome")]),
+    ):
+        with pytest.raises(
+            InputError, match=r"^small reads 40 tokens, and a text has \d+ \(\"[ab]"
+        ):
+            ask()
+
+
+def test_a_context_that_is_stretched_counts_whole() -> None:
+    plain = make_backbone("llama")
+    for rotary, expected in (
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}, 8192),
+        ({"rope_type": "linear", "factor": 2.0}, 4096),
+        ({"rope_type": "llama3", "factor": 2.0, "original_max_position_embeddings": 512}, 2048),
+        ({"full_attention": {"rope_type": "linear", "factor": 8.0}, "other": None}, 16384),
+    ):
+        plain.model.config.rope_parameters = rotary
+        assert Backbone(plain.model, plain.tokenizer).context == expected
+    config = tf.BloomConfig(vocab_size=360, hidden_size=32, n_layer=2, n_head=4)
+    bloom = Backbone(tf.AutoModelForCausalLM.from_config(config).to(DEVICE), make_tokenizer())
+    assert bloom.context is None, "its config does not say"
+    assert len(UneditedModel(bloom).score([("a" * 90, "Rome")])[0].tokens) > 0
+
+
+def test_a_text_that_fills_the_context_is_not_taken_up_again() -> None:
+    """With --rescan a text goes on behind its own words, which may tokenise longer."""
+    backbone = small("gpt2")
+    begun = replace(backbone.render("a" * 44, chat=False), begun=4)
+    options = {"chat": False, "max_new_tokens": 4}
+    assert generate_ids(backbone, [begun], lambda batch: nullcontext(), **options) == [[]]
 
 
 def test_training_reads_up_to_the_last_position() -> None:
@@ -219,7 +266,7 @@ def test_training_reads_up_to_the_last_position() -> None:
     together = split.final_states(collate(suffixes), collate(suffixes).r)
     alone = [split.final_states(collate([s]), collate([s]).r) for s in suffixes]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
-    with pytest.raises(InputError, match="a text of 32 tokens; the model reads 31"):
+    with pytest.raises(InputError, match="reads 31 tokens, and a text has 32"):
         prefill(split, [TextRow([*ids, 1], [2], [5])])
 
 

@@ -9,14 +9,17 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import make_backbone, make_edits
 from filelock import FileLock
+from test_cli import run
 
 from lks.blocks.hypernetwork import HyperNetwork
 from lks.editors.lks.persist import add_to
+from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError
@@ -90,6 +93,8 @@ def test_an_edit_with_an_id_in_force_takes_its_place_in_one_version(path: Path) 
 
 def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) -> None:
     class Slow:
+        in_force = SimpleNamespace(edits={})
+
         def add(self, new: EditSet, **options: object) -> EditSet:
             other = Pack.load(path)
             other.hypernetwork = dict(HyperNetwork(32).state_dict())
@@ -307,3 +312,25 @@ def test_a_record_tells_what_is_no_record() -> None:
         Change.from_json(change)
     change["replaced"] = ["old", {"id": "older", "target": "Rome"}]
     assert [one.id for one in Change.from_json(change).replaced] == ["old", "older"]
+
+
+def test_a_profile_that_is_out_of_force_is_no_edit_in_counts(path: Path) -> None:
+    made = profiles.missing(make_edits(), ["Ada Lovelace"])
+    manifest = append(path, EditSet(made), torch.ones(1, 32))
+    assert manifest.edits == 5
+    manifest = manifest_module.remove(path, ["ada-born"])
+    assert manifest.edits == 3, "its profile is out of force with it"
+    assert run("pack", "verify", path)[1] == f"{path}: 3 edits, all files as they were saved\n"
+    assert ["edits", "3, 1 profile out of force"] in [
+        line.split(None, 1) for line in run("pack", "info", path)[1].splitlines()
+    ]
+    assert manifest_module.remove(path, [made[0].id]).edits == 3
+    assert [made.edits for made in manifest_module.history(path)] == [3, 3, 5, 4]
+    assert manifest_module.rollback(path, 2).edits == 5
+    held = Pack.load(path)
+    left = EditSet(edit for edit in held.edits if edit.id != "ada-born")
+    Pack(**{**vars(held), "edits": left, "blocks": held.blocks[: len(left)]}).save(
+        path, overwrite=True
+    )
+    assert manifest_module.read(path).edits == len(left) - 1
+    assert len(Pack.load(path).edits) == len(left), "it is still there"

@@ -11,6 +11,7 @@ import typer
 
 from lks.cli.ask import ask, chat
 from lks.cli.bench import bench
+from lks.cli.change import add, profiles, remove
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.options import (
     DEFAULT_MODEL,
@@ -25,7 +26,7 @@ from lks.cli.options import (
 )
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
-from lks.cli.train import add, edit, layers, profiles, remove
+from lks.cli.train import edit, layers
 from lks.cli.wordings import wordings
 from lks.errors import LKSError
 

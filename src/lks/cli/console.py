@@ -103,10 +103,10 @@ class TrainingProgress:
 
 
 def print_answer(prompt: str, before: str, after: Generation) -> None:
-    """Before and after, side by side, and what fired."""
+    """Before and after, side by side and whole, and what fired."""
     table = Table(show_lines=True)
-    table.add_column("before", ratio=1)
-    table.add_column("after", ratio=1)
+    for name in ("before", "after"):
+        table.add_column(name, ratio=1, overflow="fold")  # a long address takes several lines
     table.add_row(Text(before), Text(after.text))
     console = Console()
     console.print(Text(prompt, style="bold"))

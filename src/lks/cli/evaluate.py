@@ -27,7 +27,7 @@ from lks.cli.options import (
     print_json,
     write_file,
 )
-from lks.edits.edit_set import NAMED
+from lks.edits.edit_set import NAMED, named_pairs
 from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
@@ -174,10 +174,25 @@ def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
     from lks.cli.console import warn
 
     known = {(edit.question, edit.target) for edit in held}
-    absent = [row.id for row in rows if (row.question, row.target) not in known]
+    others = [row for row in rows if (row.question, row.target) not in known]
+    by_id = {edit.id: edit for edit in held}
+    by_question = {edit.question: edit for edit in held}
+    pairs = [(row, by_id.get(row.id) or by_question.get(row.question)) for row in others]
+    differ = [_difference(row, own) for row, own in pairs if own]
+    absent = [row.id for row, own in pairs if not own]
+    of = f"of {len(rows)} rows"
+    if differ:
+        told = f"{of} {len(differ)} differ from the pack, and are scored as they stand in the file"
+        warn(named_pairs(told, differ))
     if absent:
-        named = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)
-        warn(
-            f"of {len(rows)} rows {len(absent)} are not in the pack, and are scored all the same: "
-            f"{named}"
-        )
+        told = f"{of} {len(absent)} are not in the pack, and are scored all the same"
+        warn(f"{told}: {', '.join(absent[:NAMED])}{', ...' * (len(absent) > NAMED)}")
+
+
+def _difference(row: Edit, held: Edit) -> str:
+    """In what a row is another fact than the edit in force with its id or its prompt."""
+    keys = [key for key in ("target", "prompt") if getattr(row, key) != getattr(held, key)]
+    key = next(iter(keys), "subject")
+    here, there = (shorten(getattr(edit, key), ANSWER_SHOWN) for edit in (row, held))
+    name = row.id if row.id == held.id else f"{row.id} ({held.id} in the pack)"
+    return f'{name}: {key} "{here}", in the pack "{there}"'

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, get_type_hints
 import typer
 
 from lks.edits.edit_set import EditSet, named_pairs
-from lks.edits.jsonl import counted, parsed
+from lks.edits.jsonl import bad_lines, parsed
 from lks.edits.text import encodable
 from lks.errors import EditFileError, InputError, OutputError
 from lks.files import write_whole
@@ -235,7 +235,7 @@ def _texts_in(path: Path, keys: Sequence[str]) -> list[str]:
             named = " or ".join(f'"{key}"' for key in keys)
             problems.append(f"line {number}: not a JSON object with a text as its {named}")
     if problems:
-        raise EditFileError(f"{path}: {counted(problems)}; mend the file", problems)
+        raise EditFileError(f"{path}: {bad_lines(problems)}; mend the file", problems)
     return texts
 
 
@@ -253,7 +253,8 @@ def load_edited(
     scanned = [role.strip() for role in roles.split(",") if role.strip()]
     unknown = [role for role in scanned if role not in ROLES]
     if unknown:
-        raise InputError(f"--roles: unknown role '{unknown[0]}'; some of {', '.join(ROLES)}")
+        named = ", ".join(f"'{role}'" for role in unknown)
+        raise InputError(f"--roles: unknown role {named}; some of {', '.join(ROLES)}")
     with _lasting():
         from lks.packs.pack import Pack
 

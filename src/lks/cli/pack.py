@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lks.cli.options import AsJson, PackPath, print_json, print_version
+from lks.edits.profiles import in_force
+from lks.edits.text import counted
 
 if TYPE_CHECKING:
     from lks.packs.records import Correction, Manifest
@@ -19,13 +21,14 @@ pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help
 @pack_app.command("info")
 def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
     """What a pack holds."""
-    from lks.packs.manifest import parts_of, verify
+    from lks.packs.manifest import parts_of, resting, verify
     from lks.scope.registry import PARTS
 
     manifest = verify(pack)
     if as_json:
         print_json({**manifest.to_json(), "shaky": manifest.shaky})
         return
+    out = len(resting(pack, manifest))
     told = {
         "schema": manifest.schema,
         "lks": manifest.lks,
@@ -33,7 +36,7 @@ def pack_info(pack: PackPath, as_json: AsJson = False) -> None:
         "layers": list(manifest.layers),
         "form": manifest.form,
         "hypernetwork": manifest.hypernetwork,
-        "edits": manifest.edits,
+        "edits": f"{manifest.edits}" + (f", {counted(out, 'profile')} out of force" if out else ""),
         "exact": "yes" if manifest.training.exact else "no",
         "base model": manifest.base_model.name,
         "files": ", ".join(manifest.files),
@@ -64,11 +67,11 @@ def pack_verify(pack: PackPath, as_json: AsJson = False) -> None:
     """Check every file of a pack against its hash."""
     from lks.packs.pack import Pack
 
-    loaded = Pack.load(pack)
+    count = len(in_force(Pack.load(pack).edits))
     if as_json:
-        print_json({"pack": str(pack), "ok": True, "edits": len(loaded.edits)})
+        print_json({"pack": str(pack), "ok": True, "edits": count})
     else:
-        print(f"{pack}: {len(loaded.edits)} edits, all files as they were saved")
+        print(f"{pack}: {counted(count, 'edit')}, all files as they were saved")
 
 
 @pack_app.command("log")

@@ -14,8 +14,8 @@ from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
     from lks.editors.lks.model import ScalpelModel
-    from lks.editors.lks.persist import Extension
     from lks.evaluation.results import SelfTest
+    from lks.packs.extension import Extension
     from lks.packs.records import Tested
     from lks.training.config import TrainingConfig
 

@@ -1,4 +1,4 @@
-"""The commands that train: edit, layers, add; and remove."""
+"""The commands that train from nothing: edit, layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from lks.cli.options import (
     DEFAULT_MODEL,
     Aliases,
-    AsJson,
     Derived,
     EmbedderName,
     Epochs,
@@ -19,27 +18,23 @@ from lks.cli.options import (
     Machine,
     Model,
     Output,
-    PackModel,
-    PackPath,
     ScopeKind,
     SelfTesting,
     Strict,
     load_backbone,
-    load_edited,
     load_edits,
     load_rows,
     numbers,
     print_json,
-    print_version,
 )
 from lks.cli.self_test import (
     Testing,
     check_strict,
     refuse_shaky,
-    refuse_unlearnt,
-    refuse_unstated_profiles,
 )
 from lks.edits.edit_set import EditSet
+from lks.edits.profiles import in_force
+from lks.edits.text import counted
 from lks.errors import InputError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -163,7 +158,7 @@ def edit(
     found = _tested(out, pack, backbone, config, pool, output) if self_test else None
     result = {
         "pack": str(out),
-        "edits": len(pack.edits),
+        "edits": len(in_force(pack.edits)),
         "seconds": pack.training.seconds,
         "peak_memory_bytes": pack.training.peak_memory_bytes,
         "layer": pack.layer,
@@ -175,7 +170,8 @@ def edit(
     if output.as_json:
         print_json(result)
     else:
-        print(f"{out}: {len(pack.edits)} edits at layer {pack.layer}, {result['seconds']} s")
+        count = counted(len(in_force(pack.edits)), "edit")
+        print(f"{out}: {count} at layer {pack.layer}, {result['seconds']} s")
         print_self_test(found, pack.training.seconds)
     if strict:
         refuse_shaky(out, found)
@@ -261,133 +257,3 @@ def layers(
         print_layers(rows, best, title)
         print(f"best: layer {best} of {backbone.n_layers} (lks edit --layer {best})")
     choice.draw(rows, out / choice.PLOT, title)
-
-
-Unchecked = Annotated[
-    bool,
-    typer.Option("--unchecked", help="Keep edits that the model does not state after training."),
-]
-
-
-def add(
-    pack: PackPath,
-    edits: Annotated[Path, typer.Argument(help="File of the edits to add.")],
-    refine: Annotated[
-        bool, typer.Option(help="Train each new block, or take what the hypernetwork makes.")
-    ] = True,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Most epochs over the new edits (6); those not learnt then get more.",
-            min=1,
-        ),
-    ] = None,
-    unchecked: Unchecked = False,
-    self_test: SelfTesting = True,
-    strict: Strict = False,
-    aliases: Aliases = None,
-    derived: Derived = False,
-    model: PackModel = None,
-    limit: Limit = None,
-    machine: Machine = Machine(),
-    output: Output = Output(),
-) -> None:
-    """Add edits to a pack. Those that it has stay as they are, bit for bit.
-
-    One with the id of an edit in force, or with its prompt and another target, takes its place.
-    What the model does not state afterwards is told and not put in force, with exit code 1.
-    With --no-refine the self-test trains nothing again.
-    """
-    from lks.packs import manifest as manifest_module
-
-    check_strict(strict, self_test)
-    new = load_edits(edits, limit, aliases, derived)
-    manifest_module.read(pack)  # that it is none is told before the model is loaded
-    _, edited = load_edited(pack, model, machine, quiet=output.silent)
-
-    from lks.cli.console import TrainingProgress, print_self_test
-    from lks.editors.lks.persist import add_to
-    from lks.training.config import TrainingConfig
-
-    config = TrainingConfig.from_pack(edited.pack.training.config)
-    test = Testing(edited, config, output, pool=edited.pack.edits, retrain=refine)
-    result = add_to(
-        pack,
-        edited,
-        new,
-        refine=refine,
-        epochs=epochs,
-        unchecked=unchecked,
-        progress=TrainingProgress(output.silent),
-        test=test if self_test else None,
-    )
-    found = test.found
-    if output.as_json:
-        print_json({**result.to_json(), "self_test": found and found.to_json()})
-    elif result.added:
-        instead = f", {len(result.replaced)} taken out for them" if result.replaced else ""
-        print(
-            f"{pack}: {result.added} edits added in {result.seconds} s{instead}, "
-            f"{result.edits} in all; version {result.version}"
-        )
-        print_self_test(found, result.seconds - (found.seconds if found else 0))
-    refuse_unlearnt(pack, result)
-    if strict:
-        refuse_shaky(pack, found)
-
-
-def profiles(
-    pack: PackPath,
-    entity: Annotated[
-        list[str] | None, typer.Option(help="Only this entity; may be repeated.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Most epochs of training, 40 if not given.", min=1)
-    ] = None,
-    unchecked: Unchecked = False,
-    strict: Strict = False,
-    model: PackModel = None,
-    machine: Machine = Machine(),
-    output: Output = Output(),
-) -> None:
-    """Train answers to open-ended requests, such as "Tell me about X", from a pack's facts.
-
-    One that the model does not state afterwards is told and not put in force, with exit code 1.
-    --strict counts those too that were kept unchecked, now or before.
-    """
-    _, edited = load_edited(pack, model, machine, quiet=output.silent)
-
-    from lks.cli.console import TrainingProgress
-    from lks.editors.lks.persist import add_profiles_to
-
-    result = add_profiles_to(
-        pack,
-        edited,
-        entity,
-        epochs=epochs,
-        unchecked=unchecked,
-        progress=TrainingProgress(output.silent),
-    )
-    if output.as_json:
-        print_json(result.to_json())
-    elif result.added:
-        print(
-            f"{pack}: {result.added} profiles made in {result.seconds} s; version {result.version}"
-        )
-    elif not result.not_learnt:
-        print(f"{pack}: every profile is there already")
-    refuse_unlearnt(pack, result)
-    if strict:
-        refuse_unstated_profiles(pack, edited)
-
-
-def remove(
-    pack: PackPath,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the edits to take out.")],
-    as_json: AsJson = False,
-) -> None:
-    """Take edits out of a pack. Needs no model; `lks pack rollback` brings them back."""
-    from lks.packs import manifest as manifest_module
-
-    manifest = manifest_module.remove(pack, ids)
-    print_version(pack, manifest, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from lks.edits import tables
 from lks.edits.edit import Edit
-from lks.edits.jsonl import counted, parsed
+from lks.edits.jsonl import bad_lines, parsed
 from lks.edits.text import same_text
 from lks.errors import EditFileError
 
@@ -88,7 +87,7 @@ class AliasDictionary:
                 entities.append(entity)
         if problems:
             raise EditFileError(
-                f"{path}: {counted(problems)} of aliases; mend the file and try again", problems
+                f"{path}: {bad_lines(problems)} of aliases; mend the file and try again", problems
             )
         if not any(entity.aliases for entity in entities):
             raise EditFileError(f"{path}: no aliases in it; write id, label and aliases a line")
@@ -103,7 +102,7 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise EditFileError(f"{path}: cannot be read ({why}); give JSONL or CSV") from None
     if path.suffix.lower() == ".csv":
-        yield from _csv_rows(tables.reader(text), path, problems)
+        yield from _csv_rows(text, path, problems)
         return
     for number, line in enumerate(text.split("\n"), start=1):
         # A dump of Wikidata is one large array, an entity a line.
@@ -116,24 +115,15 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
             problems.append(f"line {number}: {error}")
 
 
-def _csv_rows(
-    reader: csv.DictReader[str], path: Path, problems: list[str]
-) -> Iterator[tuple[int, object]]:
-    try:
-        columns = reader.fieldnames or []
-        for what, known in (("an id", _ID), ("a label", _LABEL), ("aliases", _ALIASES)):
-            if not set(known) & set(columns):
-                raise EditFileError(
-                    f"{path}: no column for {what} among {', '.join(columns)}; the first line "
-                    "names the columns: id,label,aliases"
-                )
-        for row in reader:
-            if None in row:  # cells that no column stands over
-                problems.append(f"line {reader.line_num}: more cells than columns; put | between")
-            else:
-                yield reader.line_num, row
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num}: not CSV ({error})")
+def _csv_rows(text: str, path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
+    columns = tables.columns(text)
+    wanted = (("an id", _ID), ("a label", _LABEL), ("aliases", _ALIASES))
+    if lacking := [what for what, known in wanted if not set(known) & set(columns)]:
+        raise EditFileError(
+            f"{path}: no column for {', nor for '.join(lacking)} among {', '.join(columns)}; "
+            "the first line names the columns: id,label,aliases"
+        )
+    yield from tables.rows(text, problems)
 
 
 def _entity(row: object) -> AliasEntry | None:

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from lks.edits.records import KEYS, Reader, kind_of
-from lks.edits.text import entity_key, same_text, same_wording
+from lks.edits.text import entity_key, holds_words, same_text, same_wording
 from lks.errors import EditFileError
 
 SLOT = "{}"  # stands for the subject in a prompt
@@ -147,11 +147,18 @@ def _read_record(record: object, any_keys: bool) -> Edit:
     wordings = {name: read.texts(name) for name in ("paraphrases", "generality", "negative")}
     threshold, locality = read.share("threshold"), read.probes("locality")
     exact, portability = read.flag("exact"), read.probes("portability", target_required=True)
-    if read.problems or not (subject and prompt and target):
-        raise EditFileError("; ".join(read.problems), read.problems)
 
     def fill(text: str) -> str:
-        return text.replace(SLOT, subject)
+        return text.replace(SLOT, subject or SLOT)
+
+    if prompt and not any_keys:  # a stored edit was checked when it was made
+        read.problems += [
+            f'negative "{text}" stands in the prompt, so that the edit would never fire'
+            for text in wordings["negative"]
+            if holds_words(fill(prompt), fill(text))
+        ]
+    if read.problems or not (subject and prompt and target):
+        raise EditFileError("; ".join(read.problems), read.problems)
 
     statement, prompt = own["statement"], fill(prompt)
     return Edit(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, overload
 
 from lks.edits.edit import Edit
-from lks.edits.jsonl import counted
+from lks.edits.jsonl import bad_lines
 from lks.edits.records import records
 from lks.errors import EditFileError
 
@@ -30,7 +30,7 @@ def warn_of_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> N
 
 def named_pairs(problem: str, pairs: Sequence[object], outcome: str = "") -> str:
     """One line that names the first pairs and counts the others."""
-    more = f" and {len(pairs) - NAMED} pairs more" if len(pairs) > NAMED else ""
+    more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
     return f"{problem}: {'; '.join(map(str, pairs[:NAMED]))}{more}{outcome}"
 
 
@@ -155,6 +155,11 @@ class EditSet(Sequence[Edit]):
         """The edit with this id; KeyError if there is none."""
         return self._by_id[edit_id]
 
+    def not_in(self, held: Iterable[Edit]) -> EditSet:
+        """Those of the edits that do not stand among others just as they are."""
+        known = {edit.id: edit for edit in held}
+        return EditSet(edit for edit in self if known.get(edit.id) != edit)
+
     def save(self, path: str | Path) -> None:
         """Write the edits as JSONL, UTF-8."""
         lines = (json.dumps(edit.to_record(), ensure_ascii=False) + "\n" for edit in self)
@@ -189,7 +194,7 @@ class EditSet(Sequence[Edit]):
             edits.append(edit)
         if problems:
             raise EditFileError(
-                f"{path}: {counted(problems)}; mend the file and try again", problems
+                f"{path}: {bad_lines(problems)}; mend the file and try again", problems
             )
         if not edits:
             raise EditFileError(f"{path}: no edits in it; write one JSON record a line")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lks.edits.text import counted
 from lks.errors import EditFileError
 
 _GAP = re.compile(r"[\s,]*")  # between two records
@@ -30,10 +31,9 @@ def parsed(line: str) -> object:
     raise EditFileError(problem, [problem])
 
 
-def counted(problems: Sequence[str]) -> str:
+def bad_lines(problems: Sequence[str]) -> str:
     """How many there are: "1 bad line", of those that say a line twice or more only once."""
-    lines = len({problem.partition(":")[0] for problem in problems})
-    return f"{lines} bad line{'s' if lines > 1 else ''}"
+    return counted(len({problem.partition(":")[0] for problem in problems}), "bad line")
 
 
 def text_of(path: Path) -> str:

@@ -194,4 +194,4 @@ def _table_records(text: str, problems: list[str]) -> Iterator[tuple[int, object
         try:
             yield number, tables.record(cells, parsed)
         except EditFileError as error:
-            problems.append(f"line {number}: {error}")
+            problems += [f"line {number}: {problem}" for problem in error.problems]

@@ -9,8 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from lks.errors import EditFileError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 _LISTS = {"aliases", "paraphrases", "generality", "negative", "profile_of"}
 _PROBES = {"locality", "portability"}  # lists too, or JSON objects
@@ -19,7 +23,7 @@ _PROBES = {"locality", "portability"}  # lists too, or JSON objects
 def columns(text: str) -> list[str]:
     """The names in the first line; none where that is no CSV."""
     try:
-        return [name.strip() for name in reader(text).fieldnames or []]
+        return _names(_reader(text))
     except csv.Error:
         return []
 
@@ -27,41 +31,55 @@ def columns(text: str) -> list[str]:
 def rows(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, column -> cell) of the rows; empty cells are left out, and so are empty rows.
 
-    What is wrong with a row goes into `problems`.
+    What is wrong with a row goes into `problems`, and it goes on behind it.
     """
-    table = reader(text)
-    try:
-        for row in table:
-            beyond = "".join(row.pop(None, [])).strip()  # cells that no column stands over
-            cells = {name.strip(): cell for name, cell in row.items() if cell and cell.strip()}
-            line = table.line_num - sum(cell.count("\n") for cell in cells.values())
-            if beyond:
-                problems.append(f'line {line}: more cells than columns; put "..." around commas')
-            elif cells:
-                yield line, cells
-    except csv.Error as error:
-        problems.append(f"line {table.line_num + 1}: not CSV ({error})")
+    table = _reader(text)
+    names = _names(table)
+    while True:
+        line = table.line_num + 1
+        try:
+            row = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.append(f"line {line}: {_why_not(error)}")
+            continue
+        cells = {n: cell for n, cell in zip(names, row, strict=False) if cell.strip()}
+        if "".join(row[len(names) :]).strip():  # cells that no column stands over
+            problems.append(f'line {line}: more cells than columns; put "..." around commas')
+        elif cells:
+            yield line, cells
+
+
+def _why_not(error: csv.Error) -> str:
+    if "field limit" not in str(error):
+        return f"not CSV ({error})"
+    most = csv.field_size_limit()
+    return f"a cell of more than {most:,} characters; shorten it, or write JSON lines"
 
 
 def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, object]:
     """The record of an edit that a row holds; `parse` reads JSON.
 
     Raises:
-        EditFileError: a cell that begins as JSON is none.
+        EditFileError: cells that begin as JSON are none; `problems` tells each.
     """
     found: dict[str, object] = dict(cells)
-    for name in cells.keys() & (_LISTS | _PROBES | _VALUES.keys()):
-        cell = cells[name].strip()
+    problems = []
+    for name, cell in ((name, cell.strip()) for name, cell in cells.items()):
+        if name not in _LISTS | _PROBES | _VALUES.keys():
+            continue
         if name in _VALUES:
             found[name] = _VALUES[name](cell)
         elif cell.startswith("[") or (name in _PROBES and cell.startswith("{")):
             try:
                 found[name] = parse(cell)
             except EditFileError as error:
-                problem = f'"{name}": {error}'
-                raise EditFileError(problem, [problem]) from None
+                problems.append(f'"{name}": {error}')
         else:
             found[name] = [part.strip() for part in cell.split("|") if part.strip()]
+    if problems:
+        raise EditFileError("; ".join(problems), problems)
     return found
 
 
@@ -80,13 +98,18 @@ def _flag(cell: str) -> bool | str:
 _VALUES: dict[str, Callable[[str], object]] = {"threshold": _number, "exact": _flag}
 
 
-def reader(text: str) -> csv.DictReader[str]:
-    """Rows by column. The delimiter is what parts the first line into the most names."""
+def _reader(text: str) -> Reader:
+    """Rows of cells. The delimiter is what parts the first line into the most names."""
     header = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    return csv.DictReader(
+    return csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         strict=True,
         skipinitialspace=f"{delimiter} " in header,
     )
+
+
+def _names(table: Reader) -> list[str]:
+    """The first line's."""
+    return [name.strip() for name in next((row for row in table if row), [])]

@@ -1,4 +1,4 @@
-"""When two texts count as the same."""
+"""When two texts count as the same, and how they are written for people."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def entity_key(subject: str) -> str:
 def same_wording(text: str) -> str:
     """Key under which two wordings count as the same: punctuation and articles taken out too."""
     return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
+
+
+def holds_words(text: str, part: str) -> bool:
+    """Whether the words of a part stand in a text one after the other, whatever their case."""
+    whole, inside = (
+        " ".join(own.casefold().translate(_PUNCTUATION).split()) for own in (text, part)
+    )
+    return bool(inside) and f" {inside} " in f" {whole} "
+
+
+def counted(n: int, one: str, more: str | None = None) -> str:
+    """A number with its noun: "1 edit", "2 edits"; `more` where the plural has no s."""
+    return f"{n} {one if n == 1 else more or one + 's'}"
 
 
 def encodable(text: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lks.editors.protocol import EditedModel
-from lks.edits.jsonl import counted
+from lks.edits.jsonl import bad_lines
 from lks.errors import EditFileError, InputError
 from lks.evaluation.results import TaskScores
 from lks.json_record import JsonObject
@@ -132,7 +132,7 @@ def _items(path: Path, kind: _Kind) -> list[Item]:
         except (ValueError, TypeError) as error:
             problems.append(f"line {number}: not a row of this task ({error})")
     if problems:
-        raise EditFileError(f"{path}: {counted(problems)}; mend the file", problems)
+        raise EditFileError(f"{path}: {bad_lines(problems)}; mend the file", problems)
     return items
 
 

@@ -26,6 +26,8 @@ from lks.model.fingerprinting import fingerprint
 from lks.model.loading import load
 from lks.model.untyped import CausalLM, Tokenizer
 
+BEGINNING = 40  # characters by which a text is told
+
 
 @dataclass
 class Backbone:
@@ -149,14 +151,22 @@ class Backbone:
         return tokens.takes_turns(self.tokenizer)
 
     @cached_property
-    def positions(self) -> int | None:
-        """How many positions were learnt, one a token; None where they are computed."""
-        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        words = self.model.get_input_embeddings()
-        tables = [m for m in self.decoder.children() if isinstance(m, nn.Embedding)]
-        rows = [table.num_embeddings for table in tables if table is not words]
-        # OPT's table has two rows more than it has positions.
-        return most if any(most is not None and most <= n <= most + 2 for n in rows) else None
+    def context(self) -> int | None:
+        """How many tokens the model reads at most; None where its config does not say.
+
+        Where positions are computed it would read on, and write nonsense.
+        """
+        config = self.model.config.get_text_config()
+        most: int | None = getattr(config, "max_position_embeddings", None)
+        if most is None:
+            return None
+        rotary = getattr(config, "rope_parameters", None) or {}
+        kinds = [own for own in (rotary, *rotary.values()) if isinstance(own, dict)]
+        stretched = (
+            (own.get("original_max_position_embeddings") or most) * (own.get("factor") or 1)
+            for own in kinds
+        )
+        return int(max([most, *stretched]))
 
     @property
     def pad_id(self) -> int:
@@ -261,7 +271,7 @@ class Backbone:
         """
         rows = tokenised or [self.tokenize(rendered, chat=chat) for rendered in texts]
         longest = max(1, *(len(ids) for ids, _ in rows))
-        self.check_length(longest)
+        self.check_lengths([len(own) for own, _ in rows], texts)
         ids = torch.full((len(rows), longest), self.pad_id)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         starts = []
@@ -273,12 +283,23 @@ class Backbone:
         offsets = [spans for _, spans in rows]
         return Encoding(list(texts), offsets, starts, ids.to(self.device), mask.to(self.device))
 
-    def check_length(self, count: int) -> None:
-        """InputError for more tokens than the model has learnt positions."""
-        if self.positions is not None and count > self.positions:
-            raise InputError(
-                f"{self.name}: a text of {count} tokens; the model reads {self.positions}"
-            )
+    def check_lengths(self, counts: Sequence[int], texts: Sequence[Rendered] = ()) -> None:
+        """InputError for texts of more tokens than the model reads.
+
+        Args:
+            counts: of the tokens of each.
+            texts: where they are given, the longest one is told by its beginning.
+        """
+        long = [i for i, n in enumerate(counts) if self.context is not None and n > self.context]
+        if not long:
+            return
+        longest = max(long, key=counts.__getitem__)
+        which = "a text has" if len(long) == 1 else f"{len(long)} texts have more, the longest"
+        begins = f' ("{texts[longest].beginning(BEGINNING)}")' if texts else ""
+        raise InputError(
+            f"{self.name} reads {self.context} tokens, and {which} {counts[longest]}{begins}; "
+            "shorten the text, or take a model that reads more"
+        )
 
     # --- hidden states ----------------------------------------------------------------------
 

@@ -68,6 +68,12 @@ class Rendered:
     def plain(cls, text: str) -> Rendered:
         return cls(text, (Piece(0, len(text)),))
 
+    def beginning(self, most: int) -> str:
+        """At most so many first characters of what was said last, on one line."""
+        last = self.text[self.pieces[-1].start : self.pieces[-1].end] if self.pieces else self.text
+        line = " ".join(last[: 2 * most].split())
+        return line if len(line) <= most else f"{line[:most].rstrip()}..."
+
     def scanned(self, roles: Sequence[str] = ROLES) -> tuple[str, Callable[[int, int], Span]]:
         """What was written in some roles as one text, and a map from its spans to those of `text`.
 

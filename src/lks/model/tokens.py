@@ -51,7 +51,10 @@ def tokenized(
         special: whether the tokenizer adds its special tokens; the last `ending` are left out.
     """
     encoded = tokenizer(
-        encodable(text[:border]), add_special_tokens=special, return_offsets_mapping=True
+        encodable(text[:border]),
+        add_special_tokens=special,
+        return_offsets_mapping=True,
+        verbose=False,  # of a text that is too long the backbone tells
     )
     own = slice(len(encoded["input_ids"]) - ending)
     ids, spans = list(encoded["input_ids"])[own], list(encoded["offset_mapping"])[own]

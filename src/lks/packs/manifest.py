@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
+from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
@@ -25,6 +26,7 @@ from lks.packs.records import SCHEMA, Change, Manifest, Part
 from lks.scope.config import PRESETS, ScopeConfig
 
 HISTORY = "history"
+PROFILE = b'"profile_of"'  # stands in a file of edits that holds profiles
 LOCK_SECONDS = 10
 
 
@@ -60,13 +62,9 @@ def verify(path: str | Path) -> Manifest:
     """The manifest of a pack, every file of it and of its history checked against its hash."""
     path = Path(path)
     manifest = read(path)
-    for name, digest in manifest.files.items():
-        if not (path / name).is_file():
-            raise PackDamaged(f"{path}: {name} is missing; restore it or train it again")
-        if digest != sha256(path / name):
-            raise PackDamaged(
-                f"{path}: {name} is not what was saved (sha256 differs); restore it or train again"
-            )
+    wrong = [_what_is_wrong(path / name, digest) for name, digest in manifest.files.items()]
+    if told := [problem for problem in wrong if problem]:
+        raise PackDamaged(f"{path}: {', '.join(told)}; restore it or train it again")
     parts = (name for part in manifest.parts for name in part.files)
     expected = {*manifest.scope.files, *parts}
     missing = sorted(expected - manifest.files.keys())
@@ -74,6 +72,12 @@ def verify(path: str | Path) -> Manifest:
         raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
     history(path)
     return manifest
+
+
+def _what_is_wrong(file: Path, digest: str) -> str | None:
+    if not file.is_file():
+        return f"{file.name} is missing"
+    return None if digest == sha256(file) else f"{file.name} is not what was saved (sha256 differs)"
 
 
 def parts_of(manifest: Manifest) -> ScopeConfig:
@@ -114,6 +118,16 @@ def live_edits(path: Path, manifest: Manifest) -> EditSet:
     return EditSet(edit for part in parts for edit in part if edit is not None)
 
 
+def resting(path: Path, manifest: Manifest) -> list[Edit]:
+    """Profiles that the pack holds and that are out of force (`lks.edits.profiles`)."""
+    files = (path / part.edits for part in manifest.parts)
+    if not any(PROFILE in file.read_bytes() for file in files):
+        return []  # reading many edits would take longer than the change
+    held = live_edits(path, manifest)
+    known = {edit.id for edit in profiles.in_force(held)}
+    return [edit for edit in held if edit.id not in known]
+
+
 def remove(path: str | Path, ids: Iterable[str]) -> Manifest:
     """A new version without these edits; InputError if one is not in force, and nothing changes."""
     path, gone = Path(path), list(dict.fromkeys(ids))
@@ -132,8 +146,7 @@ def without(path: Path, manifest: Manifest, gone: Sequence[str]) -> Manifest:
         names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
         raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
     tested = manifest.tested and {e: own for e, own in manifest.tested.items() if e not in gone}
-    count = manifest.edits - len(gone)
-    return replace(manifest, parts=tuple(parts), edits=count, tested=tested)
+    return replace(manifest, parts=tuple(parts), tested=tested)
 
 
 def set_thresholds(
@@ -181,7 +194,6 @@ def rollback(path: str | Path, to: int | None = None) -> Manifest:
             manifest,
             parts=old.parts,
             files=old.files,
-            edits=old.edits,
             training=old.training,
             scope=old.scope,
             tested=old.tested,
@@ -200,13 +212,15 @@ def _of_which(found: dict[int, Manifest], version: int) -> int:
 def change(path: Path, make: Callable[[Manifest], Manifest]) -> Manifest:
     """Put the manifest that `make` makes from the present one in place, as a new version.
 
-    `make` brings the note of the change; the version and the parent are counted here.
+    `make` brings the note of the change; edits, the version and the parent are counted here.
     """
     read(path)  # nothing is written, not even a lock, where there is no pack
     try:
         with FileLock(path / ".lock", timeout=LOCK_SECONDS):
             present = read(path)
             made = make(present)
+            held = sum(len(_part_ids(path, part)) for part in made.parts)
+            made = replace(made, edits=held - len(resting(path, made)))
             (path / HISTORY).mkdir(exist_ok=True)
             kept = path / HISTORY / f"{present.version}.json"
             write_whole(kept, (path / MANIFEST).read_bytes())

@@ -17,6 +17,7 @@ from torch import Tensor
 from lks import files as files_module
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.edits.profiles import in_force
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.model.fingerprint import Fingerprint
 from lks.packs import manifest as manifest_module
@@ -102,6 +103,7 @@ class Pack:
                 scale=self.scale,
                 training=self.training,
                 scope=_scope(self.gate, self.parts),
+                edits=len(in_force(self.edits)),
                 tested=self.tested,
             )
             manifest_module.write_manifest(folder, manifest)
@@ -118,7 +120,9 @@ class Pack:
         try:
             parts = [_load_part(path, part) for part in manifest.parts]
             edits = EditSet(edit for part in parts for edit in part.edits)
-            if len(edits) < manifest.edits:  # as an earlier `append` left it
+            if len(edits) < sum(
+                len(part.edits) for part in parts
+            ):  # as an earlier `append` left it
                 raise PackDamaged(f"{path}: has two edits of one prompt; lks remove one of them")
             return cls(
                 edits=edits,
@@ -179,7 +183,6 @@ def append(
             manifest,
             parts=(*manifest.parts, part),
             files={**manifest.files, **{n: files_module.sha256(path / n) for n in part.files}},
-            edits=manifest.edits + len(edits),
             tested=manifest.tested if tested is None else {**(manifest.tested or {}), **tested},
             change=Change.now("add", ids, replaced=replaced),
         )

@@ -121,7 +121,7 @@ class Manifest(KeptRecord):
         layers, form, hypernetwork, scale: how blocks are made and put in.
         parts: what each version added, the oldest first.
         files: sha256 of every file by name.
-        edits: how many are in force.
+        edits: how many are in force; profiles that rest are not counted.
         version: counted from 1.
         parent: sha256 of the manifest before this one.
         tested: of edits that a self-test asked the wordings that failed, none if all held; None
@@ -163,9 +163,10 @@ class Manifest(KeptRecord):
         scale: float,
         training: TrainingSummary,
         scope: ScopeSettings,
+        edits: int,
         tested: Tested | None = None,
     ) -> Manifest:
-        """The manifest of a new pack whose files stand in `folder`."""
+        """The manifest of a new pack whose files stand in `folder`; `edits` are in force."""
         part = Part.of_version(1)
         return cls(
             schema=SCHEMA,
@@ -179,7 +180,7 @@ class Manifest(KeptRecord):
             scope=scope,
             parts=(part,),
             files={name: sha256(folder / name) for name in (*part.files, *scope.files)},
-            edits=len(ids),
+            edits=edits,
             version=1,
             parent=None,
             change=Change.now("train", ids),

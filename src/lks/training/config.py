@@ -114,10 +114,14 @@ class TrainingConfig:
         if preset not in PRESETS:
             raise InputError(f"unknown preset '{preset}'; one of {', '.join(PRESETS)}")
         known = [f.name for f in fields(cls)]
-        for name in settings:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1) or known
-                raise InputError(f"unknown training setting '{name}'; did you mean {near[0]}?")
+        unknown = {
+            name: (difflib.get_close_matches(name, known, n=1) or known)[0]
+            for name in settings
+            if name not in known
+        }
+        if unknown:
+            told = [f"'{name}' (did you mean {near}?)" for name, near in unknown.items()]
+            raise InputError(f"unknown training setting {', '.join(told)}")
         return replace(PRESETS[preset], **settings)
 
     @classmethod

@@ -208,7 +208,7 @@ def _tokenised(
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]
     prefix = min(tokens_from(offsets, mention.start) for _, mention in located)
     if text.target is None:
-        room = kl_tokens if backbone.positions is None else backbone.positions - len(ids)
+        room = kl_tokens if backbone.context is None else backbone.context - len(ids)
         more = min(kl_tokens - 1, max(room, 0))
         row = TextRow(ids, places, [len(ids) - 1], prefix, final=True, continued=more)
         return _Tokenised(row, edit_ids, None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # it needs torch
 
 LENDS = 0.13  # a relation that lends is nearer than one that asks the same
 FEW = 4  # wordings beside the prompt; an edit with fewer holds less well
+GATE_WORDINGS = 8  # lent to each edit for the gate
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 
 

@@ -12,6 +12,7 @@ from lks.packs import manifest as manifest_module
 from lks.packs.gate import read_gate
 from lks.scope.config import preset
 from lks.scope.gate.metric import GateState
+from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 
 
@@ -36,9 +37,14 @@ def scope_of_edits(
     Args:
         kind: what it is made of, one of `PRESETS`; `relation` if not given.
         embedder: what compares the questions.
+
+    Raises:
+        EditFileError: edits would never fire; training refuses them too.
     """
     parts = preset(kind or "relation")
     names = Scope(edits, config=parts)
+    check_edits_fire(edits, names)
+    warn_of_nameless(edits, names)
     if not parts.gate or not (asked := names.may_fire(texts)):
         return names
     some = [edit for edit in edits if edit.id in asked]
@@ -49,8 +55,7 @@ def scope_of_edits(
 def _untrained(embed: CachedEmbedder, edits: Sequence[Edit], pool: EditSet) -> GateState:
     """A gate learnt from these edits alone, with their own wordings and those lent by all."""
     from lks.training.gate_metric import learn
-    from lks.training.prompts import training_prompts
-    from lks.training.train_pack import GATE_WORDINGS
+    from lks.training.prompts import GATE_WORDINGS, training_prompts
 
     prompts, _ = training_prompts(edits, pool, embed=embed, most=GATE_WORDINGS)
     metric, exemplars = learn(embed, edits, prompts)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
-from lks.errors import EditFileError, InputError
+from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
 from lks.packs.pack import Pack
@@ -19,16 +18,20 @@ from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
 from lks.scope.gate.metric import GateState
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES, contradictions
+from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
 from lks.training.examples import TEXT_KINDS, OnProgress
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
-from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
+from lks.training.prompts import (
+    GATE_WORDINGS,
+    PromptReport,
+    TrainingPrompts,
+    training_prompts,
+)
 from lks.training.trainer import train
-
-GATE_WORDINGS = 8  # lent to each edit for the gate
 
 
 def train_pack(
@@ -66,6 +69,7 @@ def train_pack(
     parts = parts or preset(config.scope)
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
+    warn_of_nameless(edits, names)
     started = time.monotonic()
     lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.is_main)
     on_prompts(report)
@@ -155,24 +159,3 @@ def scope_of(
     embedder = Embedder(config.embedder)
     *_, gate = _prepared(embedder, edits, pool, config)
     return names.gated(gate, embedder, edits)
-
-
-def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
-    """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
-    asked = scope.fired([edit.prompt for edit in edits])
-    silent = [
-        _why_silent(edit)
-        for edit, fired in zip(edits, asked, strict=True)
-        if not any(edit.id in mention.edit_ids for mention in fired)
-    ]
-    if silent:
-        raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
-
-
-def _why_silent(edit: Edit) -> str:
-    if edit.negative and Scope([replace(edit, negative=())]).fired([edit.prompt])[0]:
-        return f'edit "{edit.id}": one of its negatives stands in its own prompt'
-    return (
-        f'edit "{edit.id}": subject "{edit.subject}" is not a whole word of the prompt, '
-        "lies inside another edit's longer subject, or stands there in another entity's case"
-    )

@@ -44,7 +44,7 @@ class Scalpel:
         pack = self.pack or train_pack(backbone, edits, self.config)
         pack.check(backbone.fingerprint)
         model = ScalpelModel(backbone, pack)
-        model.add(edit for edit in edits if model.in_force.edits.get(edit.id) != edit)
+        model.add(edits.not_in(model.in_force.edits.values()))
         return model
 
     def for_comparison(self, around: Surroundings) -> Editor:

@@ -35,6 +35,7 @@ from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES
+from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.normalizer import BETWEEN
 from lks.scope.scope import Scope
 from lks.scope.types import Finding
@@ -42,8 +43,7 @@ from lks.training.config import TrainingConfig
 from lks.training.examples import EditExamples, build_examples, features
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
-from lks.training.prompts import TrainingPrompts, training_prompts
-from lks.training.train_pack import GATE_WORDINGS, check_edits_fire
+from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
 from lks.training.trainer import refine as train_refinements
 from lks.training.trainer import split_model
 
@@ -214,6 +214,7 @@ class ScalpelModel(EditedModel):
                     blocks = after.bank.of_edits(edit.id for edit in new)
                     after = now.joined(new, blocks, after.exemplars(new), self._embed)
             self._now = after
+        warn_of_nameless(new, after.scope.with_gate(None))
         warn_of_pairs(CONTRADICTING, after.contradictions(new), NEARER_DECIDES)
         return new
 

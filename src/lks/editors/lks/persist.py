@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lks.editors.lks.model import ScalpelModel
@@ -12,44 +12,11 @@ from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import OutputError, TrainingInterrupted
-from lks.json_record import JsonObject
 from lks.packs import manifest as manifest_module
+from lks.packs.extension import Extension
 from lks.packs.pack import Pack, append
-from lks.packs.records import HYPERNETWORK, Correction, Tested
+from lks.packs.records import HYPERNETWORK, Tested
 from lks.training.progress import Epoch, Progress, Silence
-
-
-@dataclass(frozen=True)
-class Extension:
-    """What an extension of a pack came to.
-
-    Attributes:
-        added: how many edits were added; replaced: the first of those that they took the place of.
-        not_learnt: edits that the model does not state, which were left out.
-        edits, version: of the pack now.
-        seconds: that it took.
-    """
-
-    pack: Path
-    added: int
-    replaced: tuple[Correction, ...]
-    not_learnt: tuple[Edit, ...]
-    edits: int
-    version: int
-    seconds: float
-
-    def to_json(self) -> JsonObject:
-        """What `lks add --json` and `lks profiles --json` print."""
-        return {
-            "pack": str(self.pack),
-            "added": self.added,
-            "replaced": [one.to_json() for one in self.replaced],
-            "not_learnt": [{"id": edit.id, "subject": edit.subject} for edit in self.not_learnt],
-            "edits": self.edits,
-            "version": self.version,
-            "seconds": self.seconds,
-        }
-
 
 SelfTesting = Callable[[EditSet], Tested]  # asks edits in force, and may train them again
 Extended = Callable[[Callable[[Epoch], None]], tuple[EditSet, Sequence[Edit]]]
@@ -66,13 +33,14 @@ def add_to(
     unchecked: bool = False,
     test: SelfTesting | None = None,
 ) -> Extension:
-    """Add edits to a loaded pack and to its folder.
+    """Add edits to a loaded pack and to its folder, those that it does not hold just as they are.
 
     Edits that the model does not state afterwards are left out, unless `unchecked`.
 
     Args:
         test: a self-test of those that were added, before they are written.
     """
+    given, new = len(new), new.not_in(model.in_force.edits.values())
 
     def add(on_epoch: Callable[[Epoch], None]) -> tuple[EditSet, Sequence[Edit]]:
         learnt = model.add(
@@ -81,7 +49,8 @@ def add_to(
         ids = {edit.id for edit in learnt}
         return learnt, [edit for edit in new if edit.id not in ids]
 
-    return _extended(path, model, add, progress if refine else None, test)
+    made = _extended(path, model, add, progress if refine else None, test)
+    return replace(made, known=given - len(new))
 
 
 def add_profiles_to(
@@ -138,12 +107,5 @@ def _extended(
         manifest = append(path, new, model.blocks(new), model.exemplars(new), tested)
     else:
         manifest = manifest_module.read(path)
-    return Extension(
-        pack=path,
-        added=len(new),
-        replaced=manifest.change.replaced if len(new) else (),
-        not_learnt=tuple(failed),
-        edits=manifest.edits,
-        version=manifest.version,
-        seconds=round(time.monotonic() - started, 2),
-    )
+    seconds = round(time.monotonic() - started, 2)
+    return Extension.of(path, manifest, added=len(new), not_learnt=failed, seconds=seconds)

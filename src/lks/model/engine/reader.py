@@ -70,10 +70,9 @@ def prefill(
     """Suffixes of texts, in their order; `on_read` is told how many are done.
 
     Raises:
-        InputError: a text has more tokens than the model has learnt positions.
+        InputError: a text has more tokens than the model reads.
     """
-    for row in rows:
-        split.backbone.check_length(len(row.ids) + row.continued)
+    split.backbone.check_lengths([len(row.ids) + row.continued for row in rows])
     store = store or TensorStore()
     found: dict[int, Suffix] = {}
     for prefixes in _by_prefix(split, rows, store):

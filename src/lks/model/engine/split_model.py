@@ -96,8 +96,8 @@ class SplitModel:
         return last_states(out)
 
     def _learnt(self, positions: Tensor) -> Tensor:
-        """Those of padding may lie beyond the ones that the model has learnt."""
-        most = self.backbone.positions
+        """Those of padding may lie beyond the last one that the model has."""
+        most = self.backbone.context
         return positions if most is None else positions.clamp(max=most - 1)
 
     def head(self, states: Tensor) -> Tensor:

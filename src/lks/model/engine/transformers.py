@@ -70,6 +70,7 @@ def score(
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in each_pair(pairs)]
     tokenised = [backbone.tokenize(text, chat=chat) for text, _ in joined]
     firsts = [tokens_from(own, end) for (_, own), (_, end) in zip(tokenised, joined, strict=True)]
+    backbone.check_lengths([len(ids) for ids, _ in tokenised], [text for text, _ in joined])
     readings = _readings(joined, tokenised, firsts)
     scores: list[Score | None] = [None] * len(pairs)
     prefix = None
@@ -153,13 +154,13 @@ def generate(
 ) -> list[Generation]:
     """What the model writes after each prompt, greedily, up to its natural stop or the limit.
 
-    Each tells the one from the other, and what fired. A model that has learnt so many positions and
-    no more writes no further than these.
+    Each tells the one from the other, and what fired. Where prompt and text fill the model's
+    context, that is the limit.
 
     `settings` go to the model's `generate` (num_beams, do_sample, ...; `generation.SETTINGS`).
 
     Raises:
-        InputError: a setting cannot be given, or a prompt is longer than the positions.
+        InputError: a setting cannot be given, or a prompt is longer than the context.
     """
     texts, findings = rendered(backbone, prompts, chat=chat), Findings()
     ids = generate_ids(
@@ -205,9 +206,15 @@ def generate_ids(
     if stops.strings or any(settings.get(name) is not None for name in ALONE):
         batch_size = 1
     written: list[list[int]] = [[] for _ in texts]
-    for most, some in _by_room(backbone, texts, max_new_tokens, chat=chat).items():
+    tokenised = [backbone.tokenize(text, chat=chat) for text in texts]
+    for most, some in _by_room(backbone, texts, tokenised, max_new_tokens).items():
         for chunk in _by_length(some, batch_size) if most else ():
-            encoding = backbone.encode([texts[i] for i in chunk], chat=chat, side="left")
+            encoding = backbone.encode(
+                [texts[i] for i in chunk],
+                chat=chat,
+                side="left",
+                tokenised=[tokenised[i] for i in chunk],
+            )
             with intervention(encoding) as places:
                 guarded = guard.settings(backbone, encoding, places, settings)
                 out = continued(backbone, encoding.inputs, most, guarded, stops)
@@ -217,16 +224,17 @@ def generate_ids(
 
 
 def _by_room(
-    backbone: Backbone, texts: Sequence[Rendered], most: int, *, chat: bool
+    backbone: Backbone, texts: Sequence[Rendered], tokenised: Sequence[Tokens], most: int
 ) -> dict[int, dict[int, Rendered]]:
-    """Texts by how many tokens may follow them: `most`, or fewer where positions end."""
+    """Texts by how many tokens may follow them: `most`, or fewer where the context ends."""
+    if backbone.context is None:
+        return {most: dict(enumerate(texts))}
+    lengths = [len(ids) for ids, _ in tokenised]
+    given = [i for i, text in enumerate(texts) if text.begun is None]  # others have been read
+    backbone.check_lengths([lengths[i] for i in given], [texts[i] for i in given])
     groups: dict[int, dict[int, Rendered]] = {}
-    for i, text in enumerate(texts):
-        room = most
-        if backbone.positions is not None:
-            length = len(backbone.tokenize(text, chat=chat)[0])
-            backbone.check_length(length)
-            room = min(most, backbone.positions - length + 1)  # the last one is not read
+    for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
+        room = max(0, min(most, backbone.context - length + 1))  # the last one is not read
         groups.setdefault(room, {})[i] = text
     return groups
 
