@@ -104,7 +104,7 @@ def build_examples(
             row = _tokenised(backbone, scope, text, kl_tokens, only)
             if row is None:
                 dropped += 1
-            elif not text.made or len(row.row.ids) <= (backbone.positions or len(row.row.ids)):
+            elif not text.made or len(row.row.ids) <= (backbone.context or len(row.row.ids)):
                 kept.append(text)
                 rows.append(row)
         told = _counter(on_progress, "reading chats" if style else "reading", len(rows))
