@@ -93,6 +93,18 @@ def test_one_wording_of_each_form_that_training_did_not_see() -> None:
     }, "only follow-ups name nobody"
 
 
+def test_what_asks_like_an_own_wording_is_no_neighbour() -> None:
+    """The relation may be another one after all, and then its near texts ask for this very fact."""
+
+    def neighbours(edit: Edit) -> set[str]:
+        return {one.wording for one in asked([edit])[1].facts[0].failed if one.form == "neighbour"}
+
+    near = neighbours(BOB)
+    same = next(text for text in sorted(near) if not re.search("born", text))
+    odd = replace(BOB, paraphrases=(f"So, {same}", "Where does Bob smell?"))
+    assert same in near and same not in neighbours(odd)
+
+
 def test_no_held_out_prompt_is_asked() -> None:
     _, found = asked([BOB])
     told = {one.form: one.wording for one in found.facts[0].failed if one.form != "prompt"}

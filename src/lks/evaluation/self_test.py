@@ -40,11 +40,12 @@ from lks.scope.config import preset
 from lks.training.config import TrainingConfig
 from lks.training.prompts import LENDS, TrainingPrompts, template
 from lks.training.talks import without_name
-from lks.training.templates import nearest_relations
+from lks.training.templates import masked, nearest_relations
 from lks.training.train_pack import lent_prompts
 
 MOST = 300  # facts that are asked
 NEIGHBOURS = 2  # of each
+ASKS_SAME = 0.8  # a cosine
 PROMPT, FRAMED, FOLLOW_UP, NEIGHBOUR = "prompt", "framed", "follow-up", "neighbour"
 CHATTED = "casual"  # the register that is asked in a chat
 OPENING = ("I have a question about {}.", "What would you like to know?")
@@ -152,16 +153,19 @@ def _facts(
         forms = [template(edits[n].prompt, edits[n].subject) for n in numbers]
         near = nearest_relations(embed, forms)
         relations = [own.relation if own.cosine >= embed.same + LENDS else None for own in near]
-    return [
-        _Fact(edits[n], lent[n], list(_asks(edits[n], own, lent[n], held_out, chat)))
-        for n, own in zip(numbers, relations, strict=True)
-    ]
+    found = []
+    for n, relation in zip(numbers, relations, strict=True):
+        edit, seen = edits[n], lent[n]
+        others = _neighbours(embed, relation, edit, seen)
+        found.append(_Fact(edit, seen, list(_asks(edit, relation, seen, others, held_out, chat))))
+    return found
 
 
 def _asks(
     edit: Edit,
     relation: Relation | None,
     seen: TrainingPrompts,
+    neighbours: Sequence[str],
     held_out: frozenset[str],
     chat: bool,
 ) -> Iterator[Ask]:
@@ -188,8 +192,21 @@ def _asks(
         opened, answered = (text.replace(SLOT, edit.subject) for text in OPENING)
         turns = (("user", opened), ("assistant", answered), ("user", later))
         yield Ask(edit, FOLLOW_UP, [{"role": who, "content": text} for who, text in turns], True)
-    for text in unseen(relation.near if relation else (), NEIGHBOURS):
+    for text in unseen(neighbours, NEIGHBOURS):
         yield Ask(edit, NEIGHBOUR, text)
+
+
+def _neighbours(
+    embed: CachedEmbedder | None, relation: Relation | None, edit: Edit, seen: TrainingPrompts
+) -> list[str]:
+    """Texts that look like a relation's and ask for another fact; not those that ask what the
+    edit's own wordings ask, for the relation may be another one after all."""
+    if embed is None or relation is None:
+        return []
+    own = [template(text, edit.subject) for text in (edit.prompt, *seen.paraphrases)]
+    near = embed([masked(form) for form in relation.near])
+    cosines = (near @ embed([masked(form) for form in own]).T).max(1)
+    return [form for form, cosine in zip(relation.near, cosines, strict=True) if cosine < ASKS_SAME]
 
 
 def _framed(frame: str, text: str) -> str:
