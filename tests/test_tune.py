@@ -134,3 +134,11 @@ def test_bad_options_are_told_before_anything_is_read(
     with pytest.raises(SystemExit):
         tool.main()
     assert told in capsys.readouterr().err
+
+
+def test_relations_that_ask_the_same_as_others_are_not_told_apart(tool: ModuleType) -> None:
+    learnt = tool.to_tell_apart()
+    assert learnt
+    assert {own.title for own in bank()} - {own.title for own in learnt} == {
+        own.title for own in bank() if own.kind == "anything"
+    }

@@ -38,7 +38,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lks.edits.edit import SLOT
 from lks.files import write_whole
 from lks.model import duo, use
-from lks.scope.bank.relations import REGISTERS, Relation, bank
+from lks.scope.bank.relations import ANYTHING, REGISTERS, Relation, bank
 from lks.scope.gate.questions import MASK
 
 Array = NDArray[np.float32]
@@ -148,6 +148,11 @@ class Learns(Protocol):
 
     def __call__(self, texts: Sequence[str]) -> Tensor: ...
     def encode(self, texts: Sequence[str]) -> Array: ...
+
+
+def to_tell_apart() -> list[Relation]:
+    """The bank without the relations for anything, which ask the same as others of it."""
+    return [own for own in bank() if own.kind != ANYTHING]
 
 
 def tune(
@@ -278,7 +283,7 @@ def main() -> None:
         parser.error(f"--held-out {options.held_out}: give a share from 0 to below 1")
     if not out.absolute().parent.is_dir():
         parser.error(f"--out {out}: there is no such folder")
-    relations = bank()
+    relations = to_tell_apart()
     random.Random(options.seed).shuffle(relations)
     kept = round(options.held_out * len(relations))
     held, learnt = relations[:kept], relations[kept:]

@@ -38,9 +38,9 @@ from lks.model.engine.protocol import Generation
 from lks.scope.bank.relations import REGISTERS, Relation
 from lks.scope.config import preset
 from lks.training.config import TrainingConfig
-from lks.training.prompts import LENDS, TrainingPrompts, template
+from lks.training.prompts import LENDS, TrainingPrompts, relations_of, template
 from lks.training.talks import without_name
-from lks.training.templates import masked, nearest_relations
+from lks.training.templates import masked
 from lks.training.train_pack import lent_prompts
 
 MOST = 300  # facts that are asked
@@ -150,8 +150,7 @@ def _facts(
         numbers = sorted(random.Random(config.seed).sample(numbers, most))
     relations: list[Relation | None] = [None] * len(numbers)
     if embed:
-        forms = [template(edits[n].prompt, edits[n].subject) for n in numbers]
-        near = nearest_relations(embed, forms)
+        near = relations_of(embed, [edits[n] for n in numbers])
         relations = [own.relation if own.cosine >= embed.same + LENDS else None for own in near]
     found = []
     for n, relation in zip(numbers, relations, strict=True):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet, named_edits
 from lks.edits.text import same_text, same_wording
-from lks.training.templates import nearest_relations
+from lks.training.templates import Nearest, nearest_relations
 
 if TYPE_CHECKING:  # it needs torch
     from lks.model.embedder import CachedEmbedder
@@ -148,7 +148,7 @@ def training_prompts(
         for edit in edits
     ]
     if embed:
-        near = nearest_relations(embed, [template(edit.prompt, edit.subject) for edit in edits])
+        near = relations_of(embed, edits)
         for i, (edit, own, found) in enumerate(zip(edits, prompts, near, strict=True)):
             known = found.wordings(embed.same + LENDS)
             if known:
@@ -195,6 +195,12 @@ def template(text: str, subject: str) -> str:
     if subject in text:  # a pattern for each of many subjects takes long to make
         return text.replace(subject, SLOT)
     return re.sub(re.escape(subject), SLOT, text, flags=re.IGNORECASE)
+
+
+def relations_of(embed: CachedEmbedder, edits: Sequence[Edit]) -> list[Nearest]:
+    """The common relation nearest to each edit, of those that can have its target."""
+    forms = [template(edit.prompt, edit.subject) for edit in edits]
+    return nearest_relations(embed, forms, [edit.target for edit in edits])
 
 
 def relation_template(edit: Edit) -> str:

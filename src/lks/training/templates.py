@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lks.edits.edit import SLOT
-from lks.scope.bank.relations import Relation, bank, prompts_of
+from lks.scope.bank.relations import ANYTHING, Relation, bank, prompts_of
+from lks.scope.bank.values import values_unlike
 from lks.scope.bank.words import ENGLISH, language_of
 from lks.scope.gate.metric import Embed
 from lks.scope.gate.questions import MASK
 
 FEW = 5  # relations looked at closely
 MOST = 16  # about the prompts of a relation
+MARGIN = 0.03  # a relation for anything may be this much farther: its words suit all entities
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
 
 
@@ -36,11 +38,15 @@ class Nearest:
         return self.relation.wordings_in(self.language) if self.cosine >= least else []
 
 
-def nearest_relations(embed: Embed, asked: Sequence[str]) -> list[Nearest]:
+def nearest_relations(
+    embed: Embed, asked: Sequence[str], targets: Sequence[str] | None = None
+) -> list[Nearest]:
     """The relation nearest to each of some templates, with `{}` for the entity.
 
-    A quicker embedder chooses a few relations for each, if there is one. A template in another
-    language is compared with the relation's wordings in it.
+    With the targets of their edits, only relations that can have such a value are taken. One for
+    anything goes before one that is hardly nearer. A quicker embedder chooses a few relations for
+    each, if there is one. A template in another language is compared with the relation's wordings
+    in it.
     """
     if not asked:
         return []
@@ -48,24 +54,42 @@ def nearest_relations(embed: Embed, asked: Sequence[str]) -> list[Nearest]:
     prompts = prompts_of(relations)
     of = np.array([number for number, _ in prompts])
     texts = [text.replace(SLOT, MASK) for _, text in prompts]
+    ahead = np.array([MARGIN * (own.kind == ANYTHING) for own in relations], np.float32)
     quick: Embed = getattr(embed, "quick", embed)
     kept: Embed = getattr(quick, "kept", quick)
     forms = [masked(form) for form in asked]
-    distinct, known = list(dict.fromkeys(forms)), kept(texts)
-    vectors = zip(distinct, quick(distinct), strict=True)
-    chosen = {form: _first(of, vector @ known.T) for form, vector in vectors}
+    unlike = map(values_unlike, targets) if targets else repeat(frozenset[str](), len(forms))
+    keys = list(zip(map(language_of, forms), unlike, strict=True))
+    fits = {key: np.array([_fits(own, *key) for own in relations])[of] for key in set(keys)}
+    asks, distinct = list(zip(forms, keys, strict=True)), list(dict.fromkeys(forms))
+    known, vectors = kept(texts), dict(zip(distinct, quick(distinct), strict=True))
+    chosen = {}
+    for form, key in dict.fromkeys(asks):
+        scores = vectors[form] @ known.T + ahead[of]
+        chosen[form, key] = _first(of[fits[key]], scores[fits[key]])
     numbers = list(dict.fromkeys(chain.from_iterable(chosen.values())))
     rows = {n: embed([texts[row] for row in np.flatnonzero(of == n)]) for n in numbers}
     found = []
-    for form, text, vector in zip(asked, forms, embed(forms), strict=True):
-        near = {n: float((rows[n] @ vector).max()) for n in chosen[text]}
-        best = max(near, key=lambda n: near[n])
-        relation, language = relations[best], language_of(form)
+    for ask, vector in zip(asks, embed(forms), strict=True):
+        near = {n: float((rows[n] @ vector).max()) for n in chosen[ask]}
+        best = max(near, key=lambda n: near[n] + ahead[n])
+        relation, (_, (language, _)) = relations[best], ask
         if language != ENGLISH:
             own = embed([t.replace(SLOT, MASK) for t in relation.translated.get(language, [MASK])])
             near[best] = float((own @ vector).max())
         found.append(Nearest(relation, near[best], language))
     return found
+
+
+def _fits(relation: Relation, language: str, unlike: frozenset[str]) -> bool:
+    """Whether a relation may lend to an edit in a language whose target cannot be these values.
+
+    In other languages targets are not looked at, and a relation for anything that nobody has
+    translated would only hide one that is.
+    """
+    if language == ENGLISH:
+        return relation.value not in unlike
+    return relation.kind != ANYTHING or language in relation.translated
 
 
 def _first(of: NDArray[np.int64], scores: NDArray[np.float32]) -> list[int]:

@@ -16,6 +16,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 REGISTERS = ("question", "casual", "instruction", "completion")  # how somebody asks
+ANYTHING = "anything"  # the kind of a relation whose wordings hold for every entity
 
 
 @dataclass(frozen=True)
