@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import islice, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from lks.scope.bank.words import ENGLISH, language_of
 from lks.scope.gate.metric import Embed
 from lks.scope.gate.questions import MASK
 
-FEW = 5  # relations looked at closely
+FEW, PROMPTS = 5, 4  # relations looked at closely, by so many of their prompts
 MOST = 16  # about the prompts of a relation
 MARGIN = 0.03  # a relation for anything may be this much farther: its words suit all entities
 _ENTITY = re.compile(rf"(?:\bthe )?{re.escape(SLOT)}", re.IGNORECASE)
@@ -65,13 +65,16 @@ def nearest_relations(
     known, vectors = kept(texts), dict(zip(distinct, quick(distinct), strict=True))
     chosen = {}
     for form, key in dict.fromkeys(asks):
-        scores = vectors[form] @ known.T + ahead[of]
-        chosen[form, key] = _first(of[fits[key]], scores[fits[key]])
-    numbers = list(dict.fromkeys(chain.from_iterable(chosen.values())))
-    rows = {n: embed([texts[row] for row in np.flatnonzero(of == n)]) for n in numbers}
+        scores = np.where(fits[key], vectors[form] @ known.T + ahead[of], -np.inf)
+        chosen[form, key] = _first(of, scores)
+    rows = list(
+        dict.fromkeys(row for few in chosen.values() for own in few.values() for row in own)
+    )
+    read = dict(zip(rows, embed([texts[row] for row in rows]), strict=True))
     found = []
     for ask, vector in zip(asks, embed(forms), strict=True):
-        near = {n: float((rows[n] @ vector).max()) for n in chosen[ask]}
+        few = chosen[ask].items()
+        near = {n: max(float(read[row] @ vector) for row in own) for n, own in few}
         best = max(near, key=lambda n: near[n] + ahead[n])
         relation, (_, (language, _)) = relations[best], ask
         if language != ENGLISH:
@@ -92,10 +95,14 @@ def _fits(relation: Relation, language: str, unlike: frozenset[str]) -> bool:
     return relation.kind != ANYTHING or language in relation.translated
 
 
-def _first(of: NDArray[np.int64], scores: NDArray[np.float32]) -> list[int]:
-    """The few relations with the highest score of a prompt, from those of all prompts, [p]."""
-    highest = np.argsort(-scores)[: FEW * MOST]
-    return list(dict.fromkeys(of[highest].tolist()))[:FEW]
+def _first(of: NDArray[np.int64], scores: NDArray[np.float32]) -> dict[int, list[int]]:
+    """The few relations with the highest score of a prompt, and of each its best prompts."""
+    found: dict[int, list[int]] = {}
+    for row in np.argsort(-scores)[: FEW * MOST].tolist():
+        own = found.setdefault(int(of[row]), [])
+        if len(own) < PROMPTS:
+            own.append(row)
+    return dict(islice(found.items(), FEW))
 
 
 def masked(form: str) -> str:
