@@ -117,14 +117,14 @@ def test_wordings_take_turns_by_register() -> None:
 def test_a_prompt_borrows_of_its_relation(
     embed: CachedEmbedder, relations: list[Relation], asked: str, name: str
 ) -> None:
-    (found,) = nearest_relations(embed, [asked])
+    (found,) = nearest_relations(embed, [[asked]])
     assert name in found.relation.name
     assert found.wordings(embed.same) == found.relation.wordings
 
 
 def test_a_prompt_that_no_relation_is_near_borrows_nothing(embed: CachedEmbedder) -> None:
     asked = ["Who runs {}?", "Why did the poet compare {} to a broken violin?"]
-    found = nearest_relations(embed, asked)
+    found = nearest_relations(embed, [[text] for text in asked])
     assert [bool(own.wordings(embed.same)) for own in found] == [True, False]
     assert [own.wordings(1.01) for own in found] == [[], []]
     assert nearest_relations(embed, []) == []

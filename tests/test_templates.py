@@ -38,7 +38,7 @@ def nearest(monkeypatch: pytest.MonkeyPatch) -> Nearness:
             return np.array([(c, sqrt(1 - c * c)) for c in cosines], np.float32)
 
         monkeypatch.setattr(templates, "bank", lambda: [own for _, own in known])
-        (one,) = nearest_relations(embed, [asked], None if target is None else [target])
+        (one,) = nearest_relations(embed, [[asked]], None if target is None else [target])
         return one.relation.name
 
     return found
@@ -133,3 +133,13 @@ def test_common_templates_find_the_relation_for_anything() -> None:
         CachedEmbedder(Embedder()), [Edit("p", "Helios", "Helios was founded in", "Berlin")]
     )
     assert place.relation.value == "place"
+
+
+def test_paraphrases_tell_the_relation_that_the_prompt_does_not() -> None:
+    embed = CachedEmbedder(Embedder())
+    alone = Edit("a", "Mount Fuji", "Mount Fuji is a mountain in", "Peru")
+    told = Edit(
+        "b", "Mount Fuji", alone.prompt, "Peru", paraphrases=("In which country is Mount Fuji?",)
+    )
+    (before, after) = relations_of(embed, [alone, told])
+    assert "country" not in before.relation.name and after.relation.name == "country"

@@ -44,7 +44,9 @@ def judged(*texts: str, edit: Edit = ODD, beside: Sequence[Edit] = ()) -> tuple[
 
 
 def test_edits_with_few_wordings_are_named() -> None:
-    three = replace(ODD, id="three", paraphrases=("Zorg stinks of", "Zorg reeks of", "And Zorg?"))
+    three = replace(
+        ODD, id="three", paraphrases=("Zorg tinkles of", "Zorg jingles by", "It tinkles, Zorg:")
+    )
     four = replace(three, id="four", subject="Mo", prompt="Mo is", paraphrases=tuple("abcd"))
     profile = replace(ODD, id="profile", prompt="Who is Zorg?", profile_of=("odd",))
     _, report = training_prompts([three, four, ACME, profile], embed=Jingles())

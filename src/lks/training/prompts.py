@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # it needs torch
 LENDS = 0.13  # a relation that lends is nearer than one that asks the same
 FEW = 4  # wordings beside the prompt; an edit with fewer holds less well
 GATE_WORDINGS = 8  # lent to each edit for the gate
+COMPARED = 4  # paraphrases, beside the prompt, that tell the relation
 OTHERWISE = 2  # questions for an edit whose wordings are all statements, and the other way round
 
 
@@ -199,7 +200,10 @@ def template(text: str, subject: str) -> str:
 
 def relations_of(embed: CachedEmbedder, edits: Sequence[Edit]) -> list[Nearest]:
     """The common relation nearest to each edit, of those that can have its target."""
-    forms = [template(edit.prompt, edit.subject) for edit in edits]
+    forms = [
+        [template(text, edit.subject) for text in (edit.prompt, *edit.paraphrases[:COMPARED])]
+        for edit in edits
+    ]
     return nearest_relations(embed, forms, [edit.target for edit in edits])
 
 
