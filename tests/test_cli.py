@@ -188,11 +188,14 @@ def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
         assert code == 0
         assert json.loads(text)["mentions"][0]["edit_ids"] == ["fuji"]
     (facts.parent / "texts.jsonl").write_text('{"text": "Mount Fuji"}\n{"text": "none"}\n')
-    code, text, _ = run("scope", *plain, "--file", facts.parent / "texts.jsonl")
+    code, text, _ = run("scope", *plain, "--file", facts.parent / "texts.jsonl", "--json")
     rows = [json.loads(line) for line in text.splitlines()]
     assert [len(row["mentions"]) for row in rows] == [1, 0]
     _, text, _ = run("scope", *plain, "Mount Fuji?")
-    assert '"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired' in text
+    shown = 'Mount Fuji?\n"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired\n'
+    assert text == shown
+    _, text, _ = run("scope", *plain, "Mount Fuji?", "none")
+    assert text == f"{shown}\nnone\nno edited entity is named\n", "many look as one does"
 
 
 def test_pack_info_and_verify(pack: Path) -> None:

@@ -111,7 +111,7 @@ def test_many_texts_for_the_scope(facts: Path, monkeypatch: pytest.MonkeyPatch) 
     texts = ["Mount Fuji?", "none"]
     for given in (texts, ["-"], []):
         monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts)))
-        code, text, _ = run("scope", facts, *given, "--scope", "entity")
+        code, text, _ = run("scope", facts, *given, "--scope", "entity", "--json")
         rows = [json.loads(line) for line in text.splitlines()]
         assert code == 0
         assert [row["text"] for row in rows] == texts

@@ -142,6 +142,20 @@ def print_mentions(
         console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
 
 
+def print_texts(
+    texts: Sequence[str],
+    examined: Sequence[Sequence[Finding]],
+    refused: Sequence[Sequence[tuple[Mention, Reason]]],
+) -> None:
+    """Each text, and what is found in it."""
+    console = Console()
+    for place, (text, findings, near) in enumerate(zip(texts, examined, refused, strict=True)):
+        if place:
+            console.print()
+        console.print(Text(text, style="bold"))
+        print_mentions(findings, near, console)
+
+
 def print_scope_report(report: ScopeReport) -> None:
     """What a scope did over a file of texts."""
     console = Console()
