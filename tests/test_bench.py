@@ -170,7 +170,7 @@ def test_seeds_draw_rows_and_few_edits_make_several_sets(data: Path) -> None:
 
 
 def test_more_edits_than_there_are(data: Path) -> None:
-    with pytest.raises(InputError, match="5 edits are wanted, 4 are there"):
+    with pytest.raises(InputError, match="5 edits wanted, 4 there"):
         list(run.groups_of(Cell("ft", str(data), 5)))
 
 
@@ -204,11 +204,11 @@ def test_a_cell_that_fails_is_told_and_tried_again(
     common = {"data": str(data), "size": 1, "model": str(model_folder), "max_new_tokens": 2}
     cells = [Cell(method, **common) for method in ("rome", "unedited")]
     failed, fine = run.run(cells, out, lambda *told: None)
-    assert "1 edits cannot be located" in failed.error
+    assert "1 edit cannot be located" in failed.error
     assert fine.plain.n == 1
     assert not (out / "facts-1-rome-0.json").exists()
     print_bench([failed, fine])
-    assert "rome failed: EditFileError: 1 edits cannot be located" in capsys.readouterr().out
+    assert "rome failed: EditFileError: 1 edit cannot be located" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(
         ),
         (["--sizes", "1,ten"], "give numbers with commas"),
         (["--sizes", "0"], "--sizes 0: 0 is below 1"),
-        (["--sizes", "2,5"], "--sizes 2,5: 5 edits are wanted, "),
+        (["--sizes", "2,5"], "--sizes 2,5: 5 edits wanted, "),
         (["--model", "smollm"], "unknown model 'smollm'; did you mean smollm2-135m?"),
     ],
 )

@@ -168,7 +168,7 @@ def test_eval(pack: Path, facts: Path) -> None:
     assert "Mount Fuji" in report.read_text()
     code, text, _ = run("eval", pack, "--data", facts, "--chat", "--limit", 1, "--quiet")
     assert code == 0
-    assert "1 edits, chat prompts" in text
+    assert "1 edit, chat prompts" in text
 
 
 def test_rows_that_a_pack_does_not_hold_are_told(pack: Path, facts: Path) -> None:
@@ -177,8 +177,8 @@ def test_rows_that_a_pack_does_not_hold_are_told(pack: Path, facts: Path) -> Non
     for command in ("eval", "robustness"):
         code, _, err = run(command, pack, "--data", facts, "--max-new-tokens", 2, "--quiet")
         assert code == 0
-        assert "of 2 rows 1 are not in the pack, and are scored all the same: other" in err
-        assert "differ" not in err
+        assert "of 2 rows 1 not in the pack, and scored all the same: other" in err
+        assert "other than in the pack" not in err
 
 
 def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
@@ -188,11 +188,14 @@ def test_scope_needs_no_model(pack: Path, facts: Path) -> None:
         assert code == 0
         assert json.loads(text)["mentions"][0]["edit_ids"] == ["fuji"]
     (facts.parent / "texts.jsonl").write_text('{"text": "Mount Fuji"}\n{"text": "none"}\n')
-    code, text, _ = run("scope", *plain, "--file", facts.parent / "texts.jsonl")
+    code, text, _ = run("scope", *plain, "--file", facts.parent / "texts.jsonl", "--json")
     rows = [json.loads(line) for line in text.splitlines()]
     assert [len(row["mentions"]) for row in rows] == [1, 0]
     _, text, _ = run("scope", *plain, "Mount Fuji?")
-    assert '"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired' in text
+    shown = 'Mount Fuji?\n"Mount Fuji" (0-10) is Mount Fuji (exact): fuji fired\n'
+    assert text == shown
+    _, text, _ = run("scope", *plain, "Mount Fuji?", "none")
+    assert text == f"{shown}\nnone\nno edited entity is named\n", "many look as one does"
 
 
 def test_pack_info_and_verify(pack: Path) -> None:

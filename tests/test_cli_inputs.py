@@ -81,7 +81,7 @@ def test_what_an_evaluation_cannot_tell_is_told(pack: Path, facts: Path) -> None
     assert "no edit has held-out paraphrases" in report.read_text()
     make_edits().save(data)
     warning, *_ = json.loads(run("eval", pack, *short, "--json")[1])["warnings"]
-    assert warning.startswith("2 of 4 edits have no held-out paraphrases")
+    assert warning.startswith("2 of 4 edits without held-out paraphrases")
 
 
 def test_edits_that_are_left_out_are_told(pack: Path, facts: Path) -> None:
@@ -111,7 +111,7 @@ def test_many_texts_for_the_scope(facts: Path, monkeypatch: pytest.MonkeyPatch) 
     texts = ["Mount Fuji?", "none"]
     for given in (texts, ["-"], []):
         monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts)))
-        code, text, _ = run("scope", facts, *given, "--scope", "entity")
+        code, text, _ = run("scope", facts, *given, "--scope", "entity", "--json")
         rows = [json.loads(line) for line in text.splitlines()]
         assert code == 0
         assert [row["text"] for row in rows] == texts
@@ -137,7 +137,7 @@ def test_rows_that_differ_from_what_a_pack_holds_are_told(pack: Path, facts: Pat
     for command in ("eval", "robustness"):
         code, _, err = run(command, pack, "--data", facts, "--max-new-tokens", 2, "--quiet")
         assert code == 0
-        assert "of 4 rows 3 differ from the pack, and are scored as they stand in the file: " in err
+        assert "of 4 rows 3 other than in the pack, and scored as they stand in the file: " in err
         assert 'eiffel: target "Oslo", in the pack "Rome"; ' in err
         assert 'e-1 (fuji in the pack): target "Lima", in the pack "Peru"; ' in err
         assert 'ada-born: prompt "Ada Lovelace of", in the pack "Ada Lovelace was born in"' in err

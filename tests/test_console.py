@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lks.cli import console
+from lks.edits.text import counted
+from lks.evaluation.results import FactTest, FailedAsk, SelfTest
 from lks.model.engine.protocol import Generation
 from lks.training.progress import Epoch
 
@@ -44,3 +46,12 @@ def test_answers_are_shown_whole(
     old, new = ("".join("".join(row[side].split()) for row in rows) for side in (1, 2))
     assert old == "".join(before.split())
     assert new == "9876543210" * 12
+
+
+def test_one_is_no_plural(capsys: pytest.CaptureFixture) -> None:
+    assert [counted(n, "edit") for n in (0, 1, 2)] == ["0 edits", "1 edit", "2 edits"]
+    assert counted(1, "entity", "entities") == "1 entity"
+    assert counted(3, "entity", "entities") == "3 entities"
+    failed = FailedAsk("prompt", "Where?", False, "did not fire", "")
+    console.print_self_test(SelfTest(1, (FactTest("a", "A", 1, (failed,)),), {}, (), 0.5), 1.0)
+    assert capsys.readouterr().out.startswith("self-test: 1 fact asked in 1 way, 0.5 s")

@@ -224,7 +224,7 @@ def test_profiles_on_the_command_line(
     assert "no profile in force" in run("scope", pack, OPEN)[1]
     code, out, err = run("profiles", pack, *few, "--unchecked")
     assert code == 0, err
-    assert "1 profiles made" in out
+    assert "1 profile made" in out
     (found,) = json.loads(run("scope", pack, OPEN, "--json")[1])["mentions"]
     assert [edit_id.split("-")[0] for edit_id in found["edit_ids"]] == ["profile"]
     again = ["profiles", pack, "--entity", "Ada Lovelace"]
@@ -232,7 +232,7 @@ def test_profiles_on_the_command_line(
     assert (code, "is there already" in out) == (0, True)
     code, _, err = run(*again, "--strict")
     assert code == 1, "what was kept unchecked is not learnt"
-    assert "1 of 1 profiles not learnt, though in force: profile-" in one_line(err)
+    assert "1 of 1 profile not learnt, though in force: profile-" in one_line(err)
     assert "no edit is about" in one_line(run("profiles", pack, "--entity", "Nobody")[2])
     run("remove", pack, "ada-born")
     assert "open-ended request, and no profile in force" in run("scope", pack, OPEN)[1]

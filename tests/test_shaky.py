@@ -72,7 +72,7 @@ def test_what_the_self_test_finds_is_told_and_kept(model_folder: Path, facts: Pa
     failed = {fact["id"]: fact["failed"] for fact in found["facts"] if fact["failed"]}
     assert (code, found["of"], len(found["facts"])) == (1, 4, 4)
     assert failed, "four epochs teach a random model little"
-    assert f"{out}: {len(failed)} of 4 facts are shaky, though in force: " in one_line(err)
+    assert f"{out}: {len(failed)} of 4 facts shaky, though in force: " in one_line(err)
     info = json.loads(run("pack", "info", out, "--json")[1])
     assert info["shaky"] == {i: [one["wording"] for one in own] for i, own in failed.items()}
     assert (info["version"], info["edits"]) == (1, 4)
@@ -112,7 +112,8 @@ def test_facts_that_do_not_hold_are_named(model_folder: Path, facts: Path) -> No
     failing = json.loads(text)["failing"]
     assert code == 0 and failing
     first, (prompt, *_) = next(iter(failing.items()))
-    assert f'{len(failing)} of 4 facts do not hold: {first} ("{prompt}" -> "' in err
+    does = "does" if len(failing) == 1 else "do"
+    assert f'{len(failing)} of 4 facts {does} not hold: {first} ("{prompt}" -> "' in err
     code, _, err = run(*ask, "--strict")
     assert (code, f'{first} ("{prompt}"' in one_line(err)) == (1, True)
 
@@ -124,7 +125,7 @@ def test_added_facts_are_tested(model_folder: Path, facts: Path) -> None:
     add = ["add", out, more, "--no-refine", "--unchecked", "--threads", 1, "--quiet"]
     code, text, err = run(*add, "--strict", "--json")
     found = json.loads(text)["self_test"]
-    assert (code, "1 of 1 facts are shaky" in one_line(err)) == (1, True)
+    assert (code, "1 of 1 fact shaky, though in force" in one_line(err)) == (1, True)
     assert (found["of"], found["retrained"]) == (1, []), "--no-refine trains nothing again"
     (failed,) = manifest_module.read(out).shaky.values()
     assert failed == [one["wording"] for one in found["facts"][0]["failed"]]

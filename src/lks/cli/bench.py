@@ -20,6 +20,7 @@ from lks.cli.options import (
     numbers,
     print_json,
 )
+from lks.edits.text import counted
 from lks.errors import EditFileError, InputError, TrainingInterrupted
 
 SIZES = 1, 10, 100
@@ -125,7 +126,7 @@ def bench(
 
 def _located(file: Path, lost: list[str]) -> None:
     if lost:
-        count = f"{len(lost)} edits" if len(lost) > 1 else "an edit"
+        count = counted(len(lost), "edit")
         raise EditFileError(f"{file}: {count} without a place to change; mend the prompts", lost)
 
 
@@ -135,7 +136,8 @@ def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None
 
     if len(seeds) > 1 and size * len(seeds) > rows:
         warn(
-            f"{file}: {rows} rows, so that {len(seeds)} seeds draw the same ones at {size} edits, "
+            f"{file}: {counted(rows, 'row')}, so that {len(seeds)} seeds draw the same ones at "
+            f"{counted(size, 'edit')}, "
             "and intervals over seeds are too narrow"
         )
 
@@ -146,7 +148,7 @@ def _sizes(given: str, files: dict[Path, int]) -> dict[Path, list[int]]:
         return {file: _usual(count) for file, count in files.items()}
     sizes = numbers("--sizes", given, 1)
     if few := [f"{file} has {count}" for file, count in files.items() if count < sizes[-1]]:
-        raise InputError(f"--sizes {given}: {sizes[-1]} edits are wanted, {', '.join(few)}")
+        raise InputError(f"--sizes {given}: {counted(sizes[-1], 'edit')} wanted, {', '.join(few)}")
     return dict.fromkeys(files, sizes)
 
 

@@ -184,7 +184,8 @@ def profiles(
         print_json(result.to_json())
     elif result.added:
         print(
-            f"{pack}: {result.added} profiles made in {result.seconds} s; version {result.version}"
+            f"{pack}: {counted(result.added, 'profile')} made in {result.seconds} s; "
+            f"version {result.version}"
         )
     elif not result.not_learnt:
         print(f"{pack}: every profile is there already")

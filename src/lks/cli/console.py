@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from lks.edits.text import counted
 from lks.evaluation.report import number, table_rows
 from lks.evaluation.results import (
     FailedCell,
@@ -92,7 +93,7 @@ class TrainingProgress:
         tenths = 10 * done // of
         if tenths > self._tenths and of >= LONG and name != "training":
             self._tenths = tenths
-            echo(f"{name}: {done} of {of} texts", not self._lines)
+            echo(f"{name}: {done} of {counted(of, 'text')}", not self._lines)
 
     def epoch(self, epoch: Epoch) -> None:
         losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
@@ -142,11 +143,25 @@ def print_mentions(
         console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
 
 
+def print_texts(
+    texts: Sequence[str],
+    examined: Sequence[Sequence[Finding]],
+    refused: Sequence[Sequence[tuple[Mention, Reason]]],
+) -> None:
+    """Each text, and what is found in it."""
+    console = Console()
+    for place, (text, findings, near) in enumerate(zip(texts, examined, refused, strict=True)):
+        if place:
+            console.print()
+        console.print(Text(text, style="bold"))
+        print_mentions(findings, near, console)
+
+
 def print_scope_report(report: ScopeReport) -> None:
     """What a scope did over a file of texts."""
     console = Console()
     console.print(
-        f"{report.texts} texts; of 1,000, {report.per_1000.fired} fired an edit and "
+        f"{counted(report.texts, 'text')}; of 1,000, {report.per_1000.fired} fired an edit and "
         f"{report.per_1000.named} named an edited entity",
         highlight=False,
     )
@@ -204,7 +219,7 @@ def print_layers(rows: Sequence[LayerScores], best: int, title: str) -> None:
 
 def print_scores(summary: Summary) -> None:
     """The scores of an evaluation."""
-    table = Table(title=f"{summary.n} edits, {summary.prompts} prompts")
+    table = Table(title=f"{counted(summary.n, 'edit')}, {summary.prompts} prompts")
     table.add_column("")
     for name in ("reliability", "generality", "locality", "EP"):
         table.add_column(name, justify="right")
@@ -223,13 +238,13 @@ def print_self_test(found: SelfTest | None, training_seconds: float) -> None:
     """What a self-test, if there was one, came to, which facts do not hold, and what to do."""
     if found is None:
         return
-    asked = f"{len(found.facts)} facts"
+    asked = counted(len(found.facts), "fact")
     if len(found.facts) < found.of:
-        asked = f"{len(found.facts)} of {found.of} facts, drawn at random,"
+        asked = f"{len(found.facts)} of {counted(found.of, 'fact')}, drawn at random,"
     asks, shaky = sum(fact.asks for fact in found.facts), found.shaky
     share = f", {found.seconds / training_seconds:.0%} of the training" if training_seconds else ""
     print(
-        f"self-test: {asked} asked in {asks} ways, {found.seconds} s{share}; "
+        f"self-test: {asked} asked in {counted(asks, 'way')}, {found.seconds} s{share}; "
         f"{len(found.retrained)} better for training again, {len(shaky)} shaky"
     )
     for fact in shaky[:SHAKY_SHOWN]:
@@ -276,7 +291,7 @@ def print_bench(results: Sequence[Result]) -> None:
         tables.setdefault((row.cell.data, row.cell.size, row.cell.seed), []).append(row)
     names = ("method", "r/g/l", "EP", "free r/g/l", "chat EP", "s", "kB")
     for (data, size, seed), rows in tables.items():
-        count = f"{size} edit{'s' * (size > 1)}"
+        count = counted(size, "edit")
         table = Table(title=f"{data}, {count}, seed {seed}; s and kB an edit", box=box.SIMPLE)
         for name in names:
             first = name == "method"  # it may take several lines, numbers stay whole

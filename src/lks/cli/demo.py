@@ -16,6 +16,7 @@ from lks.cli.console import TrainingProgress, echo, print_scores
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit_set import EditSet
+from lks.edits.text import counted
 from lks.evaluation.results import Probe, Summary
 from lks.evaluation.runner import Evaluation, evaluate
 from lks.model.backbone import Backbone
@@ -66,7 +67,7 @@ def run(
     edits = facts()[: limit or FACTS]
     config = TrainingConfig(seed=seed, chat=False)  # half the time; the texts shown are plain
     config = replace(config, epochs=epochs or EPOCHS)
-    echo(f"{len(edits)} facts that {backbone.name} knows otherwise", quiet)
+    echo(f"{counted(len(edits), 'fact')} that {backbone.name} knows otherwise", quiet)
     pack = trained(backbone, edits, config, TrainingProgress(quiet))
     base, edited = UneditedModel(backbone), ScalpelModel(backbone, pack)
     echo("asking before and after ...", quiet)
@@ -107,7 +108,7 @@ def _show(shown: Evaluation, result: DemoResult) -> None:
     ):
         console.print(f"{'yes' if ok else 'NO '}  {text}: bit for bit the unedited model")
     console.print(
-        f"\n{result.scores.n} facts trained in {result.training['seconds']:.0f} s, "
+        f"\n{counted(result.scores.n, 'fact')} trained in {result.training['seconds']:.0f} s, "
         f"all in {result.seconds:.0f} s. Next, with facts of your own (JSON lines with subject, "
         "prompt, target):\n"
         "    lks edit facts.jsonl --out facts.pack\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from lks.cli.options import (
     write_file,
 )
 from lks.edits.edit_set import NAMED, named_pairs
+from lks.edits.text import counted
 from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def evaluate_pack(
     else:
         print_scores(summary)
     if failing:
-        told = f"{pack}: {len(failing)} of {len(rows)} facts do not hold: {_named(failing)}"
+        told = f"{pack}: {_share(failing, rows)} not hold: {_named(failing)}"
         if strict:
             raise NotLearnt(told)
         warn(told)
@@ -160,6 +161,10 @@ def _report(out: Path, result: Evaluation) -> str:
     return json.dumps(result.to_json(), ensure_ascii=False, indent=2)
 
 
+def _share(failing: Sized, rows: Sized) -> str:
+    return f"{len(failing)} of {counted(len(rows), 'fact')} {'does' if len(failing) == 1 else 'do'}"
+
+
 def _named(failing: Mapping[str, Sequence[Probe]]) -> str:
     """The first facts that do not hold, with a prompt and the answer, and how many more."""
     named = [
@@ -180,12 +185,12 @@ def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
     pairs = [(row, by_id.get(row.id) or by_question.get(row.question)) for row in others]
     differ = [_difference(row, own) for row, own in pairs if own]
     absent = [row.id for row, own in pairs if not own]
-    of = f"of {len(rows)} rows"
+    of = f"of {counted(len(rows), 'row')}"
     if differ:
-        told = f"{of} {len(differ)} differ from the pack, and are scored as they stand in the file"
+        told = f"{of} {len(differ)} other than in the pack, and scored as they stand in the file"
         warn(named_pairs(told, differ))
     if absent:
-        told = f"{of} {len(absent)} are not in the pack, and are scored all the same"
+        told = f"{of} {len(absent)} not in the pack, and scored all the same"
         warn(f"{told}: {', '.join(absent[:NAMED])}{', ...' * (len(absent) > NAMED)}")
 
 

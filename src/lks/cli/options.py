@@ -18,7 +18,7 @@ import typer
 
 from lks.edits.edit_set import EditSet, named_pairs
 from lks.edits.jsonl import bad_lines, parsed
-from lks.edits.text import encodable
+from lks.edits.text import counted, encodable
 from lks.errors import EditFileError, InputError, OutputError
 from lks.files import write_whole
 
@@ -332,7 +332,7 @@ def print_version(pack: Path, manifest: Manifest, as_json: bool) -> None:
     if as_json:
         print_json({"pack": str(pack), "edits": manifest.edits, "version": manifest.version})
     else:
-        print(f"{pack}: {manifest.edits} edits, version {manifest.version}")
+        print(f"{pack}: {counted(manifest.edits, 'edit')}, version {manifest.version}")
 
 
 def print_json(value: object, indent: int | None = 2) -> None:

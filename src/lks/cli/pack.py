@@ -58,7 +58,7 @@ def _self_test(pack: Path, manifest: Manifest) -> str:
         return "none"
     shaky = manifest.shaky
     named = [f"{e.id} ({e.subject})" for e in live_edits(pack, manifest) if e.id in shaky]
-    told = f"{len(manifest.tested)} of {manifest.edits} edits asked, {len(shaky)} shaky"
+    told = f"{len(manifest.tested)} of {counted(manifest.edits, 'edit')} asked, {len(shaky)} shaky"
     return f"{told}: {', '.join(named)}" if named else told
 
 
@@ -91,7 +91,7 @@ def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
         if change.replaced:
             more += f" in place of {', '.join(map(_corrected, change.replaced))}"
         what = f"{change.action:12} {named}{more}".rstrip()
-        print(f"{manifest.version:4}  {change.at}  {manifest.edits:6} edits  {what}")
+        print(f"{manifest.version:4}  {change.at}  {counted(manifest.edits, 'edit'):>12}  {what}")
 
 
 def _corrected(gone: Correction) -> str:

@@ -39,12 +39,14 @@ def scope(
     limit: Annotated[int | None, typer.Option(help="Only the first N texts.", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which edits a text fires, and why. Needs no model."""
+    """Show which edits a text fires, and why. Needs no model.
+
+    With --json it prints an object a text, each on a line of its own.
+    """
     from lks.scope.inspect.report import summarise
     from lks.training.scope_preview import scope_of_edits, scope_of_pack
 
-    one_text = texts is not None and len(texts) == 1 and texts != ["-"]
-    if report and one_text:
+    if report and texts is not None and len(texts) == 1 and texts != ["-"]:
         raise InputError("--report is over many texts; give --file")
     looked = texts_of(texts or [], file, ["text"], limit)
     if source.is_dir():
@@ -62,12 +64,12 @@ def scope(
         summary = summarise(looked, examined, refused)
         print_json(summary.to_json()) if as_json else print_scope_report(summary)
         return
-    for one, findings, misses in zip(looked, examined, refused, strict=True):
-        if as_json or not one_text:
-            near = [mention.to_json() | {"reason": str(reason)} for mention, reason in misses]
-            mentions = [finding.to_json() for finding in findings]
-            print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)
-        else:
-            from lks.cli.console import print_mentions
+    if not as_json:
+        from lks.cli.console import print_texts
 
-            print_mentions(findings, misses)
+        print_texts(looked, examined, refused)
+        return
+    for one, findings, misses in zip(looked, examined, refused, strict=True):
+        near = [mention.to_json() | {"reason": str(reason)} for mention, reason in misses]
+        mentions = [finding.to_json() for finding in findings]
+        print_json({"text": one, "mentions": mentions, "near_misses": near}, indent=None)

@@ -10,6 +10,7 @@ from lks.cli.options import Output
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, named_edits
 from lks.edits.profiles import in_force
+from lks.edits.text import counted
 from lks.errors import InputError, NotLearnt
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def refuse_shaky(pack: Path, found: SelfTest | None) -> None:
     """NotLearnt if a fact failed the self-test; all are in the pack."""
     if found and (shaky := found.shaky):
         raise NotLearnt(
-            f"{pack}: {len(shaky)} of {len(found.facts)} facts are shaky, though in force: "
+            f"{pack}: {len(shaky)} of {counted(len(found.facts), 'fact')} shaky, though in force: "
             f"{named_edits(shaky)}; give them paraphrases and train again"
         )
 
@@ -86,7 +87,8 @@ def refuse_unstated_profiles(pack: Path, model: ScalpelModel) -> None:
     """NotLearnt if there are profiles in force that the model does not state."""
     held = [edit for edit in in_force(model.in_force.edits.values()) if edit.profile_of]
     if failed := model.unstated(held):
+        share = f"{len(failed)} of {counted(len(held), 'profile')}"
         raise NotLearnt(
-            f"{pack}: {len(failed)} of {len(held)} profiles not learnt, though in force: "
-            f"{named_edits(failed)}; try more --epochs, or lks remove"
+            f"{pack}: {share} not learnt, though in force: {named_edits(failed)}; "
+            "try more --epochs, or lks remove"
         )

@@ -249,7 +249,7 @@ def layers(
         on_layer=lambda row: echo(layer_line(row), output.silent),
     )
     best = choice.best(rows)
-    title = f"{backbone.name}, {len(chosen)} edits of {edits.name}"
+    title = f"{backbone.name}, {counted(len(chosen), 'edit')} of {edits.name}"
     if output.as_json:
         told = [row.to_json() for row in rows]
         print_json({"best": best, "layers": told, "plot": str(out / choice.PLOT)})

@@ -21,6 +21,7 @@ from lks.cli.options import (
     print_json,
     write_file,
 )
+from lks.edits.text import counted
 from lks.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _rephrased(
     told = answers(
         backbone,
         asked,
-        lambda done: echo(f"rephrasing: {done} of {len(asked)} prompts", output.silent),
+        lambda done: echo(f"rephrasing: {done} of {counted(len(asked), 'prompt')}", output.silent),
     )
     written = dict(zip(asked, told, strict=True))
     judge, refused = Judge([one.edit for one in found], embed), Counter["Refusal"]()
@@ -115,5 +116,6 @@ def _rephrased(
         refused += why
     taken = sum(len(one.rephrased) for one in more)
     reasons = "".join(f"; {why}: {n}" for why, n in refused.most_common())
-    echo(f"rephrased: {taken} of {taken + refused.total()} texts taken{reasons}", output.silent)
+    of = counted(taken + refused.total(), "text")
+    echo(f"rephrased: {taken} of {of} taken{reasons}", output.silent)
     return more

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lks.edits.edit import Edit
+from lks.edits.text import counted
 from lks.errors import EditFileError
 from lks.scope.scope import Scope
 
@@ -17,7 +18,7 @@ def subject_ends(edits: Sequence[Edit]) -> dict[str, tuple[int, int]]:
     """
     spans = _spans(edits)
     if missing := [edit for edit in edits if edit.id not in spans]:
-        raise EditFileError(f"{len(missing)} edits cannot be located", _unnamed(missing))
+        raise EditFileError(f"{counted(len(missing), 'edit')} cannot be located", _unnamed(missing))
     return spans
 
 

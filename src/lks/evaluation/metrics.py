@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from lks.edits.edit import Edit
-from lks.edits.text import same_text, same_wording
+from lks.edits.text import counted, same_text, same_wording
 
 DRAWS = 1000  # bootstrap samples
 _TELLING = re.compile(r"[+#]|(?<!\w)-(?=\d)|(?<=\d)(?:\.|,(?!\d{3}\b))(?=\d)")
@@ -63,8 +63,8 @@ def not_asked(edits: Sequence[Edit]) -> list[str]:
         )
     elif bare:
         told.append(
-            f'{bare} of {len(edits)} edits have no held-out paraphrases ("generality"): that score '
-            "is of the others alone"
+            f"{bare} of {counted(len(edits), 'edit')} without held-out paraphrases "
+            '("generality"): that score is of the others alone'
         )
     if not any(edit.heldout_locality for edit in edits):
         told.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lks.edits.text import counted
 from lks.evaluation.results import KINDS, KindScores, Probe, Scores, Summary
 
 _PAGE = """<!doctype html>
@@ -21,7 +22,7 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .no { opacity: .6; }
 </style></head><body>
 <h1>LKS evaluation</h1>
-<p>{{ summary.n }} edits, {{ summary.prompts }} prompts.
+<p>{{ counted(summary.n, "edit") }}, {{ summary.prompts }} prompts.
 {% if summary.fluency and summary.fluency.before %}Fluency (n-gram entropy):
 {{ "%.2f"|format(summary.fluency.before) }} before,
 {{ "%.2f"|format(summary.fluency.after) }} after.{% endif %}</p>
@@ -53,7 +54,12 @@ def to_html(summary: Summary, cases: Sequence[Probe]) -> str:
 
     page = Environment(autoescape=True).from_string(_PAGE)
     return page.render(
-        summary=summary, cases=cases, kinds=KINDS, rows=table_rows(summary), number=number
+        summary=summary,
+        cases=cases,
+        kinds=KINDS,
+        rows=table_rows(summary),
+        number=number,
+        counted=counted,
     )
 
 

@@ -26,7 +26,7 @@ from itertools import islice
 from lks.editors.protocol import EditedModel, Retrains
 from lks.edits.edit import SLOT, Edit, Probe
 from lks.edits.profiles import by_entity
-from lks.edits.text import same_wording
+from lks.edits.text import counted, same_wording
 from lks.evaluation.metrics import mean, stands_in
 from lks.evaluation.results import FactTest, FailedAsk, SelfTest
 from lks.evaluation.runner import answer_room
@@ -121,7 +121,7 @@ def self_test(
     others = [edit for edit in pool if edit.id not in ids]
     facts = _facts(edits, config, others, embed, most, chat)
     ask = _Asking(model, backbone)
-    on_stage(f"asking {len(facts)} facts in words that training did not see")
+    on_stage(f"asking {counted(len(facts), 'fact')} in words that training did not see")
     found, kept = ask(facts), tuple[str, ...]()
     if retrain and isinstance(model, Retrains) and any(map(any, found.values())):
         found, kept = _trained_again(model.retrain, ask, facts, found, on_stage)
@@ -284,7 +284,7 @@ def _trained_again(
     The facts of one entity compete for its questions, so they are kept or taken back together.
     """
     failing = {fact.edit.id: fact for fact in facts if any(found[fact.edit.id])}
-    on_stage(f"training {len(failing)} facts again that failed in some words")
+    on_stage(f"training {counted(len(failing), 'fact')} again that failed in some words")
     take_back = retrain([_taught(fact, found[i]) for i, fact in failing.items()])
     entities = by_entity(fact.edit for fact in facts)
     touched = [own for own in entities.values() if any(edit.id in failing for edit in own)]

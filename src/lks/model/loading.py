@@ -16,6 +16,7 @@ from huggingface_hub import model_info
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lks.edits.text import counted
 from lks.errors import ModelError
 from lks.model import hub
 from lks.model.untyped import CausalLM, Tokenizer
@@ -162,7 +163,7 @@ def _device(name: str) -> torch.device:
         rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if rank >= count:
             raise ModelError(
-                f"process {rank + 1} on this machine finds {count} GPU{'s' * (count > 1)}; "
+                f"process {rank + 1} on this machine finds {counted(count, 'GPU')}; "
                 "start one process a GPU, or say --device cpu"
             )
         return torch.device("cuda", rank)

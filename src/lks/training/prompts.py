@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet, named_edits
-from lks.edits.text import same_text, same_wording
+from lks.edits.text import counted, same_text, same_wording
 from lks.training.templates import Nearest, nearest_relations
 
 if TYPE_CHECKING:  # it needs torch
@@ -84,7 +84,7 @@ class PromptReport:
 
     def few_named(self) -> str:
         """The start of a line that names the first edits with few wordings, and counts all."""
-        count = f"{len(self.few)} of {self.edits} edits"
+        count = f"{len(self.few)} of {counted(self.edits, 'edit')}"
         return f"fewer than {FEW} wordings beside the prompt for {count}: {named_edits(self.few)}"
 
     @property
@@ -94,8 +94,9 @@ class PromptReport:
         return not (made or self.without_paraphrases or self.without_locality)
 
     def __str__(self) -> str:
+        edits = counted(self.edits, "edit")
         return (
-            f"paraphrases: {self.made_paraphrases} of {self.edits} edits lent by other edits, "
+            f"paraphrases: {self.made_paraphrases} of {edits} lent by others, "
             f"{self.common_paraphrases} by common relations, {self.without_paraphrases} have none; "
             f"locality prompts: {self.made_locality} lent, {self.without_locality} have none"
         )

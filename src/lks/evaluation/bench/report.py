@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from jinja2 import Environment, PackageLoader
 
+from lks.edits.text import counted
 from lks.errors import InputError
 from lks.evaluation.metrics import interval_of_mean, mean
 from lks.evaluation.report import number
@@ -239,13 +240,13 @@ def tables(results: Sequence[Result]) -> list[Table]:
     for data, size in sorted(found):
         good = [row for row in rows if (row.data, row.size) == (data, size)]
         bad = [(f.method, f.error) for f in failures if (f.data, f.size) == (data, size)]
-        what = f"{data}, {size} edit{'s' if size > 1 else ''}"
+        what = f"{data}, {counted(size, 'edit')}"
         made.append(replace(Table.of(f"{what}: scores", SCORE_COLUMNS, good), failed=bad))
         if good:
             made.append(Table.of(f"{what}: texts", TEXT_COLUMNS, good))
             made.append(Table.of(f"{what}: costs", COST_COLUMNS, good))
         if tasks := list(dict.fromkeys(task for row in good for task in row.abilities)):
-            made.append(_ability_table(f"{data}, {size} edits: abilities", tasks, good))
+            made.append(_ability_table(f"{data}, {counted(size, 'edit')}: abilities", tasks, good))
     return made
 
 

@@ -41,6 +41,7 @@ from lks.editors.protocol import (
 from lks.editors.registry import editor, source
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit_set import EditSet
+from lks.edits.text import counted
 from lks.errors import InputError, LKSError, OutputError
 from lks.evaluation import ability
 from lks.evaluation.bench.cached_base import CachedBase
@@ -256,7 +257,7 @@ def groups_of(cell: Cell) -> Iterator[tuple[EditSet, EditSet]]:
     pool = EditSet.load(cell.data)
     order = list(pool)
     if cell.size > len(order):
-        raise InputError(f"{cell.data}: {cell.size} edits are wanted, {len(order)} are there")
+        raise InputError(f"{cell.data}: {counted(cell.size, 'edit')} wanted, {len(order)} there")
     random.Random(cell.seed).shuffle(order)
     for number in range(cell.sets):
         chosen = order[number * cell.size : (number + 1) * cell.size]

@@ -23,7 +23,9 @@ def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
         if edit.id not in ids(fired)
     ]
     if silent:
-        raise EditFileError(f"{len(silent)} edits would never fire; mend their prompts", silent)
+        raise EditFileError(
+            f"{counted(len(silent), 'edit')} would never fire; mend the prompts", silent
+        )
 
 
 def _why_silent(edit: Edit) -> str:
