@@ -177,7 +177,33 @@ def _fired(when: str, kind: str) -> Callable[[Row], str]:
     return lambda row: percent(row[when][kind]["fired"] / row[when][kind]["texts"], places=1)
 
 
+LANGUAGES = {
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "zh": "Chinese",
+    "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic",
+}  # fmt: skip
+
+
+def languages() -> list[Row]:
+    own = read("languages.json")["languages"]
+    return [{"name": told, **own[code]} for code, told in LANGUAGES.items()]
+
+
+def _share_of(kind: str) -> Callable[[Row], str]:
+    return lambda row: percent(row[kind][0] / row[kind][1], places=1)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "languages": Table(
+        languages,
+        (
+            ("asked in", of("name", show=str)),
+            ("the name stands in the question", of("named", show=percent)),
+            ("the fact's question: fires", _share_of("question")),
+            ("rephrased: fires", _share_of("rephrased")),
+            ("a question about somebody else: fires", _share_of("other")),
+            ("a question that needs the fact for another one: fires", _share_of("through it")),
+        ),
+    ),
     "gate-sentence": gate_sentence,
     "scope-parts": Table(
         parts,
