@@ -173,8 +173,8 @@ def edit(
         count = counted(len(in_force(pack.edits)), "edit")
         print(f"{out}: {count} at layer {pack.layer}, {result['seconds']} s")
         print_self_test(found, pack.training.seconds)
-    if strict:
-        refuse_shaky(out, found)
+    if strict and found:
+        refuse_shaky(out, found.shaky, len(found.facts))
 
 
 def _tested(
@@ -189,16 +189,16 @@ def _tested(
     from lks.editors.lks.model import ScalpelModel
     from lks.editors.lks.persist import as_tested
 
-    model = ScalpelModel(backbone, pack)
-    # Settings without refinements exclude what training again would add.
-    test = Testing(model, config, output, pool=pool, retrain=config.refine)
     try:
-        tested = test(pack.edits)
+        model = ScalpelModel(backbone, pack)
+        # Settings without refinements exclude what training again would add.
+        test = Testing(model, config, output, pool=pool, retrain=config.refine)
+        as_tested(model, test(pack.edits)).save(out, overwrite=True)
     except KeyboardInterrupt:
         raise TrainingInterrupted(
-            f"the self-test was interrupted; {out} is trained, and not tested"
+            f"the self-test was interrupted; {out} is trained and kept; `lks self-test {out}` "
+            "goes on with the test"
         ) from None
-    as_tested(model, tested).save(out, overwrite=True)
     return test.found
 
 
