@@ -18,6 +18,7 @@ from lks.edits.edit_set import EditSet
 from lks.packs import manifest as manifest_module
 from lks.packs.pack import Pack
 from lks.packs.records import Tested
+from lks.training import prompts
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
@@ -211,3 +212,22 @@ def test_an_interrupted_self_test_of_added_facts_keeps_them(
     told = json.loads(run("self-test", out, "--threads", 1, "--json")[1])
     assert [fact["id"] for fact in told["self_test"]["facts"]] == ["wall"]
     assert set(manifest_module.read(out).tested or ()) == {*(before or ()), "wall"}
+
+
+def test_what_training_saw_is_not_looked_for_again(
+    model_folder: Path, embedder_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, look = [], prompts.nearest_relations
+
+    def counted(*given: object) -> object:
+        looked.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(prompts, "nearest_relations", counted)
+    options = ["--embedder", embedder_folder, "--layer", 1, "--epochs", 1, "--threads", 1]
+    out = ["--model", model_folder, "--out", facts.parent / "p", *options, "--no-self-test"]
+    assert run("edit", facts, *out, "--quiet")[0] == 0
+    # training again would look for those of the prompts that it is given
+    monkeypatch.setattr("lks.evaluation.self_test.Retrains", type(None))
+    assert run("edit", facts, *out[:-1], "--overwrite", "--quiet")[0] == 0
+    assert len(looked) == 2

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from lks.packs.extension import Extension
     from lks.packs.records import Manifest, Tested
     from lks.training.config import TrainingConfig
+    from lks.training.prompts import TrainingPrompts
 
 
 class Testing:
-    """The self-test of a command.
+    """The self-test of a command; arguments as of `self_test`.
 
     Attributes:
         found: what it came to; None until it was made.
@@ -47,9 +48,10 @@ class Testing:
         *,
         pool: Iterable[Edit],
         retrain: bool,
+        seen: Sequence[TrainingPrompts] | None = None,
     ) -> None:
         self._model, self._config, self._output = model, config, output
-        self._pool, self._retrain = list(pool), retrain
+        self._pool, self._retrain, self._seen = list(pool), retrain, seen
         self.found: SelfTest | None = None
 
     def __call__(self, edits: EditSet) -> Tested:
@@ -64,6 +66,7 @@ class Testing:
             self._config,
             pool=self._pool,
             embedder=self._model.embedder,
+            seen=self._seen,
             retrain=self._retrain,
             on_stage=lambda stage: echo(f"{stage} ...", self._output.silent),
         )

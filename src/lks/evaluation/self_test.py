@@ -39,7 +39,7 @@ from lks.scope.bank.relations import REGISTERS, Relation
 from lks.scope.config import preset
 from lks.training.config import TrainingConfig
 from lks.training.prompts import LENDS, TrainingPrompts, template
-from lks.training.templates import masked, nearest_relations
+from lks.training.templates import masked
 from lks.training.train_pack import lent_prompts
 
 MOST = 300  # facts that are asked
@@ -92,6 +92,7 @@ def self_test(
     *,
     pool: Iterable[Edit] = (),
     embedder: Embedder | None = None,
+    seen: Sequence[TrainingPrompts] | None = None,
     most: int = MOST,
     retrain: bool = True,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -106,6 +107,8 @@ def self_test(
         config: what they were trained with.
         pool: further edits that lent them wordings.
         embedder: finds common relations; the configuration's is loaded if it is not given.
+        seen: what training saw of each edit, as `train_pack` tells it (`PromptReport.prompts`); it
+            is found again if it is not given.
         most: facts that are asked; of more, a sample that the configuration's seed decides.
         retrain: whether to train again at all.
         on_stage: told what is done next.
@@ -117,7 +120,9 @@ def self_test(
         embed = CachedEmbedder(embedder or Embedder(config.embedder))
     ids = {edit.id for edit in edits}
     others = [edit for edit in pool if edit.id not in ids]
-    facts = _facts(edits, config, others, embed, most, chat)
+    lent = seen if seen is not None else lent_prompts(embed, edits, others, config)[0]
+    least = embed.same + LENDS if embed else 0.0
+    facts = _facts(edits, lent, config.seed, others, least, most, chat)
     ask = _Asking(model, backbone)
     on_stage(f"asking {counted(len(facts), 'fact')} in words that training did not see")
     found, kept = ask(facts), tuple[str, ...]()
@@ -134,27 +139,24 @@ def self_test(
 
 def _facts(
     edits: Sequence[Edit],
-    config: TrainingConfig,
+    lent: Sequence[TrainingPrompts],
+    seed: int,
     pool: Sequence[Edit],
-    embed: CachedEmbedder | None,
+    least: float,
     most: int,
     chat: bool,
 ) -> list[_Fact]:
-    """The facts to ask, each with its asks."""
-    lent, _ = lent_prompts(embed, edits, pool, config)
+    """The facts to ask, each with its asks; of a relation if its cosine is the least at least."""
     held_out = frozenset().union(*(edit.heldout_prompts for edit in (*edits, *pool)))
     numbers = [number for number, edit in enumerate(edits) if not edit.profile_of]
     if len(numbers) > most:
-        numbers = sorted(random.Random(config.seed).sample(numbers, most))
-    relations: list[Relation | None] = [None] * len(numbers)
-    if embed:
-        forms = [template(edits[n].prompt, edits[n].subject) for n in numbers]
-        near = nearest_relations(embed, forms)
-        relations = [own.relation if own.cosine >= embed.same + LENDS else None for own in near]
-    return [
-        _Fact(edits[n], lent[n], list(_asks(edits[n], own, lent[n], held_out, chat)))
-        for n, own in zip(numbers, relations, strict=True)
-    ]
+        numbers = sorted(random.Random(seed).sample(numbers, most))
+    facts = []
+    for edit, own in ((edits[n], lent[n]) for n in numbers):
+        near = own.nearest
+        relation = near.relation if near and near.cosine >= least else None
+        facts.append(_Fact(edit, own, list(_asks(edit, relation, own, held_out, chat))))
+    return facts
 
 
 def _asks(

@@ -14,14 +14,14 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lks.edits.edit import SLOT, Edit
 from lks.edits.edit_set import EditSet, named_edits
 from lks.edits.text import counted, same_text, same_wording
-from lks.training.templates import nearest_relations
+from lks.training.templates import Nearest, nearest_relations
 
 if TYPE_CHECKING:  # it needs torch
     from lks.model.embedder import CachedEmbedder
@@ -38,13 +38,15 @@ class TrainingPrompts:
 
     `common` are wordings of the common relation nearest to it, where there are few paraphrases;
     `otherwise` are its questions where there are many, but no question, and the other way round;
-    the blocks learn from these, and not the gate.
+    the blocks learn from these, and not the gate. `nearest` is that relation, lend or not; None
+    where it was not looked for.
     """
 
     paraphrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
+    nearest: Nearest | None = field(default=None, compare=False)
 
     @property
     def few(self) -> bool:
@@ -58,13 +60,14 @@ class TrainingPrompts:
             edit.training_locality or self.locality[:n],
             self.common[:n],
             self.otherwise[:n],
+            self.nearest,
         )
 
 
 @dataclass(frozen=True)
 class PromptReport:
     """How the prompts came about, counted in edits; `few` are those with fewer than `FEW` wordings
-    beside their prompt."""
+    beside their prompt, `prompts` what was found for each edit."""
 
     edits: int
     made_paraphrases: int
@@ -73,10 +76,12 @@ class PromptReport:
     made_locality: int
     without_locality: int
     few: tuple[Edit, ...] = ()
+    prompts: tuple[TrainingPrompts, ...] = field(default=(), repr=False)
 
     def counts(self) -> dict[str, int]:
         """What a pack keeps of it."""
-        return asdict(replace(self, few=())) | {"few": len(self.few)}
+        names = [own.name for own in fields(self) if own.name not in ("few", "prompts")]
+        return {name: getattr(self, name) for name in names} | {"few": len(self.few)}
 
     def few_named(self) -> str:
         """The start of a line that names the first edits with few wordings, and counts all."""
@@ -148,7 +153,7 @@ def training_prompts(
     if embed:
         near = nearest_relations(embed, [template(edit.prompt, edit.subject) for edit in edits])
         for i, (edit, own, found) in enumerate(zip(edits, prompts, near, strict=True)):
-            known = found.wordings(embed.same + LENDS)
+            known, own = found.wordings(embed.same + LENDS), replace(own, nearest=found)
             room = most - len(own.paraphrases)
             if room > 0:
                 prompts[i] = replace(own, common=filled(edit, known)[:room])
@@ -165,6 +170,7 @@ def training_prompts(
         made_locality=sum(bool(p.locality) and not e.training_locality for e, p in pairs),
         without_locality=sum(not p.locality for p in prompts),
         few=tuple(e for e, p in pairs if not e.profile_of and p.few),
+        prompts=tuple(prompts),
     )
 
 
