@@ -90,3 +90,21 @@ def test_it_is_the_default(duo: Duo) -> None:
     assert duo.fingerprint != TunedUSE().fingerprint
     assert (embed.quick.name, CachedEmbedder(embed).quick.name) == ("use", "use")
     assert Embedder("use").quick.quick.name == "use"
+
+
+def test_the_quicker_one_is_loaded_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, load = [], TunedUSE.__init__
+
+    def counted(encoder: TunedUSE) -> None:
+        made.append(encoder)
+        load(encoder)
+
+    monkeypatch.setattr(TunedUSE, "__init__", counted)
+    embed = Embedder()
+    quick = CachedEmbedder(embed).quick
+    assert not made, "nothing is loaded before the first text"
+    found = quick(TEXTS)
+    embed(TEXTS)
+    assert len(made) == 1
+    assert np.array_equal(found, Embedder("use")(TEXTS))
+    assert quick.fingerprint == TunedUSE().fingerprint

@@ -19,8 +19,10 @@ from lks.model.chat import Prompt, messages
 from lks.model.engine.protocol import Generation, Score
 from lks.scope.bank.relations import REGISTERS
 from lks.scope.types import Finding, Mention
+from lks.training import prompts
 from lks.training.config import TrainingConfig
 from lks.training.prompts import training_prompts
+from lks.training.wordings import wordings_of
 
 ACME = Edit("a", "Acme", "The chief executive of Acme is", "Jane Moe")
 BOB = Edit("b", "Bob", "Bob was born in", "Oslo")
@@ -244,3 +246,21 @@ def test_what_is_sure_is_not_written(penalty: float) -> None:
     model.score = lambda pairs, **options: [Score((1,), (0.0,), (1,)) for _ in pairs]
     found = self_test(model, backbone, [BOB], ENTITY)
     assert (bool(found.shaky), bool(model.asked)) == (penalty != 1, penalty != 1)
+
+
+def test_common_relations_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    edits, looked, look = [ACME, BOB, ODD], [], prompts.nearest_relations
+
+    def counted(*given: object) -> object:
+        looked.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(prompts, "nearest_relations", counted)
+    texts, found = asked(edits)
+    assert len(looked) == 1
+    seen, _ = training_prompts(edits, embed=Axes())
+    again, same = asked(edits, seen=seen)
+    assert len(looked) == 2, "none where training has told what it saw"
+    assert (again, same.facts, same.forms) == (texts, found.facts, found.forms)
+    wordings_of(edits, Axes())
+    assert len(looked) == 3

@@ -12,10 +12,13 @@ from conftest import make_backbone, make_edits
 from test_cli import QUICK, one_line, run
 
 from lks.editors.lks.model import ScalpelModel
-from lks.editors.lks.persist import as_tested
+from lks.editors.lks.persist import as_tested, self_test_in
 from lks.edits.edit import Edit, Probe
 from lks.edits.edit_set import EditSet
 from lks.packs import manifest as manifest_module
+from lks.packs.pack import Pack
+from lks.packs.records import Tested
+from lks.training import prompts
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
@@ -89,19 +92,6 @@ def test_what_the_self_test_finds_is_told_and_kept(model_folder: Path, facts: Pa
     assert (code, "leave out --no-self-test" in one_line(err)) == (2, True)
 
 
-def test_an_interrupted_self_test_leaves_the_trained_pack(
-    model_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*args: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("lks.evaluation.self_test.self_test", stopped)
-    out = facts.parent / "p"
-    code, _, err = run("edit", facts, "--model", model_folder, "--out", out, *QUICK)
-    assert (code, f"{out} is trained, and not tested" in one_line(err)) == (1, True)
-    assert manifest_module.verify(out).tested is None
-
-
 def test_facts_that_do_not_hold_are_named(model_folder: Path, facts: Path) -> None:
     out = facts.parent / "p"
     assert (
@@ -135,3 +125,109 @@ def test_added_facts_are_tested(model_folder: Path, facts: Path) -> None:
     assert manifest_module.read(out).tested == {}, "the new one was not tested"
     manifest_module.remove(out, ["wall"])
     assert "better for training again, 1 shaky" in run(*add)[1]
+
+
+def test_what_a_self_test_trains_again_is_a_version_of_its_own(
+    model: ScalpelModel, tmp_path: Path
+) -> None:
+    words, asked = "How old was Ada Lovelace there?", [(BORN, "Oslo"), (SPEAKS, "Spanish")]
+    model.pack.save(tmp_path / "p")
+    ada = model.in_force.edits["ada-born"]
+
+    def test(edits: EditSet) -> Tested:
+        assert list(edits) == list(make_edits())
+        model.retrain([replace(ada, paraphrases=(*ada.paraphrases, words))])
+        return {"ada-born": (words,), "fuji": ()}
+
+    manifest = self_test_in(tmp_path / "p", model, make_edits(), test)
+    assert (manifest.version, manifest.edits) == (2, 4)
+    assert (manifest.change.action, manifest.change.edits) == ("self-test", ("ada-born",))
+    assert manifest.change.replaced == (), "the fact is the same"
+    assert manifest.tested == {"ada-born": (words,), "fuji": ()}
+    again = ScalpelModel(model.backbone, Pack.load(tmp_path / "p"))
+    assert again.score(asked) == model.score(asked)
+    assert again.triggered([words, BORN]) == [True, True]
+    rest = [edit for edit in make_edits() if edit != ada]
+    assert torch.equal(again.blocks(rest), model.blocks(rest))
+    manifest_module.rollback(tmp_path / "p")
+    back = ScalpelModel(model.backbone, Pack.load(tmp_path / "p"))
+    assert back.triggered([words, BORN]) == [False, True]
+
+
+def stopped(*args: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_self_test_can_be_made_up_for(
+    model_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = facts.parent / "p"
+    edit = ["edit", facts, "--model", model_folder, "--out", out, "--overwrite", *QUICK]
+    run(*edit)
+    whole = manifest_module.read(out).tested
+    with monkeypatch.context() as patched:
+        patched.setattr("lks.evaluation.self_test.self_test", stopped)
+        code, _, err = run(*edit)
+        assert (code, f"`lks self-test {out}` goes on with the test" in one_line(err)) == (1, True)
+        blocks = Pack.load(out).blocks
+        code, _, err = run("self-test", out)
+        assert (code, f"{out} is as it was, and the same command" in one_line(err)) == (1, True)
+    assert (manifest_module.read(out).version, manifest_module.read(out).tested) == (1, None)
+    monkeypatch.setattr("lks.training.run.train_pack", None)  # nothing is trained from nothing
+    code, text, _ = run("self-test", out, "--threads", 1, "--json")
+    told = json.loads(text)
+    manifest = manifest_module.read(out)
+    assert (code, told["version"], len(told["self_test"]["facts"])) == (0, 2, 4)
+    assert manifest.tested == whole and manifest.change.action == "self-test"
+    assert manifest.edits == 4
+    again = set(told["self_test"]["retrained"])
+    held = Pack.load(out)
+    was = dict(zip([edit.id for edit in make_edits()], blocks, strict=True))
+    for edit, block in zip(held.edits, held.blocks, strict=True):
+        assert torch.equal(block, was[edit.id]) == (edit.id not in again)
+    code, text, _ = run("self-test", out)
+    assert (code, "every fact was asked before; --again" in text) == (0, True)
+    code, _, err = run("self-test", out, "--strict")
+    assert (code, " of 4 facts shaky, though in force: " in one_line(err)) == (1, True)
+    code, text, _ = run("self-test", out, "--again", "--threads", 1)
+    assert (code, text.startswith("self-test: 4 facts asked in")) == (0, True)
+    assert text.endswith(f"{out}: 4 edits, version 3\n")
+    assert "self-test" in run("pack", "log", out)[1].splitlines()[0]
+
+
+def test_an_interrupted_self_test_of_added_facts_keeps_them(
+    model_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, more = facts.parent / "p", facts.parent / "more.jsonl"
+    run("edit", facts, "--model", model_folder, "--out", out, *QUICK)
+    before = manifest_module.read(out).tested
+    EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")]).save(more)
+    with monkeypatch.context() as patched:
+        patched.setattr("lks.evaluation.self_test.self_test", stopped)
+        code, _, err = run("add", out, more, "--no-refine", "--unchecked", "--threads", 1)
+    said = f"1 edit added, version 2; `lks self-test {out}` tests what was not tested"
+    assert (code, said in one_line(err)) == (1, True)
+    assert manifest_module.read(out).tested == before
+    assert [edit.id for edit in Pack.load(out).edits][-1] == "wall"
+    told = json.loads(run("self-test", out, "--threads", 1, "--json")[1])
+    assert [fact["id"] for fact in told["self_test"]["facts"]] == ["wall"]
+    assert set(manifest_module.read(out).tested or ()) == {*(before or ()), "wall"}
+
+
+def test_what_training_saw_is_not_looked_for_again(
+    model_folder: Path, embedder_folder: Path, facts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, look = [], prompts.nearest_relations
+
+    def counted(*given: object) -> object:
+        looked.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(prompts, "nearest_relations", counted)
+    options = ["--embedder", embedder_folder, "--layer", 1, "--epochs", 1, "--threads", 1]
+    out = ["--model", model_folder, "--out", facts.parent / "p", *options, "--no-self-test"]
+    assert run("edit", facts, *out, "--quiet")[0] == 0
+    # training again would look for those of the prompts that it is given
+    monkeypatch.setattr("lks.evaluation.self_test.Retrains", type(None))
+    assert run("edit", facts, *out[:-1], "--overwrite", "--quiet")[0] == 0
+    assert len(looked) == 2

@@ -101,6 +101,12 @@ def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) ->
             other.save(path, overwrite=True)
             return new
 
+        def blocks(self, edits: EditSet) -> torch.Tensor:
+            return torch.ones(len(edits), 32)
+
+        def exemplars(self, edits: EditSet) -> None:
+            return None
+
     with pytest.raises(OutputError, match="another pack has taken its place meanwhile"):
         add_to(path, Slow(), EditSet([BERLIN]), refine=False, epochs=None)
     assert "wall" not in held(path)

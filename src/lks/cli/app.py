@@ -26,6 +26,7 @@ from lks.cli.options import (
 )
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
+from lks.cli.self_test import self_test
 from lks.cli.train import edit, layers
 from lks.cli.wordings import wordings
 from lks.errors import LKSError
@@ -79,7 +80,8 @@ def demo(
 
 
 for function in (
-    *(edit, wordings, layers, bench, add, profiles, remove, scope, ability, robustness, ask, chat),
+    *(edit, self_test, wordings, layers, bench, add, profiles, remove),
+    *(scope, ability, robustness, ask, chat),
 ):
     app.command()(with_options(function))
 app.command("eval")(with_options(evaluate_pack))

@@ -93,8 +93,8 @@ def add(
     else:
         _tell_added(result, found)
     refuse_unlearnt(pack, result)
-    if strict:
-        refuse_shaky(pack, found)
+    if strict and found:
+        refuse_shaky(pack, found.shaky, len(found.facts))
 
 
 def _added(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from lks.model.backbone import Backbone
     from lks.packs.pack import Pack
     from lks.training.config import TrainingConfig
-    from lks.training.prompts import PromptReport
+    from lks.training.prompts import PromptReport, TrainingPrompts
 
 
 def edit(
@@ -133,11 +134,11 @@ def edit(
     from lks.training.distributed import ProcessGroup
     from lks.training.run import train_to
 
-    few: list[str] = []
+    told: list[PromptReport] = []
 
     def tell_few(report: PromptReport) -> None:
-        few.extend(edit.id for edit in report.few)
-        if few:
+        told.append(report)
+        if report.few:
             advice = f"`lks wordings {edits} --out MORE.jsonl` proposes some"
             echo(f"{report.few_named()}; {advice}", output.silent)
 
@@ -155,7 +156,10 @@ def edit(
     )
     if not ProcessGroup.of_environment(backbone.device).is_main:
         return
-    found = _tested(out, pack, backbone, config, pool, output) if self_test else None
+    (report,) = told
+    found = None
+    if self_test:
+        found = _tested(out, pack, backbone, config, pool, report.prompts, output)
     result = {
         "pack": str(out),
         "edits": len(in_force(pack.edits)),
@@ -164,7 +168,7 @@ def edit(
         "layer": pack.layer,
         "epochs": pack.training.epochs,
         "losses": pack.training.losses,
-        "few_wordings": few,
+        "few_wordings": [edit.id for edit in report.few],
         "self_test": found and found.to_json(),
     }
     if output.as_json:
@@ -173,8 +177,8 @@ def edit(
         count = counted(len(in_force(pack.edits)), "edit")
         print(f"{out}: {count} at layer {pack.layer}, {result['seconds']} s")
         print_self_test(found, pack.training.seconds)
-    if strict:
-        refuse_shaky(out, found)
+    if strict and found:
+        refuse_shaky(out, found.shaky, len(found.facts))
 
 
 def _tested(
@@ -183,22 +187,23 @@ def _tested(
     backbone: Backbone,
     config: TrainingConfig,
     pool: EditSet,
+    seen: Sequence[TrainingPrompts],
     output: Output,
 ) -> SelfTest | None:
     """Test a pack that was just saved, and save it again with what that found and trained."""
     from lks.editors.lks.model import ScalpelModel
     from lks.editors.lks.persist import as_tested
 
-    model = ScalpelModel(backbone, pack)
-    # Settings without refinements exclude what training again would add.
-    test = Testing(model, config, output, pool=pool, retrain=config.refine)
     try:
-        tested = test(pack.edits)
+        model = ScalpelModel(backbone, pack)
+        # Settings without refinements exclude what training again would add.
+        test = Testing(model, config, output, pool=pool, retrain=config.refine, seen=seen)
+        as_tested(model, test(pack.edits)).save(out, overwrite=True)
     except KeyboardInterrupt:
         raise TrainingInterrupted(
-            f"the self-test was interrupted; {out} is trained, and not tested"
+            f"the self-test was interrupted; {out} is trained and kept; `lks self-test {out}` "
+            "goes on with the test"
         ) from None
-    as_tested(model, tested).save(out, overwrite=True)
     return test.found
 
 

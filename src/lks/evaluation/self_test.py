@@ -38,7 +38,7 @@ from lks.model.engine.protocol import Generation
 from lks.scope.bank.relations import REGISTERS, Relation
 from lks.scope.config import preset
 from lks.training.config import TrainingConfig
-from lks.training.prompts import LENDS, TrainingPrompts, relations_of, template
+from lks.training.prompts import LENDS, TrainingPrompts, template
 from lks.training.talks import without_name
 from lks.training.templates import masked
 from lks.training.train_pack import lent_prompts
@@ -94,6 +94,7 @@ def self_test(
     *,
     pool: Iterable[Edit] = (),
     embedder: Embedder | None = None,
+    seen: Sequence[TrainingPrompts] | None = None,
     most: int = MOST,
     retrain: bool = True,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -108,6 +109,8 @@ def self_test(
         config: what they were trained with.
         pool: further edits that lent them wordings.
         embedder: finds common relations; the configuration's is loaded if it is not given.
+        seen: what training saw of each edit, as `train_pack` tells it (`PromptReport.prompts`); it
+            is found again if it is not given.
         most: facts that are asked; of more, a sample that the configuration's seed decides.
         retrain: whether to train again at all.
         on_stage: told what is done next.
@@ -119,7 +122,8 @@ def self_test(
         embed = CachedEmbedder(embedder or Embedder(config.embedder))
     ids = {edit.id for edit in edits}
     others = [edit for edit in pool if edit.id not in ids]
-    facts = _facts(edits, config, others, embed, most, chat)
+    lent = seen if seen is not None else lent_prompts(embed, edits, others, config)[0]
+    facts = _facts(edits, lent, config.seed, others, embed, most, chat)
     ask = _Asking(model, backbone)
     on_stage(f"asking {counted(len(facts), 'fact')} in words that training did not see")
     found, kept = ask(facts), tuple[str, ...]()
@@ -136,28 +140,26 @@ def self_test(
 
 def _facts(
     edits: Sequence[Edit],
-    config: TrainingConfig,
+    lent: Sequence[TrainingPrompts],
+    seed: int,
     pool: Sequence[Edit],
     embed: CachedEmbedder | None,
     most: int,
     chat: bool,
 ) -> list[_Fact]:
     """The facts to ask, each with its asks."""
-    lent, _ = lent_prompts(embed, edits, pool, config)
+    least = embed.same + LENDS if embed else 0.0
     held_out = frozenset().union(*(edit.heldout_prompts for edit in (*edits, *pool)))
     numbers = [number for number, edit in enumerate(edits) if not edit.profile_of]
     if len(numbers) > most:
-        numbers = sorted(random.Random(config.seed).sample(numbers, most))
-    relations: list[Relation | None] = [None] * len(numbers)
-    if embed:
-        near = relations_of(embed, [edits[n] for n in numbers])
-        relations = [own.relation if own.cosine >= embed.same + LENDS else None for own in near]
-    found = []
-    for n, relation in zip(numbers, relations, strict=True):
-        edit, seen = edits[n], lent[n]
-        others = _neighbours(embed, relation, edit, seen)
-        found.append(_Fact(edit, seen, list(_asks(edit, relation, seen, others, held_out, chat))))
-    return found
+        numbers = sorted(random.Random(seed).sample(numbers, most))
+    facts = []
+    for edit, own in ((edits[n], lent[n]) for n in numbers):
+        near = own.nearest
+        relation = near.relation if near and near.cosine >= least else None
+        others = _neighbours(embed, relation, edit, own)
+        facts.append(_Fact(edit, own, list(_asks(edit, relation, own, others, held_out, chat))))
+    return facts
 
 
 def _asks(

@@ -31,20 +31,24 @@ MAP = "from_use"  # [512, 384]
 
 
 class Duo:
-    """Texts to vectors of unit length."""
+    """Texts to vectors of unit length.
+
+    Attributes:
+        use: the first encoder; it is the quicker one.
+    """
 
     def __init__(self, echo: Callable[[str], None] = lambda text: None) -> None:
-        self._use = TunedUSE()
+        self.use = TunedUSE()
         content = files(__package__).joinpath(TUNING).read_bytes()
         tuning = load(content)
         self._map = tuning.pop(MAP).astype(np.float32)
         self._minilm = MiniLM(hub.fetch("minilm", echo), changes(tuning))
         own = hashlib.sha256(content).hexdigest()
-        self.fingerprint = hashlib.sha256(f"{self._use.fingerprint} {own}".encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(f"{self.use.fingerprint} {own}".encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> Array:
         """[n] -> [n, 896]."""
-        one = self._use.encode(texts)
+        one = self.use.encode(texts)
         other = one @ self._map
         other /= np.maximum(np.linalg.norm(other, axis=-1, keepdims=True), 1e-9)
         english = [i for i, text in enumerate(texts) if is_english(text)]

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from lks.edits.text import encodable
 from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.model import hub, kept
+
+if TYPE_CHECKING:
+    from lks.model.duo import Duo
 
 TEXTS_A_BATCH = 64
 DEFAULT = "duo"
@@ -43,6 +46,7 @@ class Embedder:
             it fetched), a local folder, or the hub id of any sentence-transformers model, which
             needs the extra `embedders`.
         expected: the fingerprint that it must have; PackMismatch if it has another.
+        loaded: gives the encoder of this name that somebody has loaded already.
     """
 
     def __init__(
@@ -52,8 +56,10 @@ class Embedder:
         expected: str | None = None,
         device: str = "cpu",
         echo: Callable[[str], None] = lambda text: None,
+        loaded: Callable[[], _Encoder] | None = None,
     ) -> None:
         self.name, self._expected, self._device, self._echo = name, expected, device, echo
+        self._given = loaded
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not len(texts):
@@ -79,7 +85,11 @@ class Embedder:
     @cached_property
     def quick(self) -> Embedder:
         """A quicker one of the same kind, to choose among thousands of texts."""
-        return Embedder("use") if self.name == DEFAULT else self
+        return Embedder("use", loaded=self._quicker) if self.name == DEFAULT else self
+
+    def _quicker(self) -> _Encoder:
+        """The quicker one of the default's two encoders, which are loaded together."""
+        return cast("Duo", self._model).use
 
     @property
     def width(self) -> int:
@@ -102,6 +112,8 @@ class Embedder:
 
     def _loaded(self) -> _Encoder:
         name = self.name
+        if self._given:
+            return self._given()
         if name == DEFAULT:
             from lks.model.duo import Duo
 

@@ -22,7 +22,7 @@ from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
 from lks.files import sha256, write_whole
 from lks.packs.folder import MANIFEST, recover
-from lks.packs.records import SCHEMA, Change, Manifest, Part
+from lks.packs.records import SCHEMA, Change, Manifest, Part, Tested
 from lks.scope.config import PRESETS, ScopeConfig
 
 HISTORY = "history"
@@ -147,6 +147,17 @@ def without(path: Path, manifest: Manifest, gone: Sequence[str]) -> Manifest:
         raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
     tested = manifest.tested and {e: own for e, own in manifest.tested.items() if e not in gone}
     return replace(manifest, parts=tuple(parts), tested=tested)
+
+
+def set_tested(path: str | Path, tested: Tested) -> Manifest:
+    """A new version that tells what a self-test found of some edits."""
+    note = Change.now("self-test")
+    return change(
+        Path(path),
+        lambda manifest: replace(
+            manifest, tested={**(manifest.tested or {}), **tested}, change=note
+        ),
+    )
 
 
 def set_thresholds(

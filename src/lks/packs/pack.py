@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import starmap
 from pathlib import Path
 
 import torch
@@ -150,15 +149,18 @@ def append(
     blocks: Tensor,
     exemplars: Exemplars | None = None,
     tested: Tested | None = None,
+    *,
+    action: str = "add",
 ) -> Manifest:
     """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
 
     An edit takes the place of the one in force with its id, and of one that gives its prompt
-    another target; the log has the old target and the new one.
+    another target; where they differ the log has the old target and the new one.
 
     Args:
         exemplars: of the relation gate, where the pack has one.
         tested: what a self-test found of these edits.
+        action: what the log calls it.
 
     Raises:
         InputError: the exemplars are missing.
@@ -178,13 +180,14 @@ def append(
         _save_part(path, part, edits, blocks, exemplars)
         for name in part.files:
             files_module.to_disk(path / name)
-        ids, replaced = [edit.id for edit in edits], list(starmap(_correction, pairs))
+        ids = [edit.id for edit in edits]
+        replaced = [_correction(old, new) for old, new in pairs if old != new]
         return replace(
             manifest,
             parts=(*manifest.parts, part),
             files={**manifest.files, **{n: files_module.sha256(path / n) for n in part.files}},
             tested=manifest.tested if tested is None else {**(manifest.tested or {}), **tested},
-            change=Change.now("add", ids, replaced=replaced),
+            change=Change.now(action, ids, replaced=replaced),
         )
 
     return manifest_module.change(path, longer)

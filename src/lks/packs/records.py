@@ -53,8 +53,8 @@ class Change(KeptRecord):
     """The note of what a version changed.
 
     Attributes:
-        action: train, add, remove, threshold, or "rollback to" a version.
-        count: of the edits that were added or removed.
+        action: train, add, remove, self-test, threshold, or "rollback to" a version.
+        count: of the edits that were added, removed or trained again.
         edits: ids of the first of them.
         at: when, ISO 8601 in UTC.
         replaced: edits that others took the place of, the first of them.

@@ -21,6 +21,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "initials": "lks.scope.names.forms:Initials",
         "spaced_number": "lks.scope.names.forms:SpacedNumber",
         "spelling": "lks.scope.names.forms:Spelling",
+        "two_letters": "lks.scope.names.forms:TwoLetters",
         "plural": "lks.scope.names.forms:Plural",
     },
     "generators": {

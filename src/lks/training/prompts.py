@@ -14,7 +14,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,8 @@ class TrainingPrompts:
     `common` are wordings of the common relation nearest to it, where there are few paraphrases;
     `otherwise` are its questions where there are many, but no question, and the other way round;
     the blocks learn from these, and not the gate. `later` are questions of that relation which do
-    not name the entity, since the talk is about it.
+    not name the entity, since the talk is about it. `nearest` is that relation, lend or not; None
+    where it was not looked for.
     """
 
     paraphrases: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class TrainingPrompts:
     common: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    nearest: Nearest | None = field(default=None, compare=False)
 
     @property
     def few(self) -> bool:
@@ -62,13 +64,14 @@ class TrainingPrompts:
             self.common[:n],
             self.otherwise[:n],
             self.later[:n],
+            self.nearest,
         )
 
 
 @dataclass(frozen=True)
 class PromptReport:
     """How the prompts came about, counted in edits; `few` are those with fewer than `FEW` wordings
-    beside their prompt."""
+    beside their prompt, `prompts` what was found for each edit."""
 
     edits: int
     made_paraphrases: int
@@ -77,10 +80,12 @@ class PromptReport:
     made_locality: int
     without_locality: int
     few: tuple[Edit, ...] = ()
+    prompts: tuple[TrainingPrompts, ...] = field(default=(), repr=False)
 
     def counts(self) -> dict[str, int]:
         """What a pack keeps of it."""
-        return asdict(replace(self, few=())) | {"few": len(self.few)}
+        names = [own.name for own in fields(self) if own.name not in ("few", "prompts")]
+        return {name: getattr(self, name) for name in names} | {"few": len(self.few)}
 
     def few_named(self) -> str:
         """The start of a line that names the first edits with few wordings, and counts all."""
@@ -152,7 +157,7 @@ def training_prompts(
     if embed:
         near = relations_of(embed, edits)
         for i, (edit, own, found) in enumerate(zip(edits, prompts, near, strict=True)):
-            known = found.wordings(embed.same + LENDS)
+            known, own = found.wordings(embed.same + LENDS), replace(own, nearest=found)
             if known:
                 own = replace(own, later=tuple(found.relation.follow_up[1:]))
             room = most - len(own.paraphrases)
@@ -171,6 +176,7 @@ def training_prompts(
         made_locality=sum(bool(p.locality) and not e.training_locality for e, p in pairs),
         without_locality=sum(not p.locality for p in prompts),
         few=tuple(e for e, p in pairs if not e.profile_of and p.few),
+        prompts=tuple(prompts),
     )
 
 

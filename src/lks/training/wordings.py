@@ -11,7 +11,7 @@ from lks.edits.edit import Edit
 from lks.edits.records import records
 from lks.json_record import JsonObject
 from lks.model.embedder import CachedEmbedder
-from lks.training.prompts import PromptReport, TrainingPrompts, relations_of, training_prompts
+from lks.training.prompts import PromptReport, TrainingPrompts, training_prompts
 from lks.training.templates import Nearest
 
 PROPOSED = 8  # most new wordings of a fact
@@ -68,9 +68,8 @@ def wordings_of(
 ) -> tuple[list[Wordings], PromptReport]:
     """The wordings of each edit, as training finds them, and how they came about."""
     prompts, report = training_prompts(edits, embed=embed, most=PROPOSED)
-    nearest = relations_of(embed, edits)
-    triples = zip(edits, prompts, nearest, strict=True)
-    return [Wordings(*triple) for triple in triples], report
+    pairs = zip(edits, prompts, strict=True)
+    return [Wordings(edit, own, own.nearest) for edit, own in pairs if own.nearest], report
 
 
 def with_proposed(path: Path, found: Iterable[Wordings]) -> list[JsonObject]:

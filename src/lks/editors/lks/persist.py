@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from lks.editors.lks.model import ScalpelModel
 from lks.edits import profiles
 from lks.edits.edit import Edit
-from lks.edits.edit_set import EditSet
+from lks.edits.edit_set import EditSet, named_edits
+from lks.edits.text import counted
 from lks.errors import OutputError, TrainingInterrupted
 from lks.packs import manifest as manifest_module
 from lks.packs.extension import Extension
 from lks.packs.pack import Pack, append
-from lks.packs.records import HYPERNETWORK, Tested
+from lks.packs.records import HYPERNETWORK, Manifest, Tested
 from lks.training.progress import Epoch, Progress, Silence
 
 SelfTesting = Callable[[EditSet], Tested]  # asks edits in force, and may train them again
@@ -81,6 +84,31 @@ def as_tested(model: ScalpelModel, tested: Tested) -> Pack:
     return replace(model.pack, blocks=model.blocks(edits).cpu(), gate=gate, tested=tested)
 
 
+def self_test_in(path: Path, model: ScalpelModel, edits: EditSet, test: SelfTesting) -> Manifest:
+    """Test edits of a loaded pack; what that finds and trains is a new version of its folder."""
+    made_of = manifest_module.read(path).files[HYPERNETWORK]
+    before = model.blocks(edits)
+    try:
+        tested = test(edits)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"the self-test was interrupted; {path} is as it was, and the same command starts anew"
+        ) from None
+    _check_same(path, made_of)
+    pairs = zip(edits, before, model.blocks(edits), strict=True)
+    again = EditSet(edit for edit, old, new in pairs if not torch.equal(old, new))
+    if not len(again):
+        return manifest_module.set_tested(path, tested)
+    made = model.blocks(again), model.exemplars(again)
+    return append(path, again, *made, tested, action="self-test")
+
+
+def _check_same(path: Path, made_of: str) -> None:
+    """Raise OutputError if the folder holds a pack with another hypernetwork now."""
+    if manifest_module.read(path).files[HYPERNETWORK] != made_of:
+        raise OutputError(f"{path}: another pack has taken its place meanwhile; do it again")
+
+
 def _extended(
     path: Path,
     model: ScalpelModel,
@@ -98,14 +126,22 @@ def _extended(
     try:
         with progress.shown():
             new, failed = add(progress.epoch)
-        tested = test(new) if test and len(new) else None
     except KeyboardInterrupt:
         raise TrainingInterrupted("interrupted; the pack is as it was") from None
-    if manifest_module.read(path).files[HYPERNETWORK] != made_of:
-        raise OutputError(f"{path}: another pack has taken its place meanwhile; add to it again")
-    if len(new):
-        manifest = append(path, new, model.blocks(new), model.exemplars(new), tested)
-    else:
-        manifest = manifest_module.read(path)
+    made, tested, stopped = (model.blocks(new), model.exemplars(new)), None, False
+    try:
+        if test and len(new):
+            tested = test(new)
+            made = model.blocks(new), model.exemplars(new)
+    except KeyboardInterrupt:  # what was trained is kept, as it was before the test
+        stopped = True
+    _check_same(path, made_of)
+    manifest = append(path, new, *made, tested) if len(new) else manifest_module.read(path)
+    if stopped:
+        left_out = f"; not learnt and left out: {named_edits(failed)}" if failed else ""
+        raise TrainingInterrupted(
+            f"the self-test was interrupted; {counted(len(new), 'edit')} added, version "
+            f"{manifest.version}; `lks self-test {path}` tests what was not tested{left_out}"
+        )
     seconds = round(time.monotonic() - started, 2)
     return Extension.of(path, manifest, added=len(new), not_learnt=failed, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Other ways to write one name: St. and Saint, II and 2, & and "and", Organisation with a z.
+"""Other ways to write one name: St. and Saint, II and 2, & and "and", Zürich and Zuerich.
 
 Each part is a `NameForm`. They are taken one after the other, each for all forms found so far.
 """
@@ -6,6 +6,7 @@ Each part is a `NameForm`. They are taken one after the other, each for all form
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product, zip_longest
 
@@ -19,6 +20,10 @@ _ENDINGS = re.compile(r"(?<=[a-z]{3})i([sz])(ation|ations|ational|ing)$")
 _DOTTED = re.compile(r"\b(?:[A-Z]\.\s?){2,}")
 _CAPITALS = re.compile(r"\b(?![IVX]+\b)[A-Z]{2,3}(?![\w-])|^[A-Z]{4,5}$")
 _TITLED = re.compile(r"^(?:Sir|Dame|Dr\.?|Prof\.?|Professor|Rev\.?) (\S+ .+)")
+_TWO_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa"}
+    | {"Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Ø": "Oe", "Å": "Aa"}
+)
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
@@ -68,6 +73,19 @@ class SpacedNumber:
         joined = re.sub(r"(?<=[^\W\d_]) (?=\d+\b)", "", name)
         parted = re.sub(r"(?<=[^\W\d_])(?=\d+$)", " ", name)
         return (joined, parted)
+
+
+class TwoLetters:
+    """A letter with a mark as the two plain ones that stand for it: Zuerich, Aarhus. Not the other
+    way round: Samuel is not Samül."""
+
+    version = 1
+    example = ("Zürich Büro", "Zuerich Buero")
+
+    def forms(self, name: str) -> Iterable[str]:
+        if not name.isascii():
+            written = unicodedata.normalize("NFC", name).translate(_TWO_LETTERS)
+            yield written.upper() if name.isupper() else written
 
 
 class Plural:
