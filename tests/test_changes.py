@@ -13,6 +13,7 @@ from test_cli import QUICK, one_line, run
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.packs.pack import Pack
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,17 @@ def test_what_was_not_learnt_is_told_and_not_put_in_force(pack: Path, tmp_path: 
     assert (code, text) == (1, "")
     assert "1 of 1 not learnt" in one_line(err)
     assert len(json.loads(run("pack", "log", copy, "--json")[1])) == 2  # no new version
+
+
+def test_the_edits_in_force_are_listed_with_their_ids(pack: Path, tmp_path: Path) -> None:
+    copy, again = tmp_path / "mine.pack", tmp_path / "again.jsonl"
+    shutil.copytree(pack, copy)
+    assert "fuji  Mount Fuji: Mount Fuji is in -> Peru" in run("pack", "edits", copy)[1]
+    assert "lks pack edits lists them" in one_line(run("remove", copy, "nobody")[2])
+    assert run("remove", copy, "fuji")[0] == 0
+    assert "fuji" not in run("pack", "edits", copy)[1]
+    again.write_text(run("pack", "edits", copy, "--json")[1], encoding="utf-8")
+    assert list(EditSet.load(again)) == list(Pack.load(copy).edits)  # facts as they were given
 
 
 def test_what_is_in_force_already_makes_no_version(

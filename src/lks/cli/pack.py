@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +61,20 @@ def _self_test(pack: Path, manifest: Manifest) -> str:
     named = [f"{e.id} ({e.subject})" for e in live_edits(pack, manifest) if e.id in shaky]
     told = f"{len(manifest.tested)} of {counted(manifest.edits, 'edit')} asked, {len(shaky)} shaky"
     return f"{told}: {', '.join(named)}" if named else told
+
+
+@pack_app.command("edits")
+def pack_edits(pack: PackPath, as_json: AsJson = False) -> None:
+    """The edits in force with their ids; --json prints a record per line, as in a file of facts."""
+    from lks.packs.manifest import live_edits, verify
+
+    manifest = verify(pack)
+    for edit in in_force(live_edits(pack, manifest)):
+        shaky = "  (shaky)" if edit.id in manifest.shaky else ""
+        if as_json:
+            print(json.dumps(edit.to_record(), ensure_ascii=False))
+        else:
+            print(f"{edit.id}  {edit.subject}: {edit.prompt} -> {edit.target}{shaky}")
 
 
 @pack_app.command("verify")

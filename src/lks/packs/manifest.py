@@ -144,7 +144,7 @@ def without(path: Path, manifest: Manifest, gone: Sequence[str]) -> Manifest:
         left -= here
     if left:
         names = ", ".join(f'"{edit_id}"' for edit_id in gone if edit_id in left)
-        raise InputError(f"{path}: no edit {names} in force; see edits*.jsonl there")
+        raise InputError(f"{path}: no edit {names} in force; lks pack edits lists them")
     tested = manifest.tested and {e: own for e, own in manifest.tested.items() if e not in gone}
     return replace(manifest, parts=tuple(parts), tested=tested)
 
