@@ -66,8 +66,9 @@ def test_the_veto(tmp_path: Path, embedder_folder: Path, monkeypatch: pytest.Mon
     told: dict[str, Any] = {"DEFAULT": DEFAULT}
     exec(command, told)
     *_, veto = told["parts"].made("sentence_vetoes")
-    assert veto.says(veto.example[1]) and not veto.says("Where is it?")
     edits = list(make_edits())
+    assert veto.rules_out(veto.example[1], edits[0])
+    assert not veto.rules_out("Where is it?", edits[0])
     embed = Embedder(str(embedder_folder))
     metric = Metric(np.eye(64, dtype=np.float32), embed(open_ended_requests()), 0.5, 1.0)
     metric, exemplars = learn(embed, edits, [TrainingPrompts()] * len(edits), metric=metric)

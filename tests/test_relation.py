@@ -270,8 +270,9 @@ def test_without_a_mention_nothing_is_embedded() -> None:
         raise AssertionError("embedded")
 
     metric = Metric(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 0.58, 0.72)
-    gate = RelationGate(never, metric, ["a"], Exemplars.none(2))
-    assert Scope([Edit("a", "Paris", "Paris is", "x")], gate).mentions("Rome is old.") == []
+    edits = [Edit("a", "Paris", "Paris is", "x")]
+    gate = RelationGate(never, metric, edits, Exemplars.none(2))
+    assert Scope(edits, gate).mentions("Rome is old.") == []
 
 
 def test_references_can_be_parted_and_joined(embed: Embedder) -> None:

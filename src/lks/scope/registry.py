@@ -35,9 +35,12 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "filters": {
         "longer_name": "lks.scope.filters.longer_name:LongerName",
         "trailing_name": "lks.scope.filters.trailing_name:TrailingName",
+        "edition": "lks.scope.filters.edition:Edition",
     },
     "sentence_vetoes": {
         "denial": "lks.scope.gate.vetoes:Denial",
+        "contrast": "lks.scope.gate.qualifiers:Contrast",
+        "narrowed": "lks.scope.gate.qualifiers:Narrowed",
     },
     "text_vetoes": {
         "negative_phrase": "lks.scope.gate.text_vetoes:NegativePhrase",

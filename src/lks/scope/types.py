@@ -42,6 +42,8 @@ class Reason(StrEnum):
     NEGATIVE = "nearer_to_negative"
     REFUSED = "negative_phrase"
     DENIED = "denial"
+    CONTRAST = "contrast"
+    NARROWED = "narrowed"
     ANSWERED = "answered"
     LATER_TURN = "later_turn"
     STATED = "stated"
@@ -205,12 +207,8 @@ class SentenceVeto(Protocol):
 
     reason: Reason
 
-    def says(self, sentence: str) -> bool:
-        """Whether a sentence, the entity masked, is of this sort."""
-        ...
-
-    def exempts(self, edit: Edit) -> bool:
-        """Whether an edit's own wordings are of this sort, so that it is not ruled out."""
+    def rules_out(self, sentence: str, edit: Edit) -> bool:
+        """Whether a sentence, the entity masked, does not ask for this edit."""
         ...
 
 

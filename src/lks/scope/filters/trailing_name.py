@@ -30,7 +30,7 @@ class TrailingName:
     example = ("Redis", "What's the port of Redis Sentinel?")
 
     def fit(self, index: EntityIndex) -> Self:
-        self._told = _told_behind(index.edits)
+        self._told = told_behind(index.edits)
         return self
 
     def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
@@ -45,10 +45,10 @@ class TrailingName:
             return None
         if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
             return None
-        return None if _capitals_tell_nothing(doc, candidate) else Reason.LONGER
+        return None if capitals_tell_nothing(doc, candidate) else Reason.LONGER
 
 
-def _capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
+def capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
     """Whether the sentence is written as a title, or in German, where all nouns have capitals."""
     if doc.language == GERMAN:
         return True
@@ -59,7 +59,7 @@ def _capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
     return 2 * capital > stop - first - (end - own)
 
 
-def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
+def told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
     """The words behind an edit's name in its own wordings, and the first of its target: "Is the
     mayor of Paris Anne?"."""
     found: dict[str, set[str]] = {}
@@ -67,6 +67,6 @@ def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
         found.setdefault(edit.id, set()).update(_WORD.findall(edit.target.lower())[:1])
         for text in (edit.prompt, *edit.paraphrases):
             for name in edit.names:
-                behind = _WORD.findall(text.partition(name)[2].lower())[:1]
+                behind = _WORD.findall(text.lower().partition(name.lower())[2])[:1]
                 found[edit.id].update(behind)
     return found

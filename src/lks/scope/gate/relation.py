@@ -14,7 +14,7 @@ alone, unless a later sentence asks for a fact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -32,10 +32,8 @@ class RelationGate:
     """Judges texts that name an entity.
 
     Args:
-        edit_ids: of the edits that `references` number.
-        thresholds: of edits that have one of their own.
-        profiles: ids of the edits that are profiles.
-        vetoes: each with the ids of the edits that it does not rule out.
+        edits: those that `exemplars` number, in their order.
+        vetoes: sentences that ask for none of an edit, near as they are.
         english: the embedder knows no other script than Latin.
     """
 
@@ -43,25 +41,24 @@ class RelationGate:
         self,
         embed: Embed,
         metric: Metric,
-        edit_ids: Sequence[str],
+        edits: Sequence[Edit],
         exemplars: Exemplars,
-        thresholds: Mapping[str, float] | None = None,
-        profiles: Collection[str] = (),
-        vetoes: Sequence[tuple[SentenceVeto, Collection[str]]] = (),
+        vetoes: Sequence[SentenceVeto] = (),
         english: bool = False,
     ) -> None:
-        self._embed, self._metric, self._own = embed, metric, dict(thresholds or {})
-        self._profiles, self._vetoes = frozenset(profiles), vetoes
+        self._embed, self._metric, self._vetoes = embed, metric, vetoes
+        self._edits = {edit.id: edit for edit in edits}
+        self._profiles = frozenset(edit.id for edit in edits if edit.profile_of)
         self._english, self._vectors = english, metric(exemplars.vectors)
         self._open = metric(metric.open_ended)
-        self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in edit_ids}
+        self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in self._edits}
         for edit, vector, negative in zip(
             exemplars.edit.tolist(),
             exemplars.vector.tolist(),
             exemplars.negative.tolist(),
             strict=True,
         ):
-            self._rows[edit_ids[edit]][negative].append(vector)
+            self._rows[edits[edit].id][negative].append(vector)
 
     @classmethod
     def of(
@@ -72,21 +69,9 @@ class RelationGate:
         config: ScopeConfig = DEFAULT,
     ) -> RelationGate:
         """The gate of these edits, which the exemplars number in their order."""
-        edits = list(edits)
-        thresholds = {edit.id: edit.threshold for edit in edits if edit.threshold is not None}
-        profiles = [edit.id for edit in edits if edit.profile_of]
-        parts: list[SentenceVeto] = config.made("sentence_vetoes")
-        vetoes = [(own, frozenset(e.id for e in edits if own.exempts(e))) for own in parts]
-        return cls(
-            embed,
-            learnt.metric,
-            [edit.id for edit in edits],
-            learnt.exemplars,
-            thresholds,
-            profiles,
-            vetoes,
-            learnt.embedder == ENGLISH,
-        )
+        vetoes: list[SentenceVeto] = config.made("sentence_vetoes")
+        english = learnt.embedder == ENGLISH
+        return cls(embed, learnt.metric, list(edits), learnt.exemplars, vetoes, english)
 
     def decide(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -172,8 +157,9 @@ class RelationGate:
         negative = np.stack([self._similar(asked, self._rows[e][True]) for e in edit_ids])
 
         def reason(i: int, at: int) -> Reason | None:
-            for veto, exempt in self._vetoes:
-                if edit_ids[i] not in exempt and veto.says(sentences[at]):
+            edit = self._edits[edit_ids[i]]
+            for veto in self._vetoes:
+                if veto.rules_out(sentences[at], edit):
                     return veto.reason
             return Reason.NEGATIVE if negative[i, at] >= scores[i, at] else None
 
@@ -185,8 +171,8 @@ class RelationGate:
         if self._english:
             foreign = [not in_latin(sentence) for sentence in sentences]
             usual[foreign] = max(self._metric.threshold, FOREIGN)
-        own = [self._own.get(edit_id, usual) for edit_id in edit_ids]
-        return np.stack([np.broadcast_to(limit, usual.shape) for limit in own])
+        own = [self._edits[edit_id].threshold for edit_id in edit_ids]
+        return np.stack([usual if one is None else np.full_like(usual, one) for one in own])
 
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""

@@ -23,13 +23,10 @@ class Denial:
     """The sentence says what is not so: "it is not located in". Embeddings hardly tell."""
 
     version, reason = 1, Reason.DENIED
-    example = ("it", "it was not born in")
+    example = ("it was born in", "it was not born in")
 
-    def says(self, sentence: str) -> bool:
-        return denies(sentence)
-
-    def exempts(self, edit: Edit) -> bool:
-        return denies(edit.prompt.replace(edit.subject, MASK))
+    def rules_out(self, sentence: str, edit: Edit) -> bool:
+        return denies(sentence) and not denies(edit.prompt.replace(edit.subject, MASK))
 
 
 def denies(sentence: str) -> bool:

@@ -19,6 +19,8 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.NEGATIVE: "nearer to a negative",
     Reason.REFUSED: "a negative phrase stands in the text",
     Reason.DENIED: "the sentence says what is not so",
+    Reason.CONTRAST: "the sentence asks for something else of a kind",
+    Reason.NARROWED: "the sentence asks for a narrower thing",
     Reason.ANSWERED: "the text states it, and then asks something else",
     Reason.LATER_TURN: "a later turn of the chat is about something else",
     Reason.STATED: "the text states it, and then asks about another entity",
