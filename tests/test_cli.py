@@ -107,7 +107,7 @@ def test_ask_shows_both_answers_to_a_person(pack: Path) -> None:
     assert "no edit fired" in text
 
 
-def test_the_unedited_model_is_asked_only_if_an_edit_fires(
+def test_the_unedited_model_is_asked_only_where_an_edit_fires(
     pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, generate = [], UneditedModel.generate
@@ -128,7 +128,7 @@ def test_the_unedited_model_is_asked_only_if_an_edit_fires(
         backbone, _ = load_edited(pack, None, Machine(device="cpu"))
         before = generate(UneditedModel(backbone), prompts, chat=False, max_new_tokens=8)
         assert [result["before"] for result in results] == before
-    assert asked == [["What is it?", "Where is the Eiffel Tower?"], ["What is it?"]]
+    assert asked == [["Where is the Eiffel Tower?"], ["What is it?"]]
 
 
 def test_garbage_is_collected_again_once_all_is_loaded(pack: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,10 +54,12 @@ def ask(
         "max_new_tokens": max_new_tokens,
     }
     after = edited.respond(asked, rescan=rescan, **options)
-    if rescan or any(answer.fired for answer in after):
-        before = UneditedModel(backbone).generate(asked, **options)
-    else:  # the unedited model has just read these very batches
-        before = [answer.text for answer in after]
+    # Where nothing fired, the answer is the unedited model's, bit for bit. With --rescan an edit
+    # may have fired on the way that the whole text does not fire.
+    touched = [rescan or bool(answer.fired) for answer in after]
+    again = list(compress(asked, touched))
+    unedited = iter(UneditedModel(backbone).generate(again, **options) if again else [])
+    before = [next(unedited) if own else a.text for a, own in zip(after, touched, strict=True)]
     for prompt, old, new in zip(asked, before, after, strict=True):
         if not as_json:
             print_answer(prompt, old, new)
