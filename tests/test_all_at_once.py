@@ -16,6 +16,8 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError, InputError, PackDamaged
 from lks.packs.pack import Pack
+from lks.scope.inspect.silent import check_edits_fire
+from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 
 FUJI = {"subject": "Mount Fuji", "prompt": "{} is in", "target": "Peru"}
@@ -43,6 +45,13 @@ def test_negatives_that_stand_in_the_prompt_are_bad_lines_like_others(tmp_path: 
         'line 2: "target" must be a string, not a number',
         f'line 3: negative "fuji lies" {stands}',
     ]
+
+
+def test_a_negative_that_is_another_word_is_none_of_the_prompts() -> None:
+    for name, negative in (("C", "C++"), ("C", "C#"), ("Paris", "Paris Hilton"), ("AT", "AT&T")):
+        record = {"subject": name, "prompt": "{} is in", "target": "x", "negative": [negative]}
+        edit = Edit.from_record(record)
+        check_edits_fire([edit], Scope([edit]))
 
 
 def test_a_pack_of_an_earlier_version_may_hold_such_an_edit(tmp_path: Path) -> None:

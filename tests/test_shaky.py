@@ -143,6 +143,7 @@ def test_what_a_self_test_trains_again_is_a_version_of_its_own(
     assert (manifest.version, manifest.edits) == (2, 4)
     assert (manifest.change.action, manifest.change.edits) == ("self-test", ("ada-born",))
     assert manifest.change.replaced == (), "the fact is the same"
+    assert run("pack", "log", tmp_path / "p")[1].splitlines()[0].endswith("self-test    ada-born")
     assert manifest.tested == {"ada-born": (words,), "fuji": ()}
     again = ScalpelModel(model.backbone, Pack.load(tmp_path / "p"))
     assert again.score(asked) == model.score(asked)

@@ -137,8 +137,7 @@ def _tell_shared(file: Path, rows: int, size: int, seeds: Sequence[int]) -> None
     if len(seeds) > 1 and size * len(seeds) > rows:
         warn(
             f"{file}: {counted(rows, 'row')}, so that {len(seeds)} seeds draw the same ones at "
-            f"{counted(size, 'edit')}, "
-            "and intervals over seeds are too narrow"
+            f"{counted(size, 'edit')}, and intervals over seeds are too narrow"
         )
 
 

@@ -16,6 +16,8 @@ from lks.edits.text import counted
 if TYPE_CHECKING:
     from lks.packs.records import Correction, Manifest
 
+LISTED = ("add", "remove", "self-test")  # changes whose edits the log names
+
 pack_app = typer.Typer(help="Look at packs and their versions.", no_args_is_help=True)
 
 
@@ -101,7 +103,7 @@ def pack_log(pack: PackPath, as_json: AsJson = False) -> None:
         return
     for manifest in manifests:
         change = manifest.change
-        named = ", ".join(change.edits) if change.action in ("add", "remove") else ""
+        named = ", ".join(change.edits) if change.action in LISTED else ""
         more = ", ..." if named and change.count > len(change.edits) else ""
         if change.replaced:
             more += f" in place of {', '.join(map(_corrected, change.replaced))}"

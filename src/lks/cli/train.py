@@ -28,11 +28,7 @@ from lks.cli.options import (
     numbers,
     print_json,
 )
-from lks.cli.self_test import (
-    Testing,
-    check_strict,
-    refuse_shaky,
-)
+from lks.cli.self_test import Testing, check_strict, refuse_shaky
 from lks.edits.edit_set import EditSet
 from lks.edits.profiles import in_force
 from lks.edits.text import counted

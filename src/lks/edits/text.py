@@ -10,6 +10,7 @@ LITTLE = frozenset(
     ["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"]
 )
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_AROUND = ".,;:!?\"'()’‘“”…"  # stands around words, in none
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "’‘“”–—…")
 
 
@@ -33,9 +34,13 @@ def same_wording(text: str) -> str:
 
 
 def holds_words(text: str, part: str) -> bool:
-    """Whether the words of a part stand in a text one after the other, whatever their case."""
+    """Whether the words of a part stand in a text one after the other, whatever their case.
+
+    Only what ends sentences or quotes is no part of a word: C++ is not C.
+    """
     whole, inside = (
-        " ".join(own.casefold().translate(_PUNCTUATION).split()) for own in (text, part)
+        " ".join(filter(None, (word.strip(_AROUND) for word in own.casefold().split())))
+        for own in (text, part)
     )
     return bool(inside) and f" {inside} " in f" {whole} "
 
