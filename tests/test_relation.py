@@ -294,11 +294,11 @@ def _of(exemplars: Exemplars, edit: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
     wordings = [["where was it born", "the birthplace of it is"], ["how old is it", "it lives in"]]
-    others = [["who is it in the city of"], ["what language does it speak"]]
-    learnt = train_metric(embed, wordings * 20, others * 20, least=0.6)
+    others, half = [["who is it in the city of"], ["what language does it speak"]], LEAST_EDITS // 2
+    learnt = train_metric(embed, wordings * half, others * half, least=0.6)
     one, two, other = learnt(embed([*wordings[0], *others[0]]))
     assert one @ two > learnt.threshold > max(one @ other, two @ other)
-    again = train_metric(embed, wordings * 20, others * 20, least=0.9)
+    again = train_metric(embed, wordings * half, others * half, least=0.9)
     assert np.array_equal(learnt.matrix, again.matrix)
     assert learnt.threshold == again.threshold, "learnt, too"
 
