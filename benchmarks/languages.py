@@ -28,8 +28,7 @@ from lks.scope.gate.metric import GateState
 from lks.scope.scope import Scope
 from lks.scope.types import ids
 from lks.training.gate_metric import learn
-from lks.training.prompts import training_prompts
-from lks.training.train_pack import GATE_WORDINGS
+from lks.training.prompts import GATE_WORDINGS, training_prompts
 
 ASKED = {"src": "question", "rephrase": "rephrased", "loc": "other", "port": "through it"}
 

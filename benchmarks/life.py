@@ -6,8 +6,7 @@
 FOLDER holds facts.jsonl (edits with `kind` and `key`, groups of alternatives one of which an answer
 must hold) and asks.jsonl (fact, text or messages, want, form). Each ask is answered freely, in a
 chat unless it is a beginning to be completed. An editor that can train facts again first tests
-itself,
-as `lks edit` does, in wordings of its own. Counted for each form of ask and kind of value:
+itself, as `lks edit` does, in wordings of its own. Counted for each form of ask and kind of value:
 - fired: the asked fact's edit fired (editors with a scope only);
 - said: the answer holds a word of each group of the key;
 - whole: it holds the target itself, letter by letter but for case and white space;

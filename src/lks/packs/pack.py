@@ -119,9 +119,8 @@ class Pack:
         try:
             parts = [_load_part(path, part) for part in manifest.parts]
             edits = EditSet(edit for part in parts for edit in part.edits)
-            if len(edits) < sum(
-                len(part.edits) for part in parts
-            ):  # as an earlier `append` left it
+            held = sum(len(part.edits) for part in parts)
+            if len(edits) < held:  # as an earlier `append` left it
                 raise PackDamaged(f"{path}: has two edits of one prompt; lks remove one of them")
             return cls(
                 edits=edits,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Self
 
 from lks.scope.bank.words import ENGLISH
-from lks.scope.filters.trailing_name import capitals_tell_nothing, told_behind
+from lks.scope.filters.trailing_name import WordBehind, capitals_tell_nothing
 from lks.scope.languages.en import word_list
-from lks.scope.names.index import EntityIndex
 from lks.scope.normalizer import Doc
-from lks.scope.types import Candidate, Kind, Reason
+from lks.scope.types import Candidate
 
 _AHEAD = 60  # characters looked at behind a name
 _BEGINNING = 4  # words in which a sentence shows whether it proposes an answer: And is it 5?
@@ -23,7 +21,7 @@ _WORD = re.compile(r" (\w+)(?: ([A-Z]))?")
 _COUNTED = re.compile(r"(?![a-z']{2,}$).*|[a-z]{3,}s")  # %, 5 and l, nights
 
 
-class Edition:
+class Edition(WordBehind):
     """A name with a number, or an edition's word, behind it: Project Falcon 2, iPhone 15 Pro.
 
     Not where it stands there in the edit's own wordings; a number not where something is counted (2
@@ -34,20 +32,7 @@ class Edition:
     version = 1
     example = ("iPhone 15", "How much is the iPhone 15 Pro Max?")
 
-    def fit(self, index: EntityIndex) -> Self:
-        self._told = told_behind(index.edits)
-        return self
-
-    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
-        last = candidate.last
-        if candidate.kind == Kind.REWORDED or last >= len(doc.words):
-            return None
-        behind = doc.words[last]
-        if any(behind in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
-            return None
-        return Reason.LONGER if self._another(doc, candidate) else None
-
-    def _another(self, doc: Doc, candidate: Candidate) -> bool:
+    def makes_another(self, doc: Doc, candidate: Candidate) -> bool:
         _, end = doc.span(candidate.first, candidate.last)
         text = doc.text[end : end + _AHEAD]
         if number := _NUMBER.match(text):

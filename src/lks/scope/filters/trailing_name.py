@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Self
 
@@ -18,7 +19,31 @@ _WORD = re.compile(r"\w+")
 GERMAN = "de"
 
 
-class TrailingName:
+class WordBehind(ABC):
+    """A filter of names that the word behind them makes another one.
+
+    Not where that word stands there in the edit's own wordings.
+    """
+
+    def fit(self, index: EntityIndex) -> Self:
+        self._told = _told_behind(index.edits)
+        return self
+
+    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
+        if candidate.kind == Kind.REWORDED or candidate.last >= len(doc.words):
+            return None
+        start, stop = doc.places[candidate.last]
+        word = doc.text[start:stop].lower()
+        if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
+            return None
+        return Reason.LONGER if self.makes_another(doc, candidate) else None
+
+    @abstractmethod
+    def makes_another(self, doc: Doc, candidate: Candidate) -> bool:
+        """Whether what stands behind a name makes another one."""
+
+
+class TrailingName(WordBehind):
     """A name with another name behind it, which make a third one: Redis Sentinel.
 
     Not where the word behind is one that people ask with (Intel Headquarters), a legal form, or one
@@ -29,23 +54,17 @@ class TrailingName:
     version = 1
     example = ("Redis", "What's the port of Redis Sentinel?")
 
-    def fit(self, index: EntityIndex) -> Self:
-        self._told = told_behind(index.edits)
-        return self
-
-    def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
-        last = candidate.last
-        if candidate.kind == Kind.REWORDED or last >= len(doc.words):
-            return None
-        end, (start, stop) = doc.span(candidate.first, last)[1], doc.places[last]
+    def makes_another(self, doc: Doc, candidate: Candidate) -> bool:
+        end, (start, stop) = (
+            doc.span(candidate.first, candidate.last)[1],
+            doc.places[candidate.last],
+        )
         if doc.text[end:start] != " " or not _NAME.fullmatch(doc.text[start:stop]):
-            return None
+            return False
         word = doc.text[start:stop].lower()
         if people_ask_with(word) or word in word_list("legal_forms"):
-            return None
-        if any(word in self._told.get(edit_id, ()) for edit_id in candidate.entity.edit_ids):
-            return None
-        return None if capitals_tell_nothing(doc, candidate) else Reason.LONGER
+            return False
+        return not capitals_tell_nothing(doc, candidate)
 
 
 def capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
@@ -59,7 +78,7 @@ def capitals_tell_nothing(doc: Doc, candidate: Candidate) -> bool:
     return 2 * capital > stop - first - (end - own)
 
 
-def told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
+def _told_behind(edits: Iterable[Edit]) -> dict[str, set[str]]:
     """The words behind an edit's name in its own wordings, and the first of its target: "Is the
     mayor of Paris Anne?"."""
     found: dict[str, set[str]] = {}
