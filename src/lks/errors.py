@@ -9,6 +9,11 @@
         ├── ModelError          unknown or unusable base model
         │   └── LayerError      layer out of range, layers not found
         ├── OutputError         a folder or file that cannot be written
+        ├── StoreError          a change or a question that the store of facts refuses
+        │   ├── NotFound        no such set, fact, version or job
+        │   ├── Conflict        another fact, or another change of this name, stands against it
+        │   ├── VersionMismatch the set has changed meanwhile
+        │   └── Forbidden       the key's role does not allow it
         └── PackError           a pack that cannot be used
             ├── PackDamaged     missing, truncated or changed file
             ├── PackMismatch    made for another base model
@@ -80,6 +85,26 @@ class OutputError(InputError):
         """What to tell of a `path` that the disk refused with this error."""
         reason = getattr(error, "strerror", None) or str(error)
         return cls(f"{path}: cannot be written ({reason}); free some space or choose another place")
+
+
+class StoreError(InputError):
+    """The store of facts refuses something."""
+
+
+class NotFound(StoreError):
+    """There is no such set, fact, version or job."""
+
+
+class Conflict(StoreError):
+    """Another fact stands against this one, or the same name was used for another change."""
+
+
+class VersionMismatch(StoreError):
+    """The set has changed since the version that a change was meant for."""
+
+
+class Forbidden(StoreError):
+    """The key's role does not allow it."""
 
 
 class PackError(InputError):

@@ -1,0 +1,1 @@
+"""Edited models as a service: engines, the store of facts, HTTP."""

@@ -1,0 +1,150 @@
+"""What every engine of the server takes and gives: token ids and blocks in, tokens out.
+
+Which edits fire is decided once, before a request reaches an engine. So an engine knows neither
+edits nor their scope, and what an answer tells of them is what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from lks.model.engine.protocol import FinishReason
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """What is put into the hidden states of one prompt: m places, width d.
+
+    Attributes:
+        positions: of tokens in the prompt, the first is 0.
+        values: the blocks that belong there, [m, d], those of one place pooled.
+        layer: of the decoder, whose outputs are changed.
+        form, scale: how a block is put in, see `blocks.forms.put_in`.
+    """
+
+    positions: Sequence[int]
+    values: Tensor
+    layer: int
+    form: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        max_tokens: at most so many are written.
+        temperature: 0 takes the likeliest token each time.
+        top_p: sampled are only the likeliest tokens that together have this probability.
+        seed: of this request's own random numbers; the same one gives the same text.
+        stop_ids: tokens that end the text; the last step has it.
+        logprobs: how many of the likeliest tokens each step tells; None tells none at all.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EngineRequest:
+    """One text to write.
+
+    Attributes:
+        ids: the prompt's tokens.
+        blocks: None where nothing fires; then the text is the unedited model's, token for token.
+        targets: what the text says whole once it has begun it (`model.engine.guard`).
+    """
+
+    ids: Sequence[int]
+    sampling: Sampling
+    blocks: Blocks | None = None
+    targets: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token.
+
+    Attributes:
+        logprob: its natural log-probability, as the model has it: before temperature, top_p and
+            the guard. None if not asked for.
+        top: the likeliest tokens and theirs, the likeliest first.
+        finish: why the text ends here; None before its last token.
+    """
+
+    token: int
+    logprob: float | None = None
+    top: Sequence[tuple[int, float]] = ()
+    finish: FinishReason | None = None
+
+
+class EngineFailure(Exception):
+    """The engine could not go on with a request: its message is for the server's log."""
+
+
+Deliver = Callable[[Step | EngineFailure], None]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an engine has to do: requests that are being written, and that wait."""
+
+    running: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A token of a prompt: its log-probability behind those before it, and the likeliest there.
+
+    The first one of a text has none.
+    """
+
+    token: int
+    logprob: float | None
+    top: Sequence[tuple[int, float]] = field(default=())
+
+
+class Engine(Protocol):
+    """Writes many texts at once. Any thread may call it."""
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens prompt and text may have together; None without a limit."""
+        ...
+
+    def start(self) -> None:
+        """Get ready. LKSError if this model cannot be served so."""
+        ...
+
+    def close(self) -> None:
+        """Stop; texts that are being written end with an `EngineFailure`."""
+        ...
+
+    def submit(self, request: EngineRequest, deliver: Deliver) -> Callable[[], None]:
+        """Begin a text.
+
+        Args:
+            deliver: called in a thread of the engine with each step, the last of which has
+                `finish`, or with what went wrong, and then no more. It must return at once.
+
+        Returns:
+            What ends the text early: nothing is delivered after it has returned.
+        """
+        ...
+
+    def score(self, request: EngineRequest) -> list[Scored]:
+        """The prompt's tokens under the model with the request's blocks in; nothing is written."""
+        ...
+
+    @property
+    def load(self) -> Load: ...
