@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from queue import Empty, Queue
-from typing import Protocol
 
 import torch
 
 from lks.errors import LKSError
 from lks.model.backbone import Backbone
-from lks.serving.protocol import Blocks, Engine, EngineFailure, EngineRequest, Sampling, Scored, Step
+from lks.serving.protocol import (
+    Blocks,
+    Engine,
+    EngineFailure,
+    EngineRequest,
+    Sampling,
+    Step,
+)
 
 TEXTS = ("The tower stands in", "One, two, three", "The tower stands in the middle of a town")
 WRITTEN, WAIT = 4, 120.0  # tokens; seconds

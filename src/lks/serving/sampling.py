@@ -77,10 +77,11 @@ def next_steps(texts: Sequence[Writing], logits: Tensor) -> list[Step]:
         chosen[drawn] = _drawn(scores[drawn], [texts[row] for row in drawn])
     tokens: list[int] = chosen.tolist()
     told = _told(texts, logits, tokens)
-    return [
-        Step(token, *told.get(row, (None, ())), finish=text.add(token))
-        for row, (text, token) in enumerate(zip(texts, tokens, strict=True))
-    ]
+    steps = []
+    for row, (text, token) in enumerate(zip(texts, tokens, strict=True)):
+        logprob, top = told.get(row, (None, ()))
+        steps.append(Step(token, logprob, top, text.add(token)))
+    return steps
 
 
 def _drawn(scores: Tensor, texts: Sequence[Writing]) -> Tensor:
@@ -128,7 +129,9 @@ def _told(
     if not wanted:
         return {}
     rows = list(wanted)
-    likeliest = tops(logits[rows].log_softmax(-1), [tokens[row] for row in rows], max(wanted.values()))
+    likeliest = tops(
+        logits[rows].log_softmax(-1), [tokens[row] for row in rows], max(wanted.values())
+    )
     return {
         row: (logprob, top[: wanted[row]])
         for row, (logprob, top) in zip(rows, likeliest, strict=True)
@@ -138,7 +141,7 @@ def _told(
 def tops(
     logprobs: Tensor, tokens: Sequence[int], most: int
 ) -> list[tuple[float, list[tuple[int, float]]]]:
-    """(log-probability of a token, the likeliest tokens and theirs) for each row, [n, vocabulary]."""
+    """(log-probability of a token, the likeliest tokens and theirs) for each of n rows."""
     index = torch.tensor(tokens, dtype=torch.long, device=logprobs.device)
     own: list[float] = logprobs.gather(-1, index[:, None])[:, 0].tolist()
     found = logprobs.topk(min(most, logprobs.shape[-1]), -1)

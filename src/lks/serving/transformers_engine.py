@@ -108,7 +108,6 @@ class TransformersEngine:
         if self._batch is not None:
             self._batch.close()
             self._batch = None
-        self._fail_all("the engine was closed")
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> Callable[[], None]:
         """Begin a text; see `Engine`.
@@ -187,6 +186,10 @@ class TransformersEngine:
     def failed(self, key: str, error: Exception) -> None:
         self._fail(key, f"{type(error).__name__}: {error}")
 
+    def stopped(self) -> None:
+        for key in list(self._texts):
+            self._fail(key, "the engine has stopped")
+
     # ---
 
     def _room(self, request: EngineRequest) -> int:
@@ -212,10 +215,6 @@ class TransformersEngine:
         if (text := self._texts.pop(key, None)) is not None:
             text.give(EngineFailure(reason))
 
-    def _fail_all(self, reason: str) -> None:
-        for key in list(self._texts):
-            self._fail(key, reason)
-
 
 def _check_blocks(backbone: Backbone, blocks: Blocks, n: int) -> None:
     backbone.layer(blocks.layer)
@@ -227,9 +226,7 @@ def _check_blocks(backbone: Backbone, blocks: Blocks, n: int) -> None:
 
 
 @contextmanager
-def _putting_in(
-    backbone: Backbone, parts: Sequence[tuple[Chunk, Blocks | None]]
-) -> Iterator[None]:
+def _putting_in(backbone: Backbone, parts: Sequence[tuple[Chunk, Blocks | None]]) -> Iterator[None]:
     """While this is open, blocks of texts are put in where a packed row has their places."""
     groups: dict[tuple[int, str, float], tuple[list[int], list[Tensor]]] = {}
     for chunk, blocks in parts:
@@ -243,6 +240,7 @@ def _putting_in(
             values.append(blocks.values[here].to(backbone.device))
     with ExitStack() as stack:
         for (layer, form, scale), (columns, values) in groups.items():
-            own = plan(1, [0] * len(columns), columns, torch.cat(values), form=form, scale=scale)
-            stack.enter_context(replacing(backbone.layer(layer), own))
+            rows = [0] * len(columns)
+            places = plan(1, rows, columns, torch.cat(values), form=form, scale=scale)
+            stack.enter_context(replacing(backbone.layer(layer), places))
         yield

@@ -65,6 +65,10 @@ class Writer(Protocol):
         """A text ends here, whether it was finished already or not."""
         ...
 
+    def stopped(self) -> None:
+        """There are no more steps, for whatever reason."""
+        ...
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -148,7 +152,7 @@ def _config(limits: Limits) -> ContinuousBatchingConfig:
     )
 
 
-class _Router(OutputRouter):
+class _Router(OutputRouter):  # type: ignore[misc]
     """Tokens were given to the writer when they were chosen; what is left are failures."""
 
     def __init__(self, writer: Writer) -> None:
@@ -166,7 +170,7 @@ class _Router(OutputRouter):
         self._writer.failed(state.request_id, error)
 
 
-class _Manager(ContinuousBatchingManager):
+class _Manager(ContinuousBatchingManager):  # type: ignore[misc]
     """The library's manager, which asks a writer, and lives on when a step fails."""
 
     def __init__(self, model: CausalLM, config: ContinuousBatchingConfig, writer: Writer) -> None:
@@ -175,7 +179,9 @@ class _Manager(ContinuousBatchingManager):
         self.output_router = _Router(writer)
         self._writer, self._reading = writer, False
 
-    def switch_to_cb_friendly_attn(self, model: CausalLM, auto_switch_to_flash: bool = True) -> None:
+    def switch_to_cb_friendly_attn(
+        self, model: CausalLM, auto_switch_to_flash: bool = True
+    ) -> None:
         if model.config._attn_implementation != packed_attention.NAME:
             super().switch_to_cb_friendly_attn(model, auto_switch_to_flash)
 
@@ -185,6 +191,12 @@ class _Manager(ContinuousBatchingManager):
             target=self._run_generation_loop, name="lks-engine", daemon=True
         )
         self._generation_thread.start()
+
+    def _run_generation_loop(self) -> None:
+        try:
+            super()._run_generation_loop()
+        finally:
+            self._writer.stopped()
 
     def _create_batch_processor(self) -> Attribute:
         processor = super()._create_batch_processor()
