@@ -308,7 +308,7 @@ def test_of_few_edits_that_tell_both_nothing_is_learnt(embed: Embedder) -> None:
     for wordings, others in (
         ([], []),
         (told[0] * (LEAST_EDITS - 1), told[1] * (LEAST_EDITS - 1)),
-        (told[0] * 200, [[]] * 200),  # without locality prompts
+        (told[0] * 200, [[]] * 200),  # one relation, without locality prompts
         ([["where was it born"] * 2] * 200, told[1] * 200),  # without paraphrases
     ):
         metric = train_metric(embed, wordings, others, least=0.61)
@@ -316,6 +316,24 @@ def test_of_few_edits_that_tell_both_nothing_is_learnt(embed: Embedder) -> None:
         assert (metric.threshold, metric.open_threshold) == (0.61, LEAST_OPEN)
     learnt = train_metric(embed, told[0] * LEAST_EDITS, told[1] * LEAST_EDITS, least=0.61)
     assert not np.array_equal(learnt.matrix, np.eye(64))
+
+
+WORDS = (
+    *("river", "flag", "price", "colour", "owner", "age", "rule", "engine", "music", "doctor"),
+    *("winter", "harbour", "choir", "ticket", "rocket", "spice", "lawyer", "garden", "coin"),
+    *("saint", "bridge", "poem"),
+)
+
+
+def test_without_locality_prompts_many_relations_are_told_from_each_other(embed: Embedder) -> None:
+    wordings = [[f"which {word} has it", f"{word} of it"] for word in WORDS]
+    learnt = train_metric(embed, wordings * 4, [[]] * 4 * len(WORDS), least=0.61)
+    asked, told = (learnt(embed([own[k] for own in wordings])) for k in range(2))
+    cosines = asked @ told.T
+    right = cosines.diagonal() >= learnt.threshold
+    wrong = cosines[~np.eye(len(WORDS), dtype=bool)] >= learnt.threshold
+    assert right.mean() > 0.95
+    assert wrong.mean() < 0.05
 
 
 # --- the default embedder -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Two wordings of one edit shall be near; a wording and a locality prompt, or a wording of another
 relation, shall be far. A logistic loss over pairs; the matrix starts at the identity, and stays it
-where few edits say what they must not be taken for: the embedder knows what matters in a question.
+where few edits tell what is near and what is far: the embedder knows what matters in a question.
 With few edits the threshold is chosen on relations that the matrix was not learnt from.
 """
 
@@ -29,7 +29,8 @@ LEAST_STEPS, MOST_STEPS = 100, 600  # a third of the edits: with few, much learn
 DIRECTIONS = 512  # as good as a whole matrix, at half of the cost
 FOLDS, RELATIONS = 3, 20  # cross-validation, where there are so many relations
 MANY = 300  # edits, from which it wins nothing
-LEAST_EDITS = 80  # with paraphrases and locality prompts; with 40 the plain cosine is better
+LEAST_EDITS = 80  # with paraphrases; with 40 the plain cosine is better
+OTHERS = 8  # so many wordings of other relations, where an edit has no locality prompts
 OPEN_PAIRS = 32
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
 SLOPE, MIDDLE = 20.0, 0.6  # of the logistic curve over cosines, to begin with
@@ -87,23 +88,22 @@ def train_metric(
     open_ended = embed(open_ended_requests())
     identity = np.eye(open_ended.shape[1], dtype=np.float32)
     metric = Metric(identity, open_ended, least, LEAST_OPEN)
-    told = [i for i, own in enumerate(wordings) if len(set(own)) > 1 and others[i]]
-    if len(told) < LEAST_EDITS:
+    pairs = _Pairs.of(wordings, others).told()
+    if len(pairs.wordings) < LEAST_EDITS:
         return metric
-    pairs = _Pairs.of([wordings[i] for i in told], [others[i] for i in told])
     texts, requests = embed(pairs.texts), open_ended[: len(open_ended_requests(plain=True))]
     space = _Space.of(torch.from_numpy(np.concatenate([texts, requests])))
 
     def fitted(of: _Pairs) -> Metric:
-        steps = min(max(len(told) // 3, LEAST_STEPS), MOST_STEPS)
+        steps = min(max(len(pairs.wordings) // 3, LEAST_STEPS), MOST_STEPS)
         matrix = _fit(space, of, len(requests), steps, np.random.default_rng(seed))
         return replace(metric, matrix=matrix.numpy())
 
     whole = fitted(pairs)
     own, asked = whole(texts), whole(open_ended)
-    folds = pairs.folds(seed) if len(told) < MANY else ()
+    folds = pairs.folds(seed) if len(pairs.wordings) < MANY else ()
     judged = [(fitted(learnt)(texts), rest) for learnt, rest in folds] or [(own, pairs)]
-    near, far = zip(*(_scores(vectors, rest) for vectors, rest in judged), strict=True)
+    near, far = zip(*(_scores(vectors, rest, seed) for vectors, rest in judged), strict=True)
     opened = _threshold(_nearest(asked), (own @ asked.T).max(1))
     return replace(
         whole,
@@ -135,6 +135,20 @@ class _Pairs:
         ]
         return cls(list(number), own, rest, _components(own, len(number)))
 
+    def told(self) -> _Pairs:
+        """The edits that tell what is near and what is far.
+
+        They have several wordings. Of many relations each is far from the others; else only edits
+        with locality prompts tell it.
+        """
+        near = [len(own) > 1 for own in self.wordings]
+        many = len(np.unique(self.relation[near])) >= RELATIONS
+        return self._only(
+            np.flatnonzero(
+                [n and (many or bool(o)) for n, o in zip(near, self.others, strict=True)]
+            )
+        )
+
     def folds(self, seed: int) -> Iterator[tuple[_Pairs, _Pairs]]:
         """The edits but for some relations, and those; of few relations none.
 
@@ -144,6 +158,19 @@ class _Pairs:
         for part in np.array_split(relations, FOLDS) if len(relations) >= RELATIONS else ():
             out = np.isin(self.relation, part)
             yield self._only(np.flatnonzero(~out)), self._only(np.flatnonzero(out))
+
+    def taken_for(self, seed: int) -> list[list[int]]:
+        """Of each edit what it must not be taken for: its locality prompts, or, where it has none,
+        some wordings of other relations."""
+        rng = np.random.default_rng(seed)
+        texts = [
+            (own, k) for own, mine in zip(self.relation, self.wordings, strict=True) for k in mine
+        ]
+        relation, number = np.array(texts).T
+        return [
+            rest or rng.permutation(number[relation != own])[:OTHERS].tolist()
+            for rest, own in zip(self.others, self.relation, strict=True)
+        ]
 
     def _only(self, edits: NDArray[np.int64]) -> _Pairs:
         own, others = ([side[i] for i in edits.tolist()] for side in (self.wordings, self.others))
@@ -252,9 +279,9 @@ def _sample(pairs: _Pairs, n_open: int, rng: np.random.Generator) -> tuple[Tenso
     return torch.from_numpy(table[:, :2].T.astype(np.int64)), torch.from_numpy(table[:, 2]).float()
 
 
-def _scores(own: Array, pairs: _Pairs) -> tuple[Array, Array]:
-    """Scores of wordings against their edit's other wordings, and of locality prompts."""
-    both = list(zip(pairs.wordings, pairs.others, strict=True))
+def _scores(own: Array, pairs: _Pairs, seed: int) -> tuple[Array, Array]:
+    """Scores of wordings against their edit's other wordings, and of what is another question."""
+    both = list(zip(pairs.wordings, pairs.taken_for(seed), strict=True))
     near = [_nearest(own[mine]) for mine, _ in both]
     far = [(own[rest] @ own[mine].T).max(1) for mine, rest in both if rest]
     return np.concatenate(near), np.concatenate(far or [np.zeros(0, np.float32)])

@@ -51,7 +51,7 @@ from lks.training.trainer import split_model
 ADD_EPOCHS, PROFILE_EPOCHS = 6, 40  # a profile's target is several sentences long
 # A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
 # Two epochs of three turns bring every kind of text once in a chat; then training may stop.
-ADDING = {"refine_lr": 1.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
+ADDING = {"refine_lr": 3.0, "least_steps": 3, "batch_size": 0, "wordings": 2, "target_loss": 0.1}
 # Long targets: .90 of the facts stated, else .71.
 PROFILING = {"refine_lr": 0.3, "least_steps": 4, "tail_epochs": 0}
 
