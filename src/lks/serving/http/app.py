@@ -1,0 +1,118 @@
+"""The app: its routes, and what stands around them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lks.serving.http import about, chat, completions, docs, facts
+from lks.serving.http.errors import answer_errors
+from lks.serving.http.facts_requests import AddRequest
+from lks.serving.http.limits import Guard
+from lks.serving.http.page import FOLDER, page
+from lks.serving.http.server import Server
+
+
+def make_app(server: Server, page_folder: Path = FOLDER) -> FastAPI:
+    """The app over a server's state, which may get its backend later."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        server.close()
+
+    app = FastAPI(
+        title="LKS",
+        summary="A language model with facts that can be changed: OpenAI's API, and one of facts.",
+        version=version("latent-knowledge-scalpel"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_name,
+    )
+    app.state.server = server
+    for router in (chat.router, completions.router, about.router, facts.router, docs.router):
+        app.include_router(router)
+    app.include_router(page(page_folder))
+    answer_errors(app)
+    _describe(app)
+    settings = server.settings
+    most = {"/v1/lks/": settings.max_facts_body, "": settings.max_body}
+    app.add_middleware(
+        Guard,
+        most=most,
+        strangers=lambda: server.backend is not None and server.backend.service.open,
+        hosts=frozenset(settings.hosts),
+        full=server.full,
+    )
+    app.add_middleware(Counted, server=server)
+    return app
+
+
+def _name(route: APIRoute) -> str:
+    return route.name
+
+
+def _describe(app: FastAPI) -> None:
+    """/openapi.json without what this server never answers, and with all bodies."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            known = schema["components"]["schemas"]
+            for name in ("HTTPValidationError", "ValidationError"):
+                known.pop(name, None)
+            own = AddRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            known.update(own.pop("$defs", {}), AddRequest=own)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+class Counted:
+    """Counts requests by route and status; tells each one on stderr if that is wanted."""
+
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        self._app, self._server = app, server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._server.metrics.requests.labels(route, str(status)).inc()
+            if self._server.settings.verbose:
+                told = {
+                    "at": round(time.time(), 3),
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "seconds": round(time.monotonic() - began, 4),
+                }
+                print(json.dumps(told), file=sys.stderr, flush=True)
