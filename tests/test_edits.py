@@ -313,11 +313,11 @@ def test_all_bad_rows_of_a_table_are_told_at_once(tmp_path: Path) -> None:
 
 def test_columns_that_are_not_those_of_edits_are_told_once(tmp_path: Path) -> None:
     path = tmp_path / "facts.csv"
-    path.write_text("subject;question;paraphrase;note;note\nA;Is A?;B;;\nA;Was A?;B;;\n")
+    path.write_text("subject;promt;paraphrase;note;note\nA;Is A?;B;;\nA;Was A?;B;;\n")
     with pytest.raises(EditFileError, match="columns are not those of edits") as caught:
         EditSet.load(path)
     assert caught.value.problems == [
-        'line 1: "question" is no known key; did you mean "prompt"?',
+        'line 1: "promt" is no known key; did you mean "prompt"?',
         'line 1: "paraphrase" is no known key; did you mean "paraphrases"?',
         'line 1: no column "target"',
         'line 1: two columns "note"',

@@ -12,7 +12,9 @@ import typer
 from lks.cli.ask import ask, chat
 from lks.cli.bench import bench
 from lks.cli.change import add, profiles, remove
+from lks.cli.check import check_pack
 from lks.cli.evaluate import ability, evaluate_pack, robustness
+from lks.cli.facts import diff, export
 from lks.cli.options import (
     DEFAULT_MODEL,
     Epochs,
@@ -81,10 +83,11 @@ def demo(
 
 for function in (
     *(edit, self_test, wordings, layers, bench, add, profiles, remove),
-    *(scope, ability, robustness, ask, chat),
+    *(scope, ability, robustness, ask, chat, diff, export),
 ):
     app.command()(with_options(function))
 app.command("eval")(with_options(evaluate_pack))
+app.command("test")(with_options(check_pack))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from rich.text import Text
 from lks.edits.text import counted
 from lks.evaluation.report import number, table_rows
 from lks.evaluation.results import (
+    FactCheck,
     FailedCell,
     HardScores,
     KindScores,
@@ -35,6 +37,8 @@ from lks.scope.inspect.reasons import SENTENCES
 from lks.scope.types import Finding, Mention, Reason
 
 if TYPE_CHECKING:
+    from lks.edits.diff import Diff
+    from lks.edits.edit import Edit
     from lks.model.engine.protocol import Generation
     from lks.scope.inspect.report import ScopeReport
     from lks.training.progress import Epoch
@@ -260,6 +264,47 @@ def print_self_test(found: SelfTest | None, training_seconds: float) -> None:
             "give these facts paraphrases (lks wordings FILE --out ..., or in people's own words), "
             'and "locality" where a question fired that should not; then train again'
         )
+
+
+def print_checks(pack: str, checks: Sequence[FactCheck]) -> None:
+    """The checks that failed, and how many there were."""
+    failed = [check for check in checks if not check.passed]
+    facts, asked = counted(len({c.id for c in checks}), "fact"), counted(len(checks), "check")
+    if not failed:
+        print(f"{pack}: {facts}, {asked}, all passed")
+        return
+    table = Table(show_lines=True)
+    for name in ("id", "kind", "prompt", "wanted", "answer"):
+        table.add_column(name, overflow="fold")
+    for check in failed:
+        fired = f"\n({', '.join(check.fired)} fired)" if check.fired else "\n(no edit fired)"
+        told = (check.id, check.kind, check.prompt, check.wanted, f"{check.answer}{fired}")
+        table.add_row(*map(Text, told))
+    Console().print(table)
+    broken = counted(len({check.id for check in failed}), "fact")
+    print(f"{pack}: {facts}, {asked}, {len(failed)} failed, of {broken}")
+
+
+def print_diff(found: Diff) -> None:
+    """The facts that differ, a line each, and below a changed one what is another now."""
+    console = Console(soft_wrap=True, highlight=False)
+
+    def fact(mark: str, edit: Edit, style: str) -> None:
+        told = f"{mark} {edit.id}  {edit.subject}: {edit.prompt} -> {edit.target}"
+        console.print(Text(told, style=style))
+
+    for edit in found.added:
+        fact("+", edit, "green")
+    for one in found.changed:
+        fact("~", one.after, "yellow")
+        for key in one.keys:
+            for mark, value, style in zip("-+", one.values(key), ("red", "green"), strict=True):
+                if value is not None:
+                    text = json.dumps(value, ensure_ascii=False)
+                    console.print(Text(f"    {mark} {key}: {text}", style=style))
+    for edit in found.removed:
+        fact("-", edit, "red")
+    console.print(str(found) if found else "no difference")
 
 
 def print_abilities(rows: Sequence[TaskScores]) -> None:

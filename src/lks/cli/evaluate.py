@@ -64,7 +64,7 @@ def evaluate_pack(
     check_folder(out)
     rows = load_rows(data, limit)
     backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
-    _tell_absent(rows, edited.pack.edits)
+    tell_absent(rows, edited.pack.edits)
 
     from lks.cli.console import echo, print_scores, warn
     from lks.editors.unedited import UneditedModel
@@ -137,7 +137,7 @@ def robustness(
     rows = load_rows(data)
     asked = hard.cases(rows, limit=limit, seed=seed)
     backbone, edited = load_edited(pack, model, machine, quiet=output.quiet)
-    _tell_absent(rows, edited.pack.edits)
+    tell_absent(rows, edited.pack.edits)
     if not backbone.has_chat:
         asked = [case for case in asked if len(case.turns) == 1]
 
@@ -174,7 +174,7 @@ def _named(failing: Mapping[str, Sequence[Probe]]) -> str:
     return "; ".join(named) + (f" and {len(failing) - NAMED} more" if len(failing) > NAMED else "")
 
 
-def _tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
+def tell_absent(rows: Sequence[Edit], held: Sequence[Edit]) -> None:
     """Warn of rows that are not in force, whose low scores say nothing of the pack."""
     from lks.cli.console import warn
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lks.packs.records import Manifest
 
 Loaded = TypeVar("Loaded")
+Place = TypeVar("Place", bound=Path | str)
 
 Model = Annotated[
     str, typer.Option(help="The default model, a local folder, a GGUF file, or a hub id.")
@@ -169,7 +170,7 @@ def load_edits(path: Path, limit: int | None, aliases: Path | None, derived: boo
     return edits
 
 
-def each(load: Callable[[Path], Loaded], files: Sequence[Path]) -> dict[Path, Loaded]:
+def each(load: Callable[[Place], Loaded], files: Sequence[Place]) -> dict[Place, Loaded]:
     """What `load` makes of each file; what is wrong with any of them is told together."""
     found, errors = {}, []
     for file in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lks.cli.options import AsJson, PackPath, print_json, print_version
+from lks.edits.export import to_jsonl
 from lks.edits.profiles import in_force
 from lks.edits.text import counted
 
@@ -71,12 +71,13 @@ def pack_edits(pack: PackPath, as_json: AsJson = False) -> None:
     from lks.packs.manifest import live_edits, verify
 
     manifest = verify(pack)
-    for edit in in_force(live_edits(pack, manifest)):
+    edits = in_force(live_edits(pack, manifest))
+    if as_json:
+        print(to_jsonl(edits), end="")
+        return
+    for edit in edits:
         shaky = "  (shaky)" if edit.id in manifest.shaky else ""
-        if as_json:
-            print(json.dumps(edit.to_record(), ensure_ascii=False))
-        else:
-            print(f"{edit.id}  {edit.subject}: {edit.prompt} -> {edit.target}{shaky}")
+        print(f"{edit.id}  {edit.subject}: {edit.prompt} -> {edit.target}{shaky}")
 
 
 @pack_app.command("verify")

@@ -28,13 +28,23 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class AnswerTest:
+    """A prompt that tests an edit: what the model's answer must contain, and what it must not."""
+
+    prompt: str
+    must_contain: tuple[str, ...] = ()
+    must_not_contain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Edit:
     """One fact: asked `prompt`, the model is to answer `target`.
 
     Prompts hold the subject itself: `{}` is filled in when the edit is made from a record.
     `paraphrases` and the locality probes that are not held out may be trained on; `generality`
     (held-out paraphrases) never is. Where one of the texts `negative` stands in a prompt, or is
-    nearer to it than the edit's own wordings, the edit does not fire; `threshold` is its own least
+    nearer to it than the edit's own wordings, the edit does not fire; `tests` are further prompts
+    with what their answers must contain, never trained on; `threshold` is its own least
     score of the relation gate. With `exact` a target that was begun is said to its end
     (`lks.model.engine.guard`); None leaves it to the pack. `statement` is the fact as a whole
     sentence; an edit with `profile_of`, ids or keys of other edits, is their entity's profile (see
@@ -51,6 +61,7 @@ class Edit:
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
     negative: tuple[str, ...] = ()
+    tests: tuple[AnswerTest, ...] = ()
     threshold: float | None = None
     exact: bool | None = None
     statement: str | None = None
@@ -82,7 +93,8 @@ class Edit:
     def heldout_prompts(self) -> frozenset[str]:
         """Texts that training must not see, normalised by `same_wording`."""
         probes = [probe.prompt for probe in self.heldout_locality]
-        return frozenset(same_wording(text) for text in (*self.generality, *probes))
+        tests = [test.prompt for test in self.tests]
+        return frozenset(map(same_wording, (*self.generality, *probes, *tests)))
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -103,6 +115,8 @@ class Edit:
         for name in ("locality", "portability"):
             if getattr(self, name):
                 record[name] = [_probe_record(probe) for probe in getattr(self, name)]
+        if self.tests:
+            record["tests"] = [_test_record(test) for test in self.tests]
         for name in ("threshold", "exact", "statement", "ground_truth", "source", "note"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
@@ -130,6 +144,14 @@ def _probe_record(probe: Probe) -> dict[str, object]:
     return record
 
 
+def _test_record(test: AnswerTest) -> dict[str, object]:
+    record: dict[str, object] = {"prompt": test.prompt}
+    for name in ("must_contain", "must_not_contain"):
+        if getattr(test, name):
+            record[name] = list(getattr(test, name))
+    return record
+
+
 def _read_record(record: object, any_keys: bool) -> Edit:
     if not isinstance(record, dict):
         problem = f"must be a JSON object, not {kind_of(record)}"
@@ -147,6 +169,7 @@ def _read_record(record: object, any_keys: bool) -> Edit:
     wordings = {name: read.texts(name) for name in ("paraphrases", "generality", "negative")}
     threshold, locality = read.share("threshold"), read.probes("locality")
     exact, portability = read.flag("exact"), read.probes("portability", target_required=True)
+    tests = read.tests("tests")
 
     def fill(text: str) -> str:
         return text.replace(SLOT, subject or SLOT)
@@ -172,6 +195,10 @@ def _read_record(record: object, any_keys: bool) -> Edit:
         locality=tuple(Probe(fill(text), aim, kept) for text, aim, kept in locality),
         portability=tuple(Probe(fill(text), aim, kept) for text, aim, kept in portability),
         negative=tuple(map(fill, wordings["negative"])),
+        tests=tuple(
+            AnswerTest(fill(text), tuple(map(fill, wanted)), tuple(map(fill, unwanted)))
+            for text, wanted, unwanted in tests
+        ),
         threshold=threshold,
         exact=exact,
         statement=statement and fill(statement),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, overload
 
 from lks.edits.edit import Edit
+from lks.edits.export import to_jsonl
 from lks.edits.jsonl import bad_lines
 from lks.edits.records import records
 from lks.errors import EditFileError
@@ -162,8 +162,7 @@ class EditSet(Sequence[Edit]):
 
     def save(self, path: str | Path) -> None:
         """Write the edits as JSONL, UTF-8."""
-        lines = (json.dumps(edit.to_record(), ensure_ascii=False) + "\n" for edit in self)
-        Path(path).write_text("".join(lines), encoding="utf-8")
+        Path(path).write_text(to_jsonl(self), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path, *, limit: int | None = None, any_keys: bool = False) -> EditSet:

@@ -15,13 +15,17 @@ _REQUIRED = ("subject", "prompt", "target")
 KEYS = frozenset(
     (
         *(*_REQUIRED, "id", "aliases", "paraphrases", "generality", "locality", "portability"),
-        *("negative", "threshold", "exact", "statement", "profile_of"),
+        *("negative", "tests", "threshold", "exact", "statement", "profile_of"),
         *("ground_truth", "source", "note"),
     )
 )
 _PROBE_KEYS = frozenset({"prompt", "target", "held_out"})
+_TEST_ORDER = ("prompt", "must_contain", "must_not_contain")
+_TEST_KEYS = frozenset(_TEST_ORDER)
 _Probe = tuple[str, str | None, bool]  # prompt, target, held out
+_Test = tuple[str, tuple[str, ...], tuple[str, ...]]  # prompt, must and must not contain
 _SYNONYMS = {  # other words for known keys, where the record lacks these
+    "entity": "subject",
     "entity_name": "subject",
     "name": "subject",
     "question": "prompt",
@@ -32,12 +36,19 @@ _SYNONYMS = {  # other words for known keys, where the record lacks these
     "output": "target",
     "completion": "target",
     "response": "target",
+    "new_answer": "target",
+    "expected_answer": "target",
     "new_target": "target",
     "target_new": "target",
     "rephrase": "paraphrases",
     "rephrases": "paraphrases",
     "wordings": "paraphrases",
+    "other_wordings": "paraphrases",
     "synonyms": "aliases",
+    "other_names": "aliases",
+    "also_known_as": "aliases",
+    "held_out_paraphrases": "generality",
+    "other_questions": "locality",
 }
 _CLOSE = 0.83  # likeness from which a key is a known one, misspelt
 
@@ -120,27 +131,54 @@ class Reader:
         value = self.record.get(name)
         # A single object is the form of benchmark rows: for scoring only.
         single = isinstance(value, dict)
-        rows = [] if value is None else [value] if single else value
-        if not isinstance(rows, list):
-            self.problems.append(f'"{name}" must be a list of objects, not {kind_of(value)}')
-            return []
         probes: list[_Probe] = []
-        for row in rows:
-            if isinstance(row, str) and not target_required:
-                row = {"prompt": row}
-            if not isinstance(row, dict):
-                self.problems.append(f'"{name}" must hold objects, not {kind_of(row)}')
-                continue
-            inner = Reader(row, _PROBE_KEYS, self.any_keys)
+        for inner in self._objects(name, _PROBE_KEYS, texts=not target_required):
             prompt = inner.text("prompt", required=True)
             target = inner.text("target", required=target_required)
-            held_out = row.get("held_out", single)
+            held_out = inner.record.get("held_out", single)
             if not isinstance(held_out, bool):
                 inner.problems.append('"held_out" must be true or false')
             self.problems += [f"{name}: {problem}" for problem in inner.problems]
-            if prompt is not None and not inner.problems:
+            if prompt is not None and isinstance(held_out, bool) and not inner.problems:
                 probes.append((prompt, target, held_out))
         return probes
+
+    def tests(self, name: str) -> list[_Test]:
+        tests: list[_Test] = []
+        for inner in self._objects(name, _TEST_KEYS):
+            prompt = inner.text("prompt", required=True)
+            wanted, unwanted = inner.texts("must_contain"), inner.texts("must_not_contain")
+            if unknown := sorted(set(map(str, inner.record)) - _TEST_KEYS - inner.meant.keys()):
+                named = ", ".join(f'"{key}"' for key in unknown)
+                inner.problems.append(f"has {named}; its keys are {', '.join(_TEST_ORDER)}")
+            if not (wanted or unwanted or inner.problems):
+                inner.problems.append('needs "must_contain" or "must_not_contain"')
+            inner.problems += [
+                f'"{text}" must be contained, and must not be; no answer can do both'
+                for text in dict.fromkeys(wanted)
+                if text in unwanted
+            ]
+            self.problems += [f"{name}: {problem}" for problem in inner.problems]
+            if prompt is not None and not inner.problems:
+                tests.append((prompt, wanted, unwanted))
+        return tests
+
+    def _objects(
+        self, name: str, known: frozenset[str], *, texts: bool = False
+    ) -> Iterator[Reader]:
+        """A reader of each object in a list, or of a single one; texts stand for their prompt."""
+        value = self.record.get(name)
+        rows = [] if value is None else [value] if isinstance(value, dict) else value
+        if not isinstance(rows, list):
+            self.problems.append(f'"{name}" must be a list of objects, not {kind_of(value)}')
+            return
+        for row in rows:
+            if isinstance(row, str) and texts:
+                row = {"prompt": row}
+            if isinstance(row, dict):
+                yield Reader(row, known, self.any_keys)
+            else:
+                self.problems.append(f'"{name}" must hold objects, not {kind_of(row)}')
 
 
 def kind_of(value: object) -> str:
@@ -163,8 +201,8 @@ def records_in(text: str, path: Path, problems: list[str]) -> Iterator[tuple[int
     lines = numbered_lines(text)
     if not lines or lines[0][1].startswith(("{", "[")):
         yield from json_records(path, text, problems)
-    elif _is_table(path, text):
-        yield from _table_records(text, problems)
+    elif (columns := _columns(path, text)) is not None:
+        yield from _table_records(text, columns, problems)
     elif any(line.startswith("{") for _, line in lines):
         yield from parsed_lines(lines, problems)
     else:
@@ -174,27 +212,45 @@ def records_in(text: str, path: Path, problems: list[str]) -> Iterator[tuple[int
         )
 
 
-def _is_table(path: Path, text: str) -> bool:
-    """Whether the first line names columns.
+def _columns(path: Path, text: str) -> dict[str, str] | None:
+    """The columns that the first line names, and the key that each is; None if it names none.
+
+    A spreadsheet may write a key in another case, or call it by another name, such as "question"
+    for "prompt". A misspelt one is told, for it may as well be a key of its own.
 
     Raises:
-        EditFileError: it does, but they are not those of edits.
+        EditFileError: it does name columns, but they are not those of edits.
     """
     names = tables.columns(text)
-    meant = misnamed(names)
-    if not (KEYS.intersection(names) or meant):
-        return False
-    problems = [f"line 1: {_did_you_mean(*pair)}" for pair in meant.items()]
-    absent = [name for name in _REQUIRED if name not in (*names, *meant.values())]
-    problems += [f'line 1: no column "{name}"' for name in absent]
-    problems += [f'line 1: two columns "{n}"' for n in dict.fromkeys(names) if names.count(n) > 1]
+    keys = {name: _folded(name) if _folded(name) in KEYS else name for name in names}
+    meant = misnamed(keys.values())
+    if not (KEYS.intersection(keys.values()) or meant):
+        return None
+    problems = [
+        f"line 1: {_did_you_mean(*pair)}"
+        for pair in meant.items()
+        if _folded(pair[0]) not in _SYNONYMS
+    ]
+    keys = {name: meant.get(key, key) for name, key in keys.items()}
+    problems += [f'line 1: no column "{name}"' for name in _REQUIRED if name not in keys.values()]
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        by_key.setdefault(keys[name], []).append(name)
+    problems += [
+        f'line 1: two columns "{key}"' + "".join(f', "{n}" is one too' for n in own if n != key)
+        for key, own in by_key.items()
+        if len(own) > 1
+    ]
     if problems:
         raise EditFileError(f"{path}: the columns are not those of edits; rename them", problems)
-    return True
+    return keys
 
 
-def _table_records(text: str, problems: list[str]) -> Iterator[tuple[int, object]]:
-    for number, cells in tables.rows(text, problems):
+def _table_records(
+    text: str, columns: Mapping[str, str], problems: list[str]
+) -> Iterator[tuple[int, object]]:
+    for number, row in tables.rows(text, problems):
+        cells = {columns[name]: cell for name, cell in row.items()}
         try:
             yield number, tables.record(cells, parsed)
         except EditFileError as error:

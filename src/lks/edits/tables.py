@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 _LISTS = {"aliases", "paraphrases", "generality", "negative", "profile_of"}
-_PROBES = {"locality", "portability"}  # lists too, or JSON objects
+_PROBES = {"locality", "portability", "tests"}  # lists too, or JSON objects
 
 
 def columns(text: str) -> list[str]:
@@ -54,8 +56,42 @@ def rows(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]
 def _why_not(error: csv.Error) -> str:
     if "field limit" not in str(error):
         return f"not CSV ({error})"
-    most = csv.field_size_limit()
-    return f"a cell of more than {most:,} characters; shorten it, or write JSON lines"
+    return f"{_too_long()}; shorten it, or write JSON lines"
+
+
+def _too_long() -> str:
+    return f"a cell of more than {csv.field_size_limit():,} characters"
+
+
+def is_column(name: str) -> bool:
+    """Whether the first line can name a column so: it is read as it was written."""
+    return bool(name) and name == name.strip() and not re.search(r'[,;"\r\n\t\0]', name)
+
+
+def not_a_cell(text: str) -> str | None:
+    """Why a text cannot stand in a cell; None if it can."""
+    if "\0" in text:
+        return "a null character"
+    return _too_long() if len(text) > csv.field_size_limit() else None
+
+
+def cell(name: str, value: object) -> str:
+    """What `record` reads as a value of an edit's record; other keys are texts, or JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and name in _LISTS | _PROBES:
+        texts = [_text_of(part) for part in value]
+        plain = [text for text in texts if text and text == text.strip() and "|" not in text]
+        if len(plain) == len(value) and not plain[0].startswith(("[", "{")):
+            return " | ".join(plain)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text_of(part: object) -> str | None:
+    """A text of a list, or the probe that is nothing but its prompt."""
+    if isinstance(part, dict) and part.keys() == {"prompt"}:
+        part = part["prompt"]
+    return part if isinstance(part, str) else None
 
 
 def record(cells: dict[str, str], parse: Callable[[str], object]) -> dict[str, object]:

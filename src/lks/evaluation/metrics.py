@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from lks.edits.edit import Edit
-from lks.edits.text import counted, same_text, same_wording
+from lks.edits.text import counted, holds_words, same_text, same_wording
+from lks.scope.languages.ko import particles
+from lks.scope.normalizer import spaceless
 
 DRAWS = 1000  # bootstrap samples
 _TELLING = re.compile(r"[+#]|(?<!\w)-(?=\d)|(?<=\d)(?:\.|,(?!\d{3}\b))(?=\d)")
+_MARKS = {mark: chr(0xE000 + n) for n, mark in enumerate("+#-.,")}  # no punctuation: they stay
+_PARTS = re.compile(r"(?<=\w)[-–—/'’](?=[^\W\d])")
 
 
 def exact_match(text: str, target: str) -> bool:
@@ -75,9 +79,33 @@ def not_asked(edits: Sequence[Edit]) -> list[str]:
 
 
 def contains(text: str, target: str) -> bool:
-    """Whether a written text states the target somewhere, as whole words, after normalisation."""
-    sought = same_wording(target)
-    return bool(sought) and f" {sought} " in f" {same_wording(text)} "
+    """Whether a written text states the target somewhere, as whole words, after normalisation.
+
+    Marks that tell count (C is not C++, 125 is not 12.5); others part words or do not, as it fits
+    (Rome's, Rome-based). Scripts without spaces have no whole words, and Korean particles may
+    follow.
+    """
+    if not any(map(str.isalnum, target)):
+        return stands_in(text, target)
+    if not same_wording(target):  # an article, such as the grade A
+        return holds_words(text, target)
+    return any(f" {words(target)} " in f" {words(text)} " for words in (_words, _parted, _bare))
+
+
+def _words(text: str) -> str:
+    """The words by `same_wording`, with the marks that tell."""
+    marked = _TELLING.sub(lambda mark: _MARKS[mark[0]], text)
+    return same_wording("".join(f" {c} " if spaceless(c) else c for c in marked))
+
+
+def _parted(text: str) -> str:
+    """The same, where what stands between words parts them."""
+    return _words(_PARTS.sub(" ", text))
+
+
+def _bare(text: str) -> str:
+    """The same, without the Korean particles that are written onto words."""
+    return " ".join(word[: particles(word)] for word in _parted(text).split())
 
 
 def stands_in(text: str, target: str) -> bool:

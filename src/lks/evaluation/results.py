@@ -246,6 +246,44 @@ class SelfTest(Record):
 
 
 @dataclass(frozen=True)
+class FactCheck(Record):
+    """A check that a fact brings itself.
+
+    Attributes:
+        id, subject: the fact's.
+        kind: see `lks.evaluation.checks`.
+        wanted: what the answer was to be, for people.
+        answer: what the model writes; None where nothing fired and nothing had to.
+        fired: ids of the edits that fired.
+    """
+
+    id: str
+    subject: str
+    kind: str
+    prompt: str
+    wanted: str
+    passed: bool
+    answer: str | None
+    fired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedFact(Record):
+    """A fact and its checks."""
+
+    id: str
+    subject: str
+    checks: tuple[FactCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> JsonObject:
+        return super().to_json() | {"passed": self.passed}
+
+
+@dataclass(frozen=True)
 class LayerScores(Record):
     """Teacher-forced scores of a sample trained at one layer."""
 

@@ -58,10 +58,17 @@ def _parsed(path: Path, file: Path) -> Manifest:
         ) from error
 
 
-def verify(path: str | Path) -> Manifest:
-    """The manifest of a pack, every file of it and of its history checked against its hash."""
+def verify(path: str | Path, version: int | None = None) -> Manifest:
+    """The manifest of a pack, every file of it and of its history checked against its hash.
+
+    Args:
+        version: an earlier one; else the present one.
+
+    Raises:
+        InputError: there is no such version.
+    """
     path = Path(path)
-    manifest = read(path)
+    manifest = read(path) if version is None else _of_version(path, version)
     wrong = [_what_is_wrong(path / name, digest) for name, digest in manifest.files.items()]
     if told := [problem for problem in wrong if problem]:
         raise PackDamaged(f"{path}: {', '.join(told)}; restore it or train it again")
@@ -72,6 +79,15 @@ def verify(path: str | Path) -> Manifest:
         raise PackDamaged(f"{path}: {MANIFEST} has no hash of {missing[0]}; restore or train again")
     history(path)
     return manifest
+
+
+def _of_version(path: Path, version: int) -> Manifest:
+    made = history(path)
+    found = next((manifest for manifest in made if manifest.version == version), None)
+    if found is None:
+        latest = made[0].version
+        raise InputError(f"{path}: no version {version}; there are 1 to {latest}")
+    return found
 
 
 def _what_is_wrong(file: Path, digest: str) -> str | None:
@@ -196,9 +212,7 @@ def rollback(path: str | Path, to: int | None = None) -> Manifest:
             f"{path}: nothing left to undo, it is as it was trained; "
             f"--to goes to any version, 1 to {latest}"
         )
-    if target not in found:
-        raise InputError(f"{path}: no version {target}; there are 1 to {latest}")
-    old, note = found[target], Change.now(f"rollback to {target}", to=target)
+    old, note = _of_version(path, target), Change.now(f"rollback to {target}", to=target)
     return change(
         path,
         lambda manifest: replace(
