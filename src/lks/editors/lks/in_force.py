@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -69,6 +69,10 @@ class InForce:
             gate = replace(gate, exemplars=exemplars)
         bank = self.bank.only([edit.id for edit in edits])
         return InForce.of(self.scope.of_edits(edits), edits, bank, gate, embed)
+
+    def without(self, gone: Collection[str], embed: Embedder | None) -> InForce:
+        """The same without some of the edits."""
+        return self.only([e for e in self.edits.values() if e.id not in gone], embed)
 
     def beside(self, new: EditSet) -> EditSet:
         """The edits that stay when new ones come: those of other ids and other questions."""
