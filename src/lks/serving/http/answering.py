@@ -275,10 +275,8 @@ def _room(server: Server, engine: Engine, wanted: Wanted, read: int) -> int:
         raise ApiError(400, "the prompt is empty; write something", param="prompt")
     most, context = server.settings.max_tokens, engine.context
     if wanted.most is not None and wanted.most > most and not wanted.capped:
-        raise ApiError(
-            400, f"{wanted.limit_name}: {wanted.most} is more than this server writes; at most {most}",
-            param=wanted.limit_name,
-        )  # fmt: skip
+        told = f"{wanted.limit_name}: this server writes {most} tokens at most, not {wanted.most}"
+        raise ApiError(400, told, param=wanted.limit_name)
     asked = most if wanted.most is None else min(most, wanted.most)
     if context is None:
         return asked

@@ -175,7 +175,7 @@ class Revisions(Reply):
 class JobReply(Reply):
     id: str
     set: str
-    state: Literal["queued", "learning", "done", "failed"]
+    state: Literal["proposed", "queued", "learning", "done", "failed"]
     facts: list[str]
     failed: dict[str, str]
     version: int | None
@@ -217,6 +217,7 @@ class History(Reply):
 
 class Changed(Reply):
     id: str
+    keys: list[str]
     before: dict[str, Any]
     after: dict[str, Any]
 
@@ -228,14 +229,19 @@ class Diff(Reply):
 
 
 class Check(Reply):
-    prompt: str
+    id: str
+    subject: str
     kind: str
+    prompt: str
+    wanted: str = Field(description="What the answer was to be, for people.")
     passed: bool
-    answer: str
+    answer: str | None = Field(description="null: nothing fired, and nothing had to.")
+    fired: list[str]
 
 
 class Tested(Reply):
     id: str
+    subject: str
     passed: bool
     checks: list[Check]
 
