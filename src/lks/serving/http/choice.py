@@ -124,8 +124,8 @@ class Choice:
     def _safe(self) -> int:
         """Up to where the text is no beginning of a stop string, nor of what ends an answer."""
         text, end = self._text, len(self._text)
-        ends = [*self._stops, self._around.behind]
-        held = max((_overlap(text, stop) for stop in ends), default=0)
+        held = max((_overlap(text, stop[:-1]) for stop in self._stops), default=0)
+        held = max(held, _overlap(text, self._around.behind))
         if self._around.strips:
             held = max(held, len(text) - len(text.rstrip()))
         return max(self._sent, end - held)
@@ -138,9 +138,7 @@ class Choice:
         return max(self._sent, end - len(behind)) if ends else end
 
 
-def _overlap(text: str, stop: str) -> int:
-    """How many of the last characters of a text are the first ones of a string, not all of it."""
-    for size in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0
+def _overlap(text: str, part: str) -> int:
+    """How many of the last characters of a text are the first ones of another."""
+    sizes = range(min(len(part), len(text)), 0, -1)
+    return next((size for size in sizes if text.endswith(part[:size])), 0)
