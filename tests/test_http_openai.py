@@ -256,9 +256,7 @@ def test_a_text_is_gone_on_with(client: openai.OpenAI) -> None:
     assert answer.object == "text_completion" and answer.id.startswith("cmpl-")
 
 
-def test_sixteen_tokens_are_written_if_nothing_is_said(
-    client: openai.OpenAI, home: Served
-) -> None:
+def test_sixteen_tokens_are_written_if_nothing_is_said(client: openai.OpenAI, home: Served) -> None:
     client.completions.create(model=MODEL, prompt="a")
     assert last(home).sampling.max_tokens == 16
     client.completions.create(model=MODEL, prompt=[9] * (home.engine.context - 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,11 +17,13 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lks.serving.http import about, chat, completions, docs, facts
-from lks.serving.http.errors import answer_errors
+from lks.serving.http.errors import UNEXPECTED, ApiError, answer_errors
 from lks.serving.http.facts_requests import AddRequest
 from lks.serving.http.limits import Guard
 from lks.serving.http.page import FOLDER, page
 from lks.serving.http.server import Server
+
+LOG = logging.getLogger("lks.serving")
 
 
 def make_app(server: Server, page_folder: Path = FOLDER) -> FastAPI:
@@ -85,7 +88,8 @@ def _describe(app: FastAPI) -> None:
 
 
 class Counted:
-    """Counts requests by route and status; tells each one on stderr if that is wanted."""
+    """The outermost layer: counts requests by route and status, tells each one on stderr if that is
+    wanted, and logs what nobody expected."""
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
         self._app, self._server = app, server
@@ -94,16 +98,21 @@ class Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 500
+        at, status, begun = time.monotonic(), 500, False
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
             await send(message)
 
         try:
             await self._app(scope, receive, noted)
+        except Exception:
+            LOG.exception("%s %s", scope["method"], scope["path"])
+            if begun:
+                raise  # the connection is closed: so the client sees that it ends too early
+            await ApiError(500, UNEXPECTED).response(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._server.metrics.requests.labels(route, str(status)).inc()
@@ -113,6 +122,6 @@ class Counted:
                     "method": scope["method"],
                     "route": route,
                     "status": status,
-                    "seconds": round(time.monotonic() - began, 4),
+                    "seconds": round(time.monotonic() - at, 4),
                 }
                 print(json.dumps(told), file=sys.stderr, flush=True)

@@ -105,10 +105,6 @@ def answer_errors(app: FastAPI) -> None:
         code = HTTPStatus(error.status_code).name.lower()
         return ApiError(error.status_code, message, code=code, headers=error.headers).response
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        return ApiError(500, UNEXPECTED).response
-
 
 def of_validation(
     problems: Sequence[Mapping[str, Any]], unsupported: Container[str] = ()

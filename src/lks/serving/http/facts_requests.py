@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
-from lks.serving.http.requests import Strict
+from lks.serving.http.requests import Body
 from lks.serving.service import Terms
 
 Id = Annotated[str, Field(min_length=1, max_length=500)]
@@ -45,12 +45,12 @@ Record = Annotated[
 ]
 
 
-class SetRequest(Strict):
+class SetRequest(Body):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     approval: bool = False
 
 
-class Edits(Strict):
+class Edits(Body):
     """Facts as records of the file of facts, and the terms of all that have none of their own."""
 
     edits: list[Record] = Field(min_length=1)
@@ -76,28 +76,28 @@ class AddRequest(Edits):
     """POST .../edits"""
 
 
-class FactIds(Strict):
+class FactIds(Body):
     """POST .../retire, .../approve, .../reject"""
 
     ids: list[Id] = Field(min_length=1)
     reason: Reason | None = None
 
 
-class DryRunRequest(Strict):
+class DryRunRequest(Body):
     """POST .../dry-run"""
 
     texts: list[Annotated[str, Field(max_length=100_000)]] = Field(min_length=1, max_length=1000)
     edits: Sequence[Record] = ()
 
 
-class RollbackRequest(Strict):
+class RollbackRequest(Body):
     """POST .../rollback"""
 
     version: int = Field(ge=0, lt=2**31)
     reason: Reason | None = None
 
 
-class TestRequest(Strict):
+class TestRequest(Body):
     """POST .../test"""
 
     ids: list[Id] | None = None

@@ -58,7 +58,7 @@ class Gate:
 
 
 class Guard:
-    """The outermost layer of the app: looks at each request before anything is read.
+    """Looks at each request before anything of it is read.
 
     Args:
         most: bytes of a body, by the beginning of the path; "" for all others.

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from lks.serving.http.unsupported import OF_BOTH, OF_CHAT, OF_MESSAGE, without
@@ -30,12 +39,34 @@ Stops = Annotated[
 ]
 
 
+def problem(field: str, told: str) -> PydanticCustomError:
+    """What is wrong with a field beside others: `of_validation` names it."""
+    return PydanticCustomError("field", "{told}", {"field": field, "told": told})
+
+
+class Body(Strict):
+    """The whole of what is sent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, body: object) -> object:
+        """UTF-8 has no halves of characters; only an escape can bring them into JSON."""
+        for name, value in body.items() if isinstance(body, dict) else ():
+            try:
+                json.dumps([name, value], ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise problem(
+                    str(name), "has half a character, as of an emoji that was cut; take it out"
+                ) from None
+        return body
+
+
 class StreamOptions(Strict):
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
 
 
-class Shared(Strict):
+class Shared(Body):
     """What both ways to ask have in common. null is as good as a field that is not there."""
 
     model: str
@@ -63,11 +94,6 @@ class Shared(Strict):
         return self
 
 
-def problem(field: str, told: str) -> PydanticCustomError:
-    """What is wrong with a field beside others: `of_validation` names it."""
-    return PydanticCustomError("field", "{told}", {"field": field, "told": told})
-
-
 class TextPart(Strict):
     type: Literal["text"]
     text: str
@@ -77,20 +103,19 @@ class Message(Strict):
     """A message of a chat. `developer` is another word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[
+        Annotated[str, Tag("(text)")] | Annotated[list[TextPart], Tag("(parts)")],
+        Discriminator(
+            lambda given: {str: "(text)", list: "(parts)"}.get(type(given)),
+            custom_error_type="content",
+            custom_error_message="must be a text, or a list of text parts",
+        ),
+    ]
 
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, body: object) -> object:
         return without(OF_MESSAGE, body)
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _readable(cls, content: Any) -> Any:
-        """One line instead of one for each shape that a content may have."""
-        if isinstance(content, str) or _each(content, dict):
-            return content
-        raise PydanticCustomError("content", "must be a text, or a list of text parts")
 
     @property
     def said(self) -> dict[str, str]:
@@ -141,26 +166,34 @@ class ChatRequest(Shared):
 Ids = list[Annotated[int, Field(ge=0)]]
 
 
+def _shape(prompt: object) -> str | None:
+    """Which of its shapes a prompt has; None for another one."""
+    if isinstance(prompt, str):
+        return "(text)"
+    first = prompt[0] if isinstance(prompt, list) and prompt else None
+    return {str: "(texts)", int: "(ids)", list: "(lists)"}.get(type(first))
+
+
 class CompletionRequest(Shared):
     """POST /v1/completions"""
 
-    prompt: str | Ids | list[str] | list[Ids]
+    prompt: Annotated[
+        Annotated[str, Tag("(text)")]
+        | Annotated[list[str], Tag("(texts)")]
+        | Annotated[Ids, Tag("(ids)")]
+        | Annotated[list[Annotated[Ids, Field(min_length=1)]], Tag("(lists)")],
+        Discriminator(
+            _shape,
+            custom_error_type="prompt",
+            custom_error_message="must be a text, a list of texts, a list of token ids, or a list "
+            "of such lists, and not empty",
+        ),
+    ]
     max_tokens: int = Field(16, ge=0)
     best_of: int | None = Field(None, ge=1, le=MOST_CHOICES)
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool = False
     suffix: None = None
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _readable(cls, prompt: Any) -> Any:
-        """One line instead of one for each shape that a prompt may have."""
-        if isinstance(prompt, str) or _each(prompt, str) or _each(prompt, int):
-            return prompt
-        if isinstance(prompt, list) and prompt and all(_each(own, int) for own in prompt):
-            return prompt
-        shapes = "a text, a list of texts, a list of token ids, or a list of such lists"
-        raise PydanticCustomError("prompt", "must be {shapes}, not empty", {"shapes": shapes})
 
     @model_validator(mode="before")
     @classmethod
@@ -180,12 +213,3 @@ class CompletionRequest(Shared):
     def prompts(self) -> list[str | list[int]]:
         given: Any = self.prompt
         return [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
-
-
-def _each(values: object, kind: type) -> bool:
-    """A list of at least one, all of a kind; true and false are no numbers."""
-    return (
-        isinstance(values, list)
-        and bool(values)
-        and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-    )
