@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from zlib import crc32
@@ -26,6 +27,7 @@ from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.scope.bank.relations import bank
 from lks.scope.languages.en import open_ended_requests
+from lks.serving.transformers_engine import TransformersEngine
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
@@ -204,3 +206,12 @@ def make_edits() -> EditSet:
 @pytest.fixture
 def edits() -> EditSet:
     return make_edits()
+
+
+@pytest.fixture
+def engine(backbone: Backbone) -> Iterator[TransformersEngine]:
+    """A running engine of the server over `backbone`, which reads longer prompts in parts."""
+    from engines import started  # it imports this file
+
+    with started(backbone) as engine:
+        yield engine

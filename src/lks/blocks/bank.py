@@ -61,21 +61,31 @@ class Bank:
         together = torch.cat([self.blocks, blocks.to(self.blocks)])
         return Bank.of([*self.rows, *edit_ids], together, form=self.form, scale=self.scale)
 
+    def pooled(self, places: Sequence[Sequence[str]]) -> Tensor:
+        """What the blocks of the edits of m places come to, [m, d]."""
+        members = self.of_edits(edit_id for edit_ids in places for edit_id in edit_ids)
+        owner = [i for i, edit_ids in enumerate(places) for _ in edit_ids]
+        return pooled(self.form, members, _whole(owner, self.blocks.device), len(places))
+
     def plan(self, batch: int, places: Sequence[Place]) -> Plan:
-        """The plan that puts the blocks in at m places of a batch of so many texts.
-
-        What the blocks of a place come to is known before the model reads: only R is not.
-        """
-        device, form, scale = self.blocks.device, self.form, self.scale
-        members = self.of_edits(edit_id for place in places for edit_id in place.edit_ids)
-        owner = [i for i, place in enumerate(places) for _ in place.edit_ids]
-        own = pooled(form, members, _whole(owner, device), len(places))
-
-        def blocks(r: Tensor, at: Tensor) -> Tensor:
-            return put_in(form, r.float(), own[at], scale)
-
+        """The plan that puts the blocks in at m places of a batch of so many texts."""
         rows, columns = [place.row for place in places], [place.column for place in places]
-        return Plan(batch, _whole(rows, device), _whole(columns, device), blocks)
+        own = self.pooled([place.edit_ids for place in places])
+        return plan(batch, rows, columns, own, form=self.form, scale=self.scale)
+
+
+def plan(
+    batch: int, rows: Sequence[int], columns: Sequence[int], own: Tensor, *, form: str, scale: float
+) -> Plan:
+    """The plan that puts the pooled blocks of m places, [m, d], in.
+
+    What the blocks of a place come to is known before the model reads: only R is not.
+    """
+
+    def blocks(r: Tensor, at: Tensor) -> Tensor:
+        return put_in(form, r.float(), own[at], scale)
+
+    return Plan(batch, _whole(rows, own.device), _whole(columns, own.device), blocks)
 
 
 def _whole(numbers: Sequence[int], device: torch.device) -> Tensor:

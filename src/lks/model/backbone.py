@@ -107,14 +107,15 @@ class Backbone:
 
     @property
     def copyable(self) -> bool:
-        """Whether a copy in another precision is the same model.
+        """Whether a copy in another precision is the same model: not of quantised weights."""
+        return not (self.quantised or self.bound)
 
-        Not of quantised weights, nor where a module's `forward` is bound to the module, as
-        Accelerate's is.
-        """
+    @property
+    def bound(self) -> bool:
+        """Whether a module's `forward` is bound to the module, as Accelerate's is: a copy of the
+        module would run the original."""
         with self.in_use:
-            bound = any("forward" in vars(module) for module in self.model.modules())
-        return not (self.quantised or bound)
+            return any("forward" in vars(module) for module in self.model.modules())
 
     @property
     def width(self) -> int:

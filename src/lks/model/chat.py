@@ -29,6 +29,7 @@ class Piece:
 
     `said` is what they wrote if a chat template changed it: the model reads the changed text, and
     mentions are looked for in theirs. `words` are where a word begins there and in text[start:end].
+    `message` is the number of the message in the chat that this is the content of.
     """
 
     start: int
@@ -36,6 +37,7 @@ class Piece:
     role: str = "user"
     said: str | None = None
     words: tuple[Span, ...] = ()
+    message: int = 0
 
     def placed(self, start: int, end: int) -> Span:
         """Where a span of what was said stands in the text, whole words of it."""
@@ -85,15 +87,27 @@ class Rendered:
                 f"the chat template changes what the {gone[0]} says beyond recognition, so no "
                 "edited entity can be found there; ask with a plain prompt (--plain)"
             )
-        pieces = [piece for piece in self.pieces if piece.role in roles]
-        parts = [self.text[p.start : p.end] if p.said is None else p.said for p in pieces]
-        firsts = [0, *accumulate(len(part) + len(BETWEEN) for part in parts)]
 
         def place(start: int, end: int) -> Span:
-            number = bisect_right(firsts, start) - 1
-            return pieces[number].placed(start - firsts[number], end - firsts[number])
+            piece, first = self.spoken(start, roles)
+            return piece.placed(start - first, end - first)
 
-        return BETWEEN.join(parts), place
+        return BETWEEN.join(self.said(piece) for piece in self._of(roles)), place
+
+    def said(self, piece: Piece) -> str:
+        """What somebody wrote, before a chat template changed it."""
+        return self.text[piece.start : piece.end] if piece.said is None else piece.said
+
+    def spoken(self, at: int, roles: Sequence[str] = ROLES) -> tuple[Piece, int]:
+        """The piece that holds a character of the text that `scanned` gives, and where in that
+        text it begins."""
+        pieces = self._of(roles)
+        firsts = [0, *accumulate(len(self.said(piece)) + len(BETWEEN) for piece in pieces)]
+        number = bisect_right(firsts, at) - 1
+        return pieces[number], firsts[number]
+
+    def _of(self, roles: Sequence[str]) -> list[Piece]:
+        return [piece for piece in self.pieces if piece.role in roles]
 
 
 def messages(prompt: Prompt) -> list[Message]:
@@ -178,7 +192,7 @@ def _found(
     numbers, contents = list(map(int, rest[::2])), [message["content"] for message in chat]
     spans = _between([contents[n] for n in numbers], [first, *rest[1::2]], text)
     if spans is None:  # the template says other things, as by what the messages say
-        return _searched([chat[number] for number in sorted(set(numbers))], text)
+        return _searched({number: chat[number] for number in sorted(set(numbers))}, text)
     placed = sorted(zip(numbers, spans, strict=True))
     changed = {n for n, (start, end) in placed if text[start:end] not in contents[n]}
     pieces, lost, joints = [], [], list[int]()
@@ -190,12 +204,13 @@ def _found(
     for number, (start, end) in placed:
         said, role = contents[number], chat[number]["role"]
         if number not in changed:
-            pieces.append(Piece(start, end, role))
+            pieces.append(Piece(start, end, role, message=number))
             continue
         lengths = [0, *accumulate(map(len, _words(said)))]
         inside = [0, *(at - start for at in joints if start <= at <= end), end - start]
         if len(inside) == len(lengths):
-            pieces.append(Piece(start, end, role, said, tuple(zip(lengths, inside, strict=True))))
+            words = tuple(zip(lengths, inside, strict=True))
+            pieces.append(Piece(start, end, role, said, words, number))
         else:
             lost.append(role)
     return Rendered(text, tuple(pieces), lost=tuple(lost))
@@ -223,14 +238,14 @@ def _between(contents: Sequence[str], own: Sequence[str], text: str) -> list[Spa
     return spans
 
 
-def _searched(chat: Sequence[Message], text: str) -> Rendered:
+def _searched(chat: Mapping[int, Message], text: str) -> Rendered:
     pieces, lost, at = [], [], 0
-    for message in chat:
+    for number, message in chat.items():
         content, role = message["content"].strip(), message["role"]
         start = text.find(content, at)
         if start < 0:
             lost.append(role)
         else:
             at = start + len(content)
-            pieces.append(Piece(start, at, role))
+            pieces.append(Piece(start, at, role, message=number))
     return Rendered(text, tuple(pieces), lost=tuple(lost))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -17,10 +17,30 @@ from lks.model.chat import Rendered
 from lks.model.embedder import Embedder
 from lks.model.encoding import Encoding
 from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.protocol import Intervention
+from lks.model.offsets import Offsets
 from lks.scope.gate.metric import Exemplars, GateState
 from lks.scope.inspect.conflicts import Contradiction, contradictions
 from lks.scope.scope import Scope
 from lks.scope.types import Finding, ids
+
+# From a text and its tokens' spans to what was found in it, and what puts its blocks in.
+Placed = Callable[[Rendered, Offsets], tuple[Sequence[Finding], Intervention]]
+
+
+@dataclass(frozen=True)
+class Located:
+    """What fires in one text, and where.
+
+    Attributes:
+        findings: mentions of edited entities, those that do not fire included.
+        places: tokens of the text, and the edits whose blocks belong there.
+        targets: of edits that fire, what is said whole.
+    """
+
+    findings: Sequence[Finding]
+    places: Sequence[tuple[int, Sequence[str]]]
+    targets: Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,25 +142,59 @@ class InForce:
         fired = tuple((mention.edit_ids, span) for mention, span in found if mention.fired)
         return Scan(fired, [end for _, (_, end) in found])
 
-    def replacing(
-        self, layer: nn.Module, encoding: Encoding, roles: Sequence[str], *, exact: bool = True
-    ) -> AbstractContextManager[Plan]:
-        """The replacer for one batch: its plan has one place for each mention that fires.
+    def within(self, layer: nn.Module, roles: Sequence[str], *, exact: bool) -> Intervention:
+        """What puts blocks into whatever batch is read; arguments as of `located`."""
+
+        def intervention(encoding: Encoding) -> AbstractContextManager[Plan]:
+            located = self.located(encoding.texts, encoding.offsets, roles, exact=exact)
+            return self.replacing(layer, encoding, located)
+
+        return intervention
+
+    def placed(self, layer: nn.Module, roles: Sequence[str], *, exact: bool) -> Placed:
+        """The same for one text that is looked through before it is read."""
+
+        def place(text: Rendered, offsets: Offsets) -> tuple[Sequence[Finding], Intervention]:
+            (own,) = self.located([text], [offsets], roles, exact=exact)
+            return own.findings, lambda encoding: self.replacing(layer, encoding, [own])
+
+        return place
+
+    def located(
+        self,
+        texts: Sequence[Rendered],
+        offsets: Sequence[Offsets],
+        roles: Sequence[str],
+        *,
+        exact: bool,
+    ) -> list[Located]:
+        """What fires in each of some texts, and at which of their tokens.
 
         Args:
+            offsets: character spans of each text's tokens.
             exact: of edits that do not say it themselves.
         """
-        places = []
-        scanned = [rendered.scanned(roles) for rendered in encoding.texts]
-        findings = self.scope.examine([text for text, _ in scanned])
-        for row, (found, (_, place), offsets, start) in enumerate(
-            zip(findings, scanned, encoding.offsets, encoding.starts, strict=True)
-        ):
-            fired = [finding.mention for finding in found if finding.mention.fired]
-            for token, mention in locate(fired, place, offsets):
-                places.append(Place(row, start + token, mention.edit_ids))
+        scanned = [rendered.scanned(roles) for rendered in texts]
+        located = []
+        examined = self.scope.examine([text for text, _ in scanned])
+        for findings, (_, place), spans in zip(examined, scanned, offsets, strict=True):
+            fired = [finding.mention for finding in findings if finding.mention.fired]
+            places = [(at, mention.edit_ids) for at, mention in locate(fired, place, spans)]
+            located.append(Located(findings, places, self._whole(findings, exact)))
+        return located
+
+    def replacing(
+        self, layer: nn.Module, encoding: Encoding, located: Sequence[Located]
+    ) -> AbstractContextManager[Plan]:
+        """The replacer for one batch: its plan has one place for each mention that fires."""
+        places = [
+            Place(row, start + token, edit_ids)
+            for row, (own, start) in enumerate(zip(located, encoding.starts, strict=True))
+            for token, edit_ids in own.places
+        ]
         plan = self.bank.plan(len(encoding.texts), places)
-        targets = [self._whole(found, exact) for found in findings]
+        findings = [own.findings for own in located]
+        targets = [own.targets for own in located]
         return replacing(layer, replace(plan, findings=findings, targets=targets))
 
     def _whole(self, findings: Iterable[Finding], usual: bool) -> list[str]:

@@ -20,6 +20,7 @@ from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.trainable import RefinedBlocks
 from lks.editors.lks import rescan as rescanning
 from lks.editors.lks.in_force import InForce
+from lks.editors.lks.stream import Stream, stream
 from lks.editors.protocol import EditedModel, EditingCost
 from lks.edits import profiles
 from lks.edits.edit import Edit
@@ -129,8 +130,21 @@ class ScalpelModel(EditedModel):
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
     def _within(self, now: InForce) -> Intervention:
-        exact = self.pack.training.exact
-        return lambda encoding: now.replacing(self.layer, encoding, self.roles, exact=exact)
+        return now.within(self.layer, self.roles, exact=self.pack.training.exact)
+
+    def stream(
+        self, prompt: Prompt, *, chat: bool = False, max_new_tokens: int = 64, **settings: Setting
+    ) -> Stream:
+        """The text that the model writes after one prompt, in pieces, as it is written.
+
+        Put together they are what `respond` gives, with the white space around it. What fired is
+        known from the beginning. Whoever reads no further closes the stream; then writing stops.
+
+        Args:
+            settings: as of `respond`, but for `streamer`.
+        """
+        placed = self._now.placed(self.layer, self.roles, exact=self.pack.training.exact)
+        return stream(self.backbone, prompt, placed, chat, max_new_tokens, settings)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
         """Whether any edit fires, for each prompt.

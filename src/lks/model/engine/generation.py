@@ -8,7 +8,7 @@ is settled here, or by the caller's settings.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -83,6 +83,19 @@ def writes_first_choices(backbone: Backbone) -> bool:
     """Whether the model writes its likeliest token each time: its own config has no other rule."""
     own = backbone.model.generation_config
     return all(getattr(own, name, None) in (None, 0, 1) for name in RULES)
+
+
+def own_rules(backbone: Backbone, prompt: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The model's own rules for what follows a prompt, as transformers' logits processors.
+
+    They take all tokens so far, [b, t], and scores, [b, vocabulary], and give other scores.
+    """
+    own = backbone.model.generation_config
+    config = type(own)(**{name: getattr(own, name, None) for name in RULES})
+    made: Callable[[Tensor, Tensor], Tensor] = backbone.model._get_logits_processor(
+        config, input_ids_seq_length=len(prompt), device=backbone.device
+    )
+    return made
 
 
 def check(max_new_tokens: int, settings: Mapping[str, Setting]) -> None:

@@ -73,36 +73,30 @@ class Target:
         )
 
 
-class TargetGuard:
-    """A logits processor for one batch; it keeps nothing between calls.
+class TextGuard:
+    """Keeps one text from leaving a target that it has begun.
 
     Args:
-        targets: of each text of the batch.
-        starts: the column from which on the model has written, or writes, each of them.
+        targets: what is said whole.
     """
 
-    def __init__(
-        self, backbone: Backbone, targets: Sequence[Sequence[str]], starts: Sequence[int]
-    ) -> None:
-        self._backbone, self._starts = backbone, starts
-        self._targets = [[*_written(backbone, own)] for own in targets]
+    def __init__(self, backbone: Backbone, targets: Sequence[str]) -> None:
+        self._backbone, self._targets = backbone, [*_written(backbone, targets)]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores, [b * k, vocabulary], with each text repeated k times (beams)."""
-        repeats = len(input_ids) // len(self._targets)
-        scores = scores.clone()
-        for row in range(len(input_ids)):
-            text = row // repeats
-            if own := self._targets[text]:
-                self._guard(input_ids[row, self._starts[text] :].tolist(), own, scores[row])
-        return scores
+    def __bool__(self) -> bool:
+        """Whether there is anything to keep."""
+        return bool(self._targets)
 
-    def _guard(self, written: Sequence[int], targets: Sequence[Target], scores: Tensor) -> None:
-        """Change one text's scores, [vocabulary], in place."""
+    def __call__(self, written: Sequence[int], scores: Tensor) -> None:
+        """Change the scores of what comes next, [vocabulary], in place.
+
+        Args:
+            written: all tokens of the text so far, without the prompt's.
+        """
         if not written:
-            scores[sorted({t.tokens[0] for t in targets if t.least == 1})] += START
+            scores[sorted({t.tokens[0] for t in self._targets if t.least == 1})] += START
             return
-        found = [(target.follows(written), target) for target in targets]
+        found = [(target.follows(written), target) for target in self._targets]
         size = max(size for size, _ in found)
         if not size:
             return
@@ -117,6 +111,31 @@ class TargetGuard:
             stuck = self._backbone.sticking_ids.to(scores.device)
             goes_on = torch.tensor(sorted(following), dtype=stuck.dtype, device=scores.device)
             scores[stuck[~torch.isin(stuck, goes_on)]] = -torch.inf
+
+
+class TargetGuard:
+    """A logits processor for one batch; it keeps nothing between calls.
+
+    Args:
+        targets: of each text of the batch.
+        starts: the column from which on the model has written, or writes, each of them.
+    """
+
+    def __init__(
+        self, backbone: Backbone, targets: Sequence[Sequence[str]], starts: Sequence[int]
+    ) -> None:
+        self._starts = starts
+        self._guards = [TextGuard(backbone, own) for own in targets]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores, [b * k, vocabulary], with each text repeated k times (beams)."""
+        repeats = len(input_ids) // len(self._guards)
+        scores = scores.clone()
+        for row in range(len(input_ids)):
+            text = row // repeats
+            if guard := self._guards[text]:
+                guard(input_ids[row, self._starts[text] :].tolist(), scores[row])
+        return scores
 
 
 def settings(

@@ -1,0 +1,133 @@
+"""What a prompt is to an engine: its tokens, and what is in force for them.
+
+The scope looks at a prompt once. What fires there, and at which tokens, is what the engine is given
+and what an answer tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lks.editors.lks.in_force import Located
+from lks.errors import InputError
+from lks.model.backbone import Backbone
+from lks.model.chat import ROLES, Message, Piece, Prompt, Rendered, messages
+from lks.model.detokenizer import with_offsets
+from lks.model.offsets import Offsets
+from lks.scope.types import Finding, ids
+from lks.serving.protocol import Blocks
+from lks.serving.service import Snapshot
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mention of an edited entity, and what was decided of it.
+
+    Attributes:
+        message: which message of the chat it stands in, the first is 0; 0 for a plain prompt.
+        start, end: characters of the message's own content, or of the prompt.
+    """
+
+    finding: Finding
+    message: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One prompt, ready for an engine; attributes as of `EngineRequest`."""
+
+    ids: Sequence[int]
+    blocks: Blocks | None = None
+    targets: Sequence[str] = ()
+    found: Sequence[Found] = ()
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Ids of the edits that fire, each once."""
+        mentions = (own.finding.mention for own in self.found)
+        return tuple(ids(mention for mention in mentions if mention.fired))
+
+
+def read(
+    backbone: Backbone,
+    snapshot: Snapshot | None,
+    prompt: Prompt | Sequence[int],
+    *,
+    chat: bool = False,
+    roles: Sequence[str] = ROLES,
+) -> Reading:
+    """What is in force for a prompt: what `ScalpelModel.respond` does with it, place by place.
+
+    Args:
+        snapshot: None for the unedited model.
+        prompt: a text, messages (with `chat`), or token ids. Of these the text is looked through
+            between special tokens; who said what is not known.
+        roles: whose messages are looked through.
+
+    Raises:
+        InputError: the prompt is none, or the chat template refuses it.
+    """
+    if tokens := _tokens(backbone, prompt):
+        text, offsets = _of_tokens(backbone, tokens)
+        said = None
+    else:
+        given: Prompt = prompt  # type: ignore[assignment]
+        text = backbone.render(given, chat=chat)
+        tokens, offsets = backbone.tokenize(text, chat=chat)
+        said = messages(given) if chat else None
+    if snapshot is None:
+        return Reading(tokens)
+    now = snapshot.in_force
+    (own,) = now.located([text], [offsets], roles, exact=snapshot.exact)
+    found = [_found(finding, text, said, roles) for finding in own.findings]
+    return Reading(tokens, _blocks(snapshot, own), own.targets, found)
+
+
+def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
+    if not own.places:
+        return None
+    bank = snapshot.in_force.bank
+    values = bank.pooled([edit_ids for _, edit_ids in own.places])
+    positions = [token for token, _ in own.places]
+    return Blocks(positions, values, snapshot.layer, bank.form, bank.scale)
+
+
+def _found(
+    finding: Finding, text: Rendered, said: Sequence[Message] | None, roles: Sequence[str]
+) -> Found:
+    """Where in a message a mention stands, or in the prompt where there are none."""
+    mention = finding.mention
+    piece, first = text.spoken(mention.start, roles)
+    start, end = mention.start - first, mention.end - first
+    if said is None:
+        return Found(finding, 0, *piece.placed(start, end))
+    # A chat template may have taken white space away.
+    shift = max(0, said[piece.message]["content"].find(text.said(piece)))
+    return Found(finding, piece.message, start + shift, end + shift)
+
+
+def _tokens(backbone: Backbone, prompt: Prompt | Sequence[int] | Sequence[Message]) -> list[int]:
+    """The prompt's token ids, if it is given in tokens."""
+    if isinstance(prompt, str) or not all(isinstance(token, int) for token in prompt):
+        return []
+    known = len(backbone.tokenizer)
+    if unknown := [token for token in prompt if not 0 <= int(token) < known]:  # type: ignore[arg-type]
+        raise InputError(f"no token {unknown[0]}; this model's are 0 to {known - 1}")
+    return list(prompt)  # type: ignore[arg-type]
+
+
+def _of_tokens(backbone: Backbone, tokens: Sequence[int]) -> tuple[Rendered, Offsets]:
+    """The text of tokens, with a piece for each part between special ones."""
+    text, offsets = with_offsets(backbone.tokenizer, tokens)
+    pieces = list[Piece]()
+    for token, (start, end) in zip(tokens, offsets, strict=True):
+        if token in backbone.special_ids:
+            continue
+        if pieces and pieces[-1].end >= start:
+            pieces[-1] = replace(pieces[-1], end=end)
+        else:
+            pieces.append(Piece(start, end))
+    return Rendered(text, tuple(pieces)), offsets

@@ -1,0 +1,84 @@
+"""Whether an engine writes what the model writes without it: a few short texts, read both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from queue import Empty, Queue
+
+import torch
+
+from lks.errors import LKSError
+from lks.model.backbone import Backbone
+from lks.serving.protocol import (
+    Blocks,
+    Engine,
+    EngineFailure,
+    EngineRequest,
+    Sampling,
+    Step,
+)
+
+TEXTS = ("The tower stands in", "One, two, three", "The tower stands in the middle of a town")
+WRITTEN, WAIT = 4, 120.0  # tokens; seconds
+NEAR = {torch.float32: 0.01, torch.float64: 0.01}  # nats between two readings, by precision
+NEAR_ROUGHLY = 0.7  # in sixteen bits
+
+
+def check(engine: Engine, backbone: Backbone) -> None:
+    """LKSError if a text does not come out as one pass through the backbone says.
+
+    The tokens are the backbone's likeliest, or as likely, and each is as likely as there. One text
+    has a block in it, whose place and value show in what follows.
+    """
+    prompts = [backbone.tokenize(text, chat=False)[0] for text in TEXTS]
+    blocks = _block(backbone, prompts[0], prompts[1])
+    requests = [EngineRequest(prompts[0], _SAMPLING, blocks), *(
+        EngineRequest(ids, _SAMPLING) for ids in prompts
+    )]  # fmt: skip
+    near = NEAR.get(backbone.model.dtype, NEAR_ROUGHLY)
+    for request, steps in zip(requests, _written(engine, requests), strict=True):
+        ids = [*request.ids, *(step.token for step in steps)]
+        read = engine.score(EngineRequest(ids, _SAMPLING, request.blocks))[len(request.ids) :]
+        for step, own in zip(steps, read, strict=True):
+            assert step.logprob is not None and own.logprob is not None
+            best = own.top[0][1]
+            if not max(abs(step.logprob - own.logprob), best - own.logprob) <= near:
+                raise LKSError(
+                    f"{backbone.name} cannot be served by this engine: it reads texts in another "
+                    f"way than the model alone (a token at {step.logprob:.2f} nats, not "
+                    f"{own.logprob:.2f}); take another engine or attention"
+                )
+
+
+_SAMPLING = Sampling(WRITTEN, temperature=0, logprobs=1)
+
+
+def _block(backbone: Backbone, ids: Sequence[int], other: Sequence[int]) -> Blocks:
+    """Another text's state at one of the first tokens, in the middle of the model."""
+    layer = backbone.n_layers // 2
+    with backbone.in_use, torch.no_grad():
+        row = torch.tensor([list(other)], device=backbone.device)
+        out = backbone.lower(layer)(input_ids=row, use_cache=False)
+    value = out.last_hidden_state[0, -1:].float()
+    scale = float(value.pow(2).mean().sqrt())
+    return Blocks([len(ids) // 2], value, layer, "replace", scale)
+
+
+def _written(engine: Engine, requests: Sequence[EngineRequest]) -> list[list[Step]]:
+    queues: list[Queue[Step | EngineFailure]] = [Queue() for _ in requests]
+    for request, queue in zip(requests, queues, strict=True):
+        engine.submit(request, queue.put)
+    return [_all(queue) for queue in queues]
+
+
+def _all(queue: Queue[Step | EngineFailure]) -> list[Step]:
+    steps = list[Step]()
+    while not steps or steps[-1].finish is None:
+        try:
+            step = queue.get(timeout=WAIT)
+        except Empty:
+            raise LKSError(f"the engine wrote nothing in {WAIT:.0f} seconds") from None
+        if isinstance(step, EngineFailure):
+            raise LKSError(f"the engine cannot run this model: {step}")
+        steps.append(step)
+    return steps
