@@ -99,6 +99,7 @@ def test_links_lead_somewhere() -> None:
     pages = [
         *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md"),
         *(ROOT / "benchmarks").glob("*.md"), *(ROOT / ".github").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
     ]  # fmt: skip
     assert len(pages) >= 30
     for page in pages:

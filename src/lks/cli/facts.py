@@ -51,7 +51,7 @@ def diff(
 
 
 def export(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SOURCE)],
+    sources: Annotated[list[str], typer.Argument(help=SOURCE)],
     kind: Annotated[
         str | None,
         typer.Option("--format", help="jsonl, csv or markdown; by the ending of --out, or jsonl."),
