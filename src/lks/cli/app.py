@@ -29,6 +29,7 @@ from lks.cli.options import (
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
 from lks.cli.self_test import self_test
+from lks.cli.serve import serve
 from lks.cli.train import edit, layers
 from lks.cli.wordings import wordings
 from lks.errors import LKSError
@@ -83,7 +84,7 @@ def demo(
 
 for function in (
     *(edit, self_test, wordings, layers, bench, add, profiles, remove),
-    *(scope, ability, robustness, ask, chat, diff, export),
+    *(scope, ability, robustness, ask, chat, diff, export, serve),
 ):
     app.command()(with_options(function))
 app.command("eval")(with_options(evaluate_pack))

@@ -297,7 +297,7 @@ def _scored(
     backend: Backend, wanted: Wanted, prompts: Sequence[Prepared]
 ) -> list[Sequence[Scored]]:
     """The tokens of each prompt's text."""
-    sampling = Sampling(0, logprobs=wanted.logprobs)
+    sampling = Sampling(1, logprobs=wanted.logprobs)  # of which none is written
     return [
         backend.engine.score(EngineRequest(own.ids, sampling, own.blocks, own.targets))[own.added :]
         for own in prompts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from lks.serving.http.errors import ApiError
 from lks.serving.protocol import Load
 
 MOST_SECONDS = 30  # that a client is told to wait
+OPEN_SECONDS = 1.0  # for which it is known whether there are keys
 
 
 class Gate:
@@ -79,6 +81,7 @@ class Guard:
     ) -> None:
         self._app, self._most, self._full = app, most, full
         self._strangers, self._hosts = strangers, hosts
+        self._asked, self._careful = -OPEN_SECONDS, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +103,10 @@ class Guard:
             await _too_long(most).response(scope, receive, send)
 
     def _check_origin(self, headers: Headers) -> None:
-        if not self._strangers():
+        now = time.monotonic()
+        if now - self._asked > OPEN_SECONDS:
+            self._asked, self._careful = now, self._strangers()
+        if not self._careful:
             return
         host, origin = headers.get("host", ""), headers.get("origin")
         if self._hosts and _name(f"//{host}") not in self._hosts:
