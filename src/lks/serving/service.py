@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lks.editors.lks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.serving.facts import Caller, Change, Fact, FactSet, Job, Page, State
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.editors.lks.in_force import InForce
 
 
 @dataclass(frozen=True, eq=False)
