@@ -23,7 +23,7 @@ from lks.serving.http.server import Server, Settings
 from lks.serving.http.traffic import MINUTES, MOST_EDITS, NEAR, Fired, Traffic
 
 CHAT = "/v1/chat/completions"
-SECRET = "Eiffel Tower of a very secret kind"
+SECRET = "my password is hunter2; see Mount Fuji"
 
 
 def asked(content: str, model: str = f"{MODEL}:facts") -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_a_ready_server_says_so(home: Served) -> None:
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -93,9 +93,9 @@ def test_metrics_tell_what_happened(home: Served) -> None:
     assert found["lks_texts_total",] == 3
     assert found["lks_texts_fired_total",] == 1
     assert found["lks_near_misses_total",] == 1
-    assert found["lks_edit_hits_total", "local", "facts", "fuji"] == 1
-    assert found["lks_edit_hits_total", "local", "facts", "eiffel"] == 1
-    assert ("lks_edit_hits_total", "local", "facts", "ada-born") not in found
+    assert found["lks_edit_hits_total", "fuji", "facts", "local"] == 1
+    assert found["lks_edit_hits_total", "eiffel", "facts", "local"] == 1
+    assert ("lks_edit_hits_total", "ada-born", "facts", "local") not in found
     assert found["lks_tokens_total", "completion"] == 3 * 9
     assert found["lks_tokens_total", "prompt"] > 3 * 9
     assert found["lks_first_token_seconds_count",] == 3 == found["lks_scope_seconds_count",]
@@ -173,21 +173,16 @@ def test_texts_are_kept_only_if_that_is_wanted(
     with served(settings=Settings(keep_prompts=kept, verbose=True)) as home:
         who = home.service.caller(None)
         home.service.create_set(who, "facts")
-        home.service.add(who, "facts", [Edit_secret()])
+        home.service.add(who, "facts", list(make_edits()))
         home.http.post(CHAT, json=asked(f"{SECRET}!"))
         home.http.post(CHAT, json=asked(SECRET, "other"))
         home.http.post(CHAT, json={"model": MODEL, "messages": SECRET})
         told = home.http.get("/v1/lks/traffic").text
-        assert (SECRET in json.loads(told)["near"][0].values()) is kept
+        assert (f"{SECRET}!" in json.loads(told)["near"][0].values()) is kept
+        assert ("hunter2" in told) is kept
         assert SECRET not in home.http.get("/metrics").text
     out, err = capfd.readouterr()
-    assert SECRET not in out + err
-
-
-def Edit_secret() -> Any:
-    from lks.edits.edit import Edit
-
-    return Edit("secret", SECRET, f"{SECRET} is in", "Rome")
+    assert "hunter2" not in out + err
 
 
 def test_a_line_for_each_request_only_if_that_is_wanted(capfd: pytest.CaptureFixture[str]) -> None:
