@@ -375,6 +375,24 @@ def test_sets_are_made_and_deleted(service: LiveService) -> None:
     assert in_force(service) == {} and added(service, [fact(0)]).version == 1
 
 
+@both
+def test_texts_that_a_database_would_refuse(service: LiveService) -> None:
+    for odd in ("\ud800", "a\0b"):
+        with pytest.raises(EditFileError, match="no text can have"):
+            service.add(ADMIN, "office", [fact(0), fact(1, odd)])
+        assert service.facts(ADMIN, "office", search=odd, tag=odd, after=odd).facts == ()
+        for ask in (
+            lambda odd=odd: service.fact(ADMIN, "office", odd),
+            lambda odd=odd: service.facts(ADMIN, odd),
+            lambda odd=odd: service.job(ADMIN, odd),
+            lambda odd=odd: service.retire(ADMIN, "office", [odd]),
+        ):
+            with pytest.raises(NotFound):
+                ask()
+        added(service, [fact(0)], Terms(reason=odd), once=odd)
+        service.retire(ADMIN, "office", ["f0"], reason=odd)
+
+
 # --- importing a file
 
 

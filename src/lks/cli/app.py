@@ -13,6 +13,7 @@ from lks.cli.ask import ask, chat
 from lks.cli.bench import bench
 from lks.cli.change import add, profiles, remove
 from lks.cli.evaluate import ability, evaluate_pack, robustness
+from lks.cli.keys import keys_app
 from lks.cli.options import (
     DEFAULT_MODEL,
     Epochs,
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
+app.add_typer(keys_app, name="keys")
 
 
 def _tell_version(wanted: bool) -> None:
