@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,10 +42,10 @@ if TYPE_CHECKING:
     from lks.serving.live import LiveService
     from lks.serving.protocol import Engine
     from lks.serving.service import Snapshot
-    from lks.serving.store.database import Database
 
 STORE = Path("lks-store")
 POLL = 0.5  # seconds between two looks at a job
+LOADING_SECONDS = 3.0  # that a stop waits for what is being loaded
 TOLD_EVERY = 30.0  # seconds, while facts are learnt
 
 
@@ -87,19 +89,23 @@ def serve(
     The server answers at once; the unedited model as soon as it is loaded; facts when they are
     learnt. Ctrl-C ends it. What was changed is kept in the store.
     """
-    try:
-        from lks.serving.http.run import LOCAL_NAMES, bound, is_loopback, run
-        from lks.serving.http.server import Server, Settings
-        from lks.serving.store.database import Database
-    except ModuleNotFoundError as error:
-        raise MissingExtra("lks serve", error, "serve") from None
+    for package in ("alembic", "fastapi", "prometheus_client", "sqlalchemy", "uvicorn"):
+        if find_spec(package) is None:
+            raise MissingExtra("lks serve", ModuleNotFoundError(name=package), "serve")
+    from lks.serving.address import LOCAL_NAMES, bound, is_loopback
+
     facts = _facts(files or [], demo)
     if read_only and len(facts):
         raise InputError("--read-only changes nothing; leave out the files of facts")
     local = is_loopback(host)
     if not local:
-        _check_keys(Database(store), host, store)
+        _check_keys(host, store)
     at = bound(host, port)
+
+    from lks.serving.http.app import make_app
+    from lks.serving.http.run import run
+    from lks.serving.http.server import Server, Settings
+
     settings = Settings(
         max_tokens=max_tokens,
         max_waiting=max_waiting,
@@ -108,9 +114,6 @@ def serve(
         verbose=verbose,
         hosts=LOCAL_NAMES if local else (),
     )
-
-    from lks.serving.http.app import make_app
-
     logging.basicConfig(level=logging.WARNING, format="lks: %(message)s", stream=sys.stderr)
     server = Server(settings)
     shown = host if ":" not in host else f"[{host}]"
@@ -126,12 +129,8 @@ def serve(
         quiet=quiet,
     )
     echo(f"{start.url}/health answers; loading the model ...", quiet)
-    start.begin()
-    try:
-        with suppress(KeyboardInterrupt):
-            run(make_app(server), at, start.stop)
-    finally:
-        start.close()
+    run(make_app(server), at, start.begin, start.stop)
+    start.close()
     if start.error is not None:
         raise start.error
     echo("stopped", quiet)
@@ -146,10 +145,12 @@ def _facts(files: Sequence[Path], demo: bool) -> EditSet:
     return EditSet(edit for edits in each(load_rows, files).values() for edit in edits)
 
 
-def _check_keys(database: Database, host: str, store: Path) -> None:
+def _check_keys(host: str, store: Path) -> None:
     """InputError if everybody who reaches the server might change its facts."""
+    from lks.serving.store.database import Database
     from lks.serving.store.keys import any_keys
 
+    database = Database(store)
     try:
         with database.reading() as session:
             if any_keys(session):
@@ -183,18 +184,31 @@ class _Start:
     _engine: Engine | None = None
     _service: LiveService | None = None
     _stopped: Event = field(default_factory=Event)
+    _closing: Lock = field(default_factory=Lock)
+    _thread: Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thread = Thread(target=self._run, name="lks-start", daemon=True)
 
     def begin(self) -> None:
-        Thread(target=self._run, name="lks-start", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Texts that are being written end, so that the server need not wait for them."""
         self._stopped.set()
-        if self._engine is not None:
-            self._engine.close()
+        with self._closing:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
 
     def close(self) -> None:
+        """Stop everything. What is being loaded cannot be stopped: then the process just ends."""
         self.stop()
+        self._thread.join(LOADING_SECONDS)
+        if self._thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         if self._service is not None:
             self._service.close()
 
@@ -216,6 +230,8 @@ class _Start:
 
     def _load(self) -> None:
         backbone = load_backbone(self.model, self.machine, quiet=self.quiet)
+        if self._stopped.is_set():
+            return
 
         from lks.serving.http.model_front import ModelFront
         from lks.serving.http.server import Backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -38,8 +38,14 @@ def checked_edits(edits: Sequence[Edit]) -> EditSet:
     return new
 
 
-def check_terms(terms: Terms, now: datetime) -> None:
-    """InputError for times that cannot be, and tags that are none."""
+def checked_terms(terms: Terms, now: datetime) -> Terms:
+    """The terms with each tag once; InputError for times that cannot be, and tags that are none."""
+    own = {fact: checked_terms(other, now) for fact, other in terms.own.items()}
+    _check_terms(terms, now)
+    return replace(terms, tags=tuple(dict.fromkeys(tag.strip() for tag in terms.tags)), own=own)
+
+
+def _check_terms(terms: Terms, now: datetime) -> None:
     for name in ("valid_from", "valid_until"):
         moment: datetime | None = getattr(terms, name)
         if moment is not None and moment.utcoffset() is None:
@@ -115,7 +121,7 @@ def planned(session: Session, own: SetRow, edits: Sequence[Edit], terms: Terms) 
     for edit in edits:
         record = stored_record(edit)
         same_id = by_id.get(edit.id, [])
-        if any(_stays(row, record, terms) for row in same_id):
+        if any(_stays(row, record, terms.of(edit.id)) for row in same_id):
             continue
         other = [row for row in same_id if row.record != record] + others.get(edit.id, [])
         against += [_told(edit, row) for row in other[:1]]
@@ -181,9 +187,9 @@ def write_revisions(
                 words="\n".join((edit.id, edit.subject, edit.prompt, edit.target)).casefold(),
                 newest=True,
                 state=state.value,
-                valid_from=terms.valid_from,
-                valid_until=terms.valid_until,
-                tags=terms.tags,
+                valid_from=terms.of(edit.id).valid_from,
+                valid_until=terms.of(edit.id).valid_until,
+                tags=terms.of(edit.id).tags,
                 by=job.by,
                 reason=terms.reason,
                 at=at,

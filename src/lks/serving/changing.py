@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
@@ -98,8 +97,7 @@ class Changing(Reading):
         once: str | None = None,
     ) -> Job:
         self._may(who, Role.EDIT, "add facts")
-        adding.check_terms(terms, changes.now())
-        terms = replace(terms, tags=tuple(dict.fromkeys(tag.strip() for tag in terms.tags)))
+        terms = adding.checked_terms(terms, changes.now())
         content = adding.content_of_edits(edits, terms)
         new = adding.checked_edits(edits)
         adding.check_fire(new, self._snapshots.get((who.tenant, set_name)).snapshot.in_force)

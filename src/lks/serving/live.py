@@ -23,6 +23,7 @@ from lks.serving.snapshots import Snapshots
 from lks.serving.store import changes, queries
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Parts
+from lks.serving.terms import with_own_terms
 from lks.training.config import TrainingConfig
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.PROPOSED)  # nothing more happens by itself
@@ -143,7 +144,8 @@ class LiveService(Changing):
     ) -> Imported:
         """Bring a file's facts into a set: those that it has otherwise are replaced, those that
         the file has not stay. A fact that the model did not learn is not tried again as it is."""
-        new = adding.checked_edits(edits)
+        bare, terms = with_own_terms(edits, Terms(reason=reason, replace=True))
+        new = adding.checked_edits(bare)
         with self._reading(who, set_name) as (session, row):
             latest = queries.newest(session, row.id, [edit.id for edit in new])
         same = {
@@ -154,7 +156,7 @@ class LiveService(Changing):
         failed = {fact for fact, state in same.items() if state == State.FAILED}
         held = {fact for fact, state in same.items() if state in _HELD}
         wanted = [edit for edit in new if edit.id not in failed | held]
-        job = self.add(who, set_name, wanted, Terms(reason=reason, replace=True))
+        job = self.add(who, set_name, wanted, terms)
         replaced = sum(
             edit.id in latest and latest[edit.id].state in _HELD
             for edit in new

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lks.model.engine.protocol import FinishReason
 from lks.serving.http.detokenizer import Detokenizer, Vocabulary
 from lks.serving.protocol import Step
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.model.engine.protocol import FinishReason
 
 
 @dataclass(frozen=True)

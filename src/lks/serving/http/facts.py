@@ -355,13 +355,7 @@ def _add(
     if_match: str | None,
     once: str | None,
 ) -> Job:
-    edits, own = edits_of(body)
-    if len({*own.values()}) > 1 or (own and len(own) < len(edits)):
-        raise ApiError(
-            400, "the records have different tags or times; send those that share them together",
-            param="edits",
-        )  # fmt: skip
-    terms = next(iter(own.values()), body.terms())
+    edits, terms = edits_of(body)
     return backend.service.add(
         who, set_name, edits, terms, if_version=_if_version(if_match), once=once
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from lks.errors import EditFileError
 from lks.serving.http.errors import ApiError
 from lks.serving.http.facts_requests import AddRequest, Edits
 from lks.serving.service import Terms
+from lks.serving.terms import with_own_terms
 
 LINES = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines")
 TABLE, JSON = "text/csv", "application/json"
-OWN_TERMS = ("tags", "valid_from", "valid_until")  # a record may have its own
 BODY = Path("body")
 
 
@@ -58,61 +56,27 @@ async def read_body(request: Request) -> AddRequest:
     raise ApiError(400, f'content-type "{kind}": send one of {kinds}', param="content-type")
 
 
-def edits_of(given: Edits) -> tuple[list[Edit], dict[str, Terms]]:
-    """The facts, and the terms of those that have their own, by id.
+def edits_of(given: Edits) -> tuple[list[Edit], Terms]:
+    """The facts, and the terms under which they come.
 
     Raises:
         ApiError: with every problem of every record.
     """
-    usual, problems = given.terms(), list[str]()
-    edits, own = [], {}
+    edits, problems = list[Edit](), list[str]()
     for number, record in enumerate(given.edits, start=1):
-        rest, terms = record, usual
-        if isinstance(record, Mapping):
-            rest = {key: value for key, value in record.items() if key not in OWN_TERMS}
-            mine = {key: record[key] for key in OWN_TERMS if record.get(key) is not None}
-            terms = _terms(usual, mine, number, problems)
         try:
-            edit = Edit.from_record(rest)
+            edits.append(Edit.from_record(record))
         except EditFileError as error:
             problems += [f"edit {number}: {problem}" for problem in error.problems]
-            continue
-        edits.append(edit)
-        if terms != usual:
-            own[edit.id] = terms
+    terms = given.terms()
+    try:
+        edits, terms = with_own_terms(edits, terms)
+    except EditFileError as error:
+        problems += error.problems
     problems += _twice(edits)
     if problems:
         raise _bad(problems)
-    return edits, own
-
-
-def _terms(usual: Terms, own: Mapping[str, Any], number: int, problems: list[str]) -> Terms:
-    read: dict[str, Any] = {}
-    for key, value in own.items():
-        if key == "tags":
-            tags = [t.strip() for t in value.split("|")] if isinstance(value, str) else value
-            if isinstance(tags, list) and all(isinstance(t, str) and t for t in tags):
-                read[key] = tuple(tags)
-            else:
-                problems.append(f"edit {number}: tags: must be a list of texts")
-            continue
-        try:
-            read[key] = time_of(value)
-        except ValueError as error:
-            problems.append(f"edit {number}: {key}: {error}")
-    return replace(usual, **read)
-
-
-def time_of(value: object) -> datetime:
-    """A time with its zone, as ISO 8601 writes it; ValueError for another one."""
-    told = f"must be a time with its zone, such as 2027-01-31T12:00:00Z, not {value!r:.40}"
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        raise ValueError(told) from None
-    if time is None or time.tzinfo is None:
-        raise ValueError(told)
-    return time
+    return edits, terms
 
 
 def _twice(edits: Iterable[Edit]) -> list[str]:
