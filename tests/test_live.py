@@ -16,6 +16,7 @@ from stores import ADMIN, CONFIG, UNLEARNABLE, Place, added, fact, in_force, ope
 
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
+from lks.edits.edit_set import EditSet
 from lks.errors import (
     Conflict,
     EditFileError,
@@ -29,6 +30,7 @@ from lks.errors import (
 from lks.serving.facts import JobState, State
 from lks.serving.live import LiveService
 from lks.serving.service import Terms
+from lks.training.train_pack import train_pack
 
 pytest_plugins = ("stores",)
 both = pytest.mark.parametrize("place", ["sqlite", "postgres"], indirect=True)
@@ -407,6 +409,23 @@ def test_a_file_is_taken_over(service: LiveService) -> None:
     service.wait(ADMIN, done.job.id)
     assert in_force(service) == {"f0": "Rome", "f9": "Rome", "f1": "Oslo", "f2": "Rome"}
     assert service.import_facts(ADMIN, "office", again).job.facts == ()
+
+
+def test_a_pack_is_taken_over_as_it_is(service: LiveService) -> None:
+    facts = EditSet([fact(0), fact(1), fact(2)])
+    pack = train_pack(small_backbone(), facts, CONFIG)
+    service.create_set(ADMIN, "packed")
+    job = service.import_pack(ADMIN, "packed", pack)
+    assert (job.state, job.version, job.facts) == (JobState.DONE, 1, ("f0", "f1", "f2"))
+    added(service, [fact(3)], name="packed")
+    bank = service.snapshot(ADMIN, "packed").in_force.bank
+    assert torch.equal(bank.of_edits(["f0", "f1", "f2"]), pack.blocks)
+    with pytest.raises(Conflict, match="has facts already"):
+        service.import_pack(ADMIN, "packed", pack)
+    other = train_pack(make_backbone("llama", seed=1), facts, CONFIG)
+    with pytest.raises(PackMismatch):
+        service.import_pack(ADMIN, "office", other)
+    assert [*in_force(service, "packed")] == ["f0", "f1", "f2", "f3"]
 
 
 # --- stopping and starting

@@ -12,14 +12,15 @@ from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.errors import LKSError, NotFound
 from lks.model.backbone import Backbone
+from lks.packs.pack import Pack
 from lks.serving.facts import JobState, State
-from lks.serving.snapshots import Held, Key, Snapshots
+from lks.serving.snapshots import Base, Held, Key, Snapshots
 from lks.serving.store import changes, queries
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Parts
 from lks.serving.store.schema import JobRow, RevisionRow, SetRow
 from lks.serving.threads import LOG, Worker
-from lks.serving.training import Learnt, Stopped, Teacher
+from lks.serving.training import Learnt, NewBase, Stopped, Teacher
 from lks.training.config import TrainingConfig
 
 SelfTesting = Callable[[ScalpelModel, Sequence[Edit]], Mapping[str, Sequence[str]]]
@@ -120,6 +121,24 @@ class Learner(Worker):
             )
             self._put_in_force(batch, Learnt.nothing({row.id: told for row in batch.rows}))
 
+    def adopt(self, key: Key, job_id: str, pack: Pack) -> None:
+        """Bring the facts of a job into force with the blocks that a pack has of them; the pack is
+        the set's base from then on. Any thread may call it."""
+        held = self._snapshots.get(key)
+        with self._database.reading() as session:
+            batch = _Batch(key, held.set_id, [job_id], _waiting(session, [job_id]))
+        number = {edit.id: place for place, edit in enumerate(pack.edits)}
+        places = [number[row.fact_id] for row in batch.rows]
+        learnt = Learnt(
+            revisions=[row.id for row in batch.rows],
+            blocks=pack.blocks[places],
+            exemplars=pack.gate.exemplars.only(places) if pack.gate else None,
+            base=Base.of(job_id, pack, self._snapshots.embedder),
+            new_base=NewBase(job_id, pack),
+        )
+        self._keep(batch, learnt)
+        self._put_in_force(batch, learnt)
+
     def _keep(self, batch: _Batch, learnt: Learnt) -> None:
         """Write the blocks, before the database says that they are there."""
         if learnt.new_base is not None:
@@ -169,6 +188,10 @@ class Learner(Worker):
         if not into:
             return None
         held = self._snapshots.get(batch.key)
+        whole = len(into) == len(learnt.revisions) and held is learnt.began
+        if whole and learnt.in_force is not None and learnt.base is not None:
+            come = {row.fact_id: row.id for row in into}
+            return self._snapshots.with_in_force(held, learnt.in_force, come, learnt.base)
         for row in into:
             if row.part is None:
                 row.part, row.block = batch.jobs[0], row.id

@@ -30,6 +30,7 @@ from lks.scope.gate.metric import Exemplars
 from lks.scope.scope import Scope
 from lks.serving.service import Snapshot
 from lks.serving.store import queries
+from lks.serving.store.changes import turned_over
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Block, Parts
 from lks.serving.store.schema import RevisionRow, SetRow
@@ -164,7 +165,8 @@ class Snapshots:
         now = self.get(key)
         if row.version == before:
             return now
-        target = queries.in_force(session, row.id)
+        # asking the database for all that is in force would take longer than the change
+        target = turned_over(session).of(now.revisions)
         for known in (now, prepared):
             if (made := known.only(target, row.version)) is not None:
                 return made
@@ -179,7 +181,11 @@ class Snapshots:
         return self.joined(left, new, self.fetch) if new else left
 
     def joined(
-        self, held: Held, revisions: Sequence[int], fetch: Fetch, base: Base | None = None
+        self,
+        held: Held,
+        revisions: Sequence[int],
+        fetch: Fetch,
+        base: Base | None = None,
     ) -> Held:
         """The same with more revisions in force, in place of those that they displace.
 
@@ -199,7 +205,13 @@ class Snapshots:
             in_force = held.snapshot.in_force.joined(
                 EditSet(edits), blocks, exemplars, base.embedder
             )
-        known = {**held.revisions, **dict(zip((e.id for e in edits), revisions, strict=True))}
+        come = dict(zip((edit.id for edit in edits), revisions, strict=True))
+        return self.with_in_force(held, in_force, come, base)
+
+    @staticmethod
+    def with_in_force(held: Held, in_force: InForce, come: Mapping[str, int], base: Base) -> Held:
+        """What is held when this is in force, in which `come` are new."""
+        known = {**held.revisions, **come}
         snapshot = replace(
             held.snapshot,
             in_force=in_force,
