@@ -103,3 +103,4 @@ def served(
             yield Served(app, server, url)
     finally:
         fake.close()
+        server.close()

@@ -19,6 +19,7 @@ from test_threads import random_pack
 from lks.editors.lks.model import ScalpelModel
 from lks.model.backbone import Backbone
 from lks.serving.protocol import EngineRequest, Sampling
+from lks.serving.sampling import _least
 from lks.serving.transformers_engine import TransformersEngine
 
 # --- sampling
@@ -73,13 +74,23 @@ def test_tokens_are_drawn_as_likely_as_they_are(
         assert size == 1 or (drawn > 0).sum() > 1
 
 
-def test_top_p_looks_beyond_the_likeliest_where_it_must(
-    monkeypatch: pytest.MonkeyPatch, backbone: Backbone, engine: TransformersEngine
+@pytest.mark.parametrize("sharp", [0.0, 0.1, 1.0, 8.0])
+def test_the_likeliest_tokens_of_top_p_are_those_of_a_sort(sharp: float) -> None:
+    torch.manual_seed(int(sharp * 10))
+    for kept in (0.0, 1e-9, 0.3, 0.9, 0.999):
+        probs = (torch.randn(1000) * sharp).softmax(-1)
+        ordered = probs.sort(descending=True).values
+        size = max(1, int((ordered.double().cumsum(-1) - ordered < kept).sum()))
+        assert _least(probs, kept) == ordered[size - 1]
+
+
+def test_an_almost_cold_text_is_the_greedy_one(
+    backbone: Backbone, engine: TransformersEngine
 ) -> None:
-    request = asked(backbone, ASKED[0], Sampling(12, temperature=2.0, top_p=0.97, seed=1))
-    expected = Taken(engine, request).tokens
-    monkeypatch.setattr("lks.serving.sampling.LIKELIEST", 2)
-    assert Taken(engine, request).tokens == expected
+    greedy = Taken(engine, asked(backbone, ASKED[0])).tokens
+    for temperature in (1e-6, 1e-46):
+        cold = asked(backbone, ASKED[0], Sampling(6, temperature=temperature, top_p=0.5))
+        assert Taken(engine, cold).tokens == greedy
 
 
 def test_log_probabilities_are_the_models_own_and_those_of_a_score(
@@ -101,7 +112,7 @@ def test_log_probabilities_are_the_models_own_and_those_of_a_score(
     unedited = engine.score(replace(request, ids=whole, blocks=None))
     assert unedited[-1].logprob != pytest.approx(scored[-1].logprob, abs=1e-2)
     (pair,) = model.score([(ASKED[0], "Rome")])
-    both = engine.score(asked(model, f"{ASKED[0]} Rome"))
+    both = engine.score(asked(model, f"{ASKED[0]} Rome", Sampling(0)))  # nothing is written
     k = len(pair.logprobs)
     assert [own.logprob for own in both[-k:]] == pytest.approx(pair.logprobs, abs=1e-4)
     silent = written(engine, [asked(model, ASKED[0])])[0]

@@ -15,6 +15,7 @@ from lks.cli.change import add, profiles, remove
 from lks.cli.check import check_pack
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.facts import diff, export
+from lks.cli.keys import keys_app
 from lks.cli.options import (
     DEFAULT_MODEL,
     Epochs,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
+app.add_typer(keys_app, name="keys")
 
 
 def _tell_version(wanted: bool) -> None:

@@ -130,6 +130,7 @@ def serve(
     )
     echo(f"{start.url}/health answers; loading the model ...", quiet)
     run(make_app(server), at, start.begin, start.stop)
+    server.close()
     start.close()
     if start.error is not None:
         raise start.error

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from lks.editors.lks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.edits.text import counted
+from lks.edits.text import counted, encodable
 from lks.errors import Conflict, EditFileError, InputError
 from lks.scope.inspect.silent import silent_edits
 from lks.scope.types import ids
@@ -29,13 +29,23 @@ def checked_edits(edits: Sequence[Edit]) -> EditSet:
     """The edits without those that say the same twice.
 
     Raises:
-        EditFileError: two have one id, or give one prompt two targets.
+        EditFileError: two have one id, or give one prompt two targets, or there are characters
+            that cannot be stored.
     """
+    odd = [edit.id for edit in edits if not _storable(edit)]
+    if odd:
+        told = [f'edit "{encodable(own)}": has U+0000 or half of a surrogate pair' for own in odd]
+        raise EditFileError("edits have characters that no text can have; take them out", told)
     new = EditSet(edits)
     told = [str(pair) for pair in new.conflicts.pairs if not pair.repeated]
     if told:
         raise EditFileError("edits give one prompt two targets; give each prompt once", told)
     return new
+
+
+def _storable(edit: Edit) -> bool:
+    text = json.dumps(edit.to_record(), ensure_ascii=False)
+    return text == encodable(text) and "\\u0000" not in text
 
 
 def checked_terms(terms: Terms, now: datetime) -> Terms:
@@ -78,7 +88,7 @@ def check_fire(new: EditSet, now: InForce) -> None:
 
 def content_of(*parts: object) -> str:
     """A hash of what a change was given."""
-    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -123,6 +123,11 @@ class Engine(Protocol):
         """How many tokens prompt and text may have together; None without a limit."""
         ...
 
+    @property
+    def alive(self) -> bool:
+        """Whether it writes: not before `start`, nor when it has stopped by itself."""
+        ...
+
     def start(self) -> None:
         """Get ready. LKSError if this model cannot be served so."""
         ...

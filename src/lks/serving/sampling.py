@@ -13,7 +13,7 @@ from lks.model.engine.guard import TextGuard
 from lks.model.engine.protocol import FinishReason
 from lks.serving.protocol import EngineRequest, Sampling, Step
 
-LIKELIEST = 256  # tokens that are looked at first for those of `top_p`
+COLDEST = 1e-6  # temperatures below make no difference
 
 
 class Writing:
@@ -87,36 +87,29 @@ def next_steps(texts: Sequence[Writing], logits: Tensor) -> list[Step]:
 def _drawn(scores: Tensor, texts: Sequence[Writing]) -> Tensor:
     """Tokens drawn at random, [k], from scores, [k, vocabulary]."""
 
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=scores.device)[:, None]
+    def column(values: Sequence[float], dtype: torch.dtype = scores.dtype) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=scores.device)[:, None]
 
-    shifted = (scores - scores.amax(-1, keepdim=True)).double()
-    warm = column([text.sampling.temperature for text in texts])
-    probs = (shifted / warm).softmax(-1)
-    kept = column([text.sampling.top_p for text in texts])
-    probs = probs * (probs >= _least(probs, kept))
+    warm = column([max(text.sampling.temperature, COLDEST) for text in texts])
+    probs = (scores - scores.amax(-1, keepdim=True)).div_(warm).softmax(-1)
+    for row, text in enumerate(texts):
+        if (kept := text.sampling.top_p) < 1:
+            probs[row].masked_fill_(probs[row] < _least(probs[row], kept), 0)
     # In the order of the ids: where probabilities differ in their last bits, as they do in another
     # batch, so do the borders between tokens, and nothing else.
-    summed = probs.cumsum(-1)
-    aim = column([text.draw() for text in texts]) * summed[:, -1:]
+    summed = probs.cumsum(-1, dtype=torch.float64)
+    aim = column([text.draw() for text in texts], torch.float64) * summed[:, -1:]
     return torch.searchsorted(summed, aim, right=True)[:, 0].clamp(max=probs.shape[-1] - 1)
 
 
-def _least(probs: Tensor, kept: Tensor) -> Tensor:
-    """How likely a token is at least that belongs to the likeliest ones which together have `kept`
-    of the probability, [k, 1]."""
-    least = torch.zeros_like(kept)
-    rows = (kept[:, 0] < 1).nonzero()[:, 0]
-    for size in (min(LIKELIEST, probs.shape[-1]), probs.shape[-1]):
-        if not len(rows):
-            break
-        top = probs[rows].topk(size, -1).values
-        before = top.cumsum(-1) - top
-        inside = before < kept[rows]
-        inside[:, 0] = True
-        least[rows] = top.masked_fill(~inside, torch.inf).amin(-1, keepdim=True)
-        rows = rows[inside.all(-1)]  # there may be more
-    return least
+def _least(probs: Tensor, kept: float) -> Tensor:
+    """How likely each of the likeliest tokens is at least that together have `kept` of the
+    probability; of probabilities, [vocabulary]."""
+    # Tokens below this have less than the rest together, so they need not be sorted.
+    border = torch.clamp(probs.amax(), max=(1 - kept) / len(probs))
+    likely = probs[probs >= border].sort(descending=True).values
+    before = likely.cumsum(0, dtype=torch.float64) - likely
+    return likely[(before < kept).sum().clamp(min=1) - 1]
 
 
 def _told(

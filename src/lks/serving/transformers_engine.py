@@ -74,7 +74,7 @@ class TransformersEngine:
         self._batch: ContinuousBatch | None = None
 
     @property
-    def context(self) -> int | None:
+    def context(self) -> int:
         own, cache = self._backbone.context, self._limits.cache_tokens
         return cache if own is None else min(own, cache)
 
@@ -118,14 +118,13 @@ class TransformersEngine:
             InputError: the prompt has no token, or more than the context.
             EngineFailure: the engine does not run.
         """
-        room = self._room(request)
-        writing = Writing(self._backbone, request, min(request.sampling.max_tokens, room))
+        most, stops = self._room(request), [*request.sampling.stop_ids]
+        writing = Writing(self._backbone, request, most)
         key, text = str(next(self._keys)), _Text(request, deliver, writing)
         batch = self._batch
         if batch is None or not batch.alive:
             raise EngineFailure("the engine does not run")
         self._texts[key] = text
-        most, stops = min(request.sampling.max_tokens, room), [*request.sampling.stop_ids]
         begun = batch.add(key, request.ids, most, stops)
         if not begun or not batch.alive:  # its thread may have died before it saw the text
             self._fail(key, "the engine has stopped")
@@ -139,7 +138,7 @@ class TransformersEngine:
 
     def score(self, request: EngineRequest) -> list[Scored]:
         """The prompt's tokens under the model with the request's blocks in; see `Engine`."""
-        self._room(request)
+        self._check(request)
         backbone, ids = self._backbone, list(request.ids)
         row = torch.tensor([ids], device=backbone.device)
         encoding = Encoding([], [], [0], row, torch.ones_like(row))
@@ -192,24 +191,25 @@ class TransformersEngine:
 
     # ---
 
-    def _room(self, request: EngineRequest) -> int:
-        """How many tokens may be written behind a prompt."""
-        n = len(request.ids)
-        if not n:
+    def _check(self, request: EngineRequest) -> None:
+        if not request.ids:
             raise InputError("a prompt without a token; give at least one")
-        if request.sampling.max_tokens < 1:
-            raise InputError(f"max_tokens is {request.sampling.max_tokens}; give at least 1")
-        self._backbone.check_lengths([n])
-        context = self.context
-        assert context is not None
+        self._backbone.check_lengths([len(request.ids)])
+        if request.blocks is not None:
+            _check_blocks(self._backbone, request.blocks, len(request.ids))
+
+    def _room(self, request: EngineRequest) -> int:
+        """How many tokens are written behind a prompt, at most."""
+        self._check(request)
+        n, most, context = len(request.ids), request.sampling.max_tokens, self.context
+        if most < 1:
+            raise InputError(f"max_tokens is {most}; give at least 1")
         if n > context:
             raise InputError(
                 f"the prompt has {n} tokens, and the engine holds {context}; shorten it, or give "
                 "the engine a larger cache"
             )
-        if request.blocks is not None:
-            _check_blocks(self._backbone, request.blocks, n)
-        return context - n + 1  # the last one is not read
+        return min(most, context - n + 1)  # the last one is not read
 
     def _fail(self, key: str, reason: str) -> None:
         if (text := self._texts.pop(key, None)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from lks.serving.protocol import Engine, EngineRequest, Sampling, Scored
 from lks.serving.service import Snapshot
 
 DEFAULT_SET = "default"
+KEPT = 500  # characters of a text that the traffic shows
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,10 @@ class Answering:
         metrics.near.inc(sum(len(prompt.near) for prompt in self.prompts))
         metrics.tokens.labels("prompt").inc(self.usage["prompt_tokens"])
         name = snapshot.set_name if snapshot else ""
+        kept = self.server.settings.keep_prompts
         near = [
-            {"set": name, **_near_json(spot, kept=self.server.settings.keep_prompts)}
-            for prompt in self.prompts
+            {"set": name, **_near_json(spot), "text": _said(given, spot) if kept else None}
+            for given, prompt in zip(self.wanted.prompts, self.prompts, strict=True)
             for spot in prompt.near
         ]
         fired = [[Fired(name, spot.edit) for spot in prompt.fired] for prompt in self.prompts]
@@ -322,10 +324,18 @@ def spot_json(spot: Spot, choice: int | None = None) -> dict[str, object]:
     return told if spot.reason is None else {**told, "reason": spot.reason}
 
 
-def _near_json(spot: Spot, *, kept: bool) -> dict[str, object]:
-    """For the traffic: without the text, if prompts are not kept."""
-    told = {"edit": spot.edit, "subject": spot.subject, "reason": spot.reason, "score": spot.score}
-    return {**told, "text": spot.text if kept else None}
+def _near_json(spot: Spot) -> dict[str, object]:
+    """For the traffic."""
+    score = None if spot.score is None else round(spot.score, 4)
+    return {"edit": spot.edit, "subject": spot.subject, "reason": spot.reason, "score": score}
+
+
+def _said(prompt: Prompt | Sequence[int], spot: Spot) -> str:
+    """The beginning of the text in which a place was found."""
+    if isinstance(prompt, str):
+        return prompt[:KEPT]
+    turn = prompt[spot.message] if spot.message is not None else None
+    return turn["content"][:KEPT] if isinstance(turn, Mapping) else spot.text
 
 
 def _header(text: str) -> str:

@@ -6,8 +6,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,10 @@ LOG = logging.getLogger("lks.serving")
 def make_app(server: Server, page_folder: Path = FOLDER) -> FastAPI:
     """The app over a server's state, which may get its backend later."""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        server.close()
-
     app = FastAPI(
         title="LKS",
         summary="A language model with facts that can be changed: OpenAI's API, and one of facts.",
         version=version("latent-knowledge-scalpel"),
-        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from lks.errors import (
@@ -98,6 +99,11 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return of_validation(error.errors(), UNSUPPORTED).response
+
+    @app.exception_handler(ValidationError)
+    async def own_body(request: Request, error: ValidationError) -> Response:
+        told = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        return of_validation(told).response
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:

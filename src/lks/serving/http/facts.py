@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from pydantic import ValidationError
 
 from lks.edits.diff import diff
 from lks.edits.export import FORMATS
+from lks.edits.records import kind_of
 from lks.serving.facts import Caller, Job, State
 from lks.serving.http import replies as r
 from lks.serving.http.answering import spot_json
 from lks.serving.http.auth import WRITES, Admin, Approver, Asker, Editor, TheBackend, TheServer
-from lks.serving.http.errors import ApiError, of_validation
+from lks.serving.http.errors import ApiError
 from lks.serving.http.facts_body import JSON, LINES, TABLE, edits_of, read_body
 from lks.serving.http.facts_json import change_json, fact_json, job_json, set_json
 from lks.serving.http.facts_requests import (
     DryRunRequest,
     Edits,
     FactIds,
+    Record,
     RollbackRequest,
     SetRequest,
     TestRequest,
@@ -156,11 +157,7 @@ async def add(
 ) -> Response:
     """New facts, which are in force when the job is done. Options of CSV and JSON lines stand in
     the query."""
-    try:
-        body = await read_body(request)
-    except ValidationError as error:
-        told = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        raise of_validation(told) from None
+    body = await read_body(request)
     job = await run_in_threadpool(_add, backend, who, set_name, body, if_match, once)
     return _job(job, 202)
 
@@ -169,7 +166,7 @@ async def add(
 def replace(
     set_name: SetName,
     fact_id: FactId,
-    body: dict[str, Any],
+    body: Annotated[Record, Body()],
     backend: TheBackend,
     who: Editor,
     reason: Annotated[str | None, Query(max_length=2000)] = None,
@@ -177,6 +174,8 @@ def replace(
     once: Once = None,
 ) -> Response:
     """A record in place of a fact; the old one stays in force until the new one is."""
+    if not isinstance(body, dict):
+        raise ApiError(400, f"the body must be a JSON object, not {kind_of(body)}")
     if body.get("id", fact_id) != fact_id:
         raise ApiError(400, f'id: must be "{fact_id}" as in the path, or left out', param="id")
     record = {**body, "id": fact_id}

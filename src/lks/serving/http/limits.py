@@ -23,10 +23,11 @@ class Gate:
     Args:
         most: requests that may wait, for their scope or for the engine.
         load: of the engine.
+        refused: called for each request that is not let in.
     """
 
-    def __init__(self, most: int, load: Callable[[], Load]) -> None:
-        self._most, self._load = most, load
+    def __init__(self, most: int, load: Callable[[], Load], refused: Callable[[], object]) -> None:
+        self._most, self._load, self._refused = most, load, refused
         self._preparing = 0
         self._seconds = 1.0  # what a request took, the last ones most
 
@@ -36,6 +37,7 @@ class Gate:
         waiting = self._preparing + load.waiting
         if waiting < max(1, self._most):
             return
+        self._refused()
         seconds = min(MOST_SECONDS, round(self._seconds * waiting / max(1, load.running)) + 1)
         raise ApiError(
             429,

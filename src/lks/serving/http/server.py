@@ -142,7 +142,7 @@ class Server:
         self.failed: str | None = None
         self.traffic = Traffic()
         self.metrics = Metrics(self._loaded, self.traffic.hits)
-        self.gate = Gate(settings.max_waiting, self._load)
+        self.gate = Gate(settings.max_waiting, self._load, self.metrics.refused.inc)
         self.pool = ThreadPoolExecutor(settings.threads, "lks-front")
         self.control = ThreadPoolExecutor(2, "lks-cancel")  # never waits behind a long prompt
 
@@ -160,11 +160,7 @@ class Server:
     def full(self, path: str) -> None:
         """ApiError where a request to this path would only wait among too many."""
         if path in ("/v1/chat/completions", "/v1/completions"):
-            try:
-                self.gate.check()
-            except ApiError:
-                self.metrics.refused.inc()
-                raise
+            self.gate.check()
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)

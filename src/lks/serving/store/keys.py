@@ -78,6 +78,8 @@ def add_key(
         Conflict: the tenant has a key of this name.
     """
     name, tenant = checked_name(name, "key"), checked_name(tenant, "tenant")
+    if default_set is not None:
+        default_set = checked_name(default_set, "set")
     own = tenant_of(session, tenant)
     if _live(session, own.id, name) is not None:
         raise Conflict(f'tenant "{tenant}" has a key "{name}" already; revoke it, or take a name')
@@ -127,6 +129,8 @@ def any_keys(session: Session) -> bool:
 
 def caller_of(session: Session, key: str) -> Caller | None:
     """Whose key this is; None for one that is unknown or revoked."""
+    if not (key.isascii() and key.isprintable()):
+        return None
     prefix = "-".join(key.split("-", 2)[:2])
     found = session.execute(
         select(KeyRow, TenantRow.name).join(TenantRow).where(KeyRow.prefix == prefix)
@@ -146,4 +150,4 @@ def _live(session: Session, tenant_id: int, name: str) -> KeyRow | None:
 
 def _digest(key: str, salt: str) -> str:
     """Quick to make, for it is asked at each request; a key of 256 random bits is not guessed."""
-    return hashlib.blake2b(key.encode("utf-8", "replace"), key=bytes.fromhex(salt)).hexdigest()
+    return hashlib.blake2b(key.encode(), key=bytes.fromhex(salt)).hexdigest()

@@ -11,13 +11,14 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
-    String,
     Text,
     TypeDecorator,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from lks.edits.text import encodable
 
 
 class Moment(TypeDecorator[datetime]):
@@ -35,6 +36,16 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Plain(TypeDecorator[str]):
+    """A text that both databases take: without the two kinds of characters that one refuses."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value if value is None else encodable(value).replace("\0", "\ufffd")
+
+
 class Lines(TypeDecorator[tuple[str, ...]]):
     """Short texts, each on a line of its own, so that `LIKE` finds a whole one."""
 
@@ -42,9 +53,10 @@ class Lines(TypeDecorator[tuple[str, ...]]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        if value is None or isinstance(value, str):  # a text is what `LIKE` is asked for
-            return value
-        return "".join(f"\n{line}" for line in value) + "\n"
+        if value is not None and not isinstance(value, str):
+            value = "".join(f"\n{line}" for line in value) + "\n"
+        # a text is what `LIKE` is asked for
+        return value if value is None else encodable(value).replace("\0", "\ufffd")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
         return tuple(filter(None, (value or "").split("\n")))
@@ -52,6 +64,7 @@ class Lines(TypeDecorator[tuple[str, ...]]):
 
 class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012
+        str: Plain,
         datetime: Moment,
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
@@ -64,7 +77,7 @@ class TenantRow(Base):
     __tablename__ = "tenants"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(unique=True)
 
 
 class KeyRow(Base):
@@ -79,12 +92,12 @@ class KeyRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
-    name: Mapped[str] = mapped_column(String(200))
-    role: Mapped[str] = mapped_column(String(20))
-    default_set: Mapped[str | None] = mapped_column(String(200))
-    prefix: Mapped[str] = mapped_column(String(40), unique=True)
-    salt: Mapped[str] = mapped_column(String(64))
-    digest: Mapped[str] = mapped_column(String(128))
+    name: Mapped[str]
+    role: Mapped[str]
+    default_set: Mapped[str | None]
+    prefix: Mapped[str] = mapped_column(unique=True)
+    salt: Mapped[str]
+    digest: Mapped[str]
     created: Mapped[datetime]
     revoked: Mapped[datetime | None]
 
@@ -110,10 +123,10 @@ class SetRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str]
     approval: Mapped[bool]
     version: Mapped[int]
-    base: Mapped[str | None] = mapped_column(String(60))
+    base: Mapped[str | None]
     created: Mapped[datetime]
     deleted: Mapped[datetime | None]
 
@@ -140,23 +153,23 @@ class RevisionRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     set_id: Mapped[int] = mapped_column(ForeignKey("sets.id"))
-    fact_id: Mapped[str] = mapped_column(Text)
+    fact_id: Mapped[str]
     revision: Mapped[int]
     record: Mapped[dict[str, Any]]
-    question: Mapped[str] = mapped_column(String(64))
-    words: Mapped[str] = mapped_column(Text)
+    question: Mapped[str]
+    words: Mapped[str]
     newest: Mapped[bool]
-    state: Mapped[str] = mapped_column(String(20))
-    why: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str]
+    why: Mapped[str | None]
     shaky: Mapped[list[str] | None]
     valid_from: Mapped[datetime | None]
     valid_until: Mapped[datetime | None]
     tags: Mapped[tuple[str, ...]]
-    by: Mapped[str] = mapped_column(String(200))
-    reason: Mapped[str | None] = mapped_column(Text)
+    by: Mapped[str]
+    reason: Mapped[str | None]
     at: Mapped[datetime]
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    part: Mapped[str | None] = mapped_column(String(60))
+    part: Mapped[str | None]
     block: Mapped[int | None]
 
 
@@ -183,10 +196,10 @@ class ChangeRow(Base):
     set_id: Mapped[int] = mapped_column(ForeignKey("sets.id"))
     version: Mapped[int]
     at: Mapped[datetime]
-    by: Mapped[str] = mapped_column(String(200))
-    action: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str]
+    action: Mapped[str]
     facts: Mapped[list[str]]
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None]
 
 
 class JobRow(Base):
@@ -200,15 +213,15 @@ class JobRow(Base):
     __tablename__ = "jobs"
     __table_args__ = (Index("jobs_by_state", "state", "number"),)
 
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int]
     set_id: Mapped[int] = mapped_column(ForeignKey("sets.id"), index=True)
-    state: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str]
     facts: Mapped[list[str]]
     failed: Mapped[dict[str, str]]
     version: Mapped[int | None]
-    by: Mapped[str] = mapped_column(String(200))
-    reason: Mapped[str | None] = mapped_column(Text)
+    by: Mapped[str]
+    reason: Mapped[str | None]
     starts: Mapped[int]
     created: Mapped[datetime]
     finished: Mapped[datetime | None]
@@ -222,7 +235,7 @@ class OnceRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     set_id: Mapped[int] = mapped_column(ForeignKey("sets.id"))
-    name: Mapped[str] = mapped_column(String(200))
-    content: Mapped[str] = mapped_column(String(64))
-    result: Mapped[str] = mapped_column(String(60))
+    name: Mapped[str]
+    content: Mapped[str]
+    result: Mapped[str]
     at: Mapped[datetime]
