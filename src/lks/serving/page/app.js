@@ -33,28 +33,39 @@ export class App extends EventTarget {
     this.dispatchEvent(new Event("context"));
   }
 
-  get current() { return this.sets.find((one) => one.name === this.set) ?? null; }
+  get current() {
+    return this.sets.find((one) => one.name === this.set) ?? null;
+  }
 
-  can(role) { return this.who !== null && ROLES.indexOf(this.who.role) >= ROLES.indexOf(role); }
+  can(role) {
+    return this.who !== null && ROLES.indexOf(this.who.role) >= ROLES.indexOf(role);
+  }
 
   /** Whether facts that this caller writes wait for somebody to approve them. */
-  get proposes() { return Boolean(this.current?.approval) && !this.can("approve"); }
+  get proposes() {
+    return Boolean(this.current?.approval) && !this.can("approve");
+  }
 
   /** Whether this caller may take facts of the set out. */
-  get retires() { return this.can("edit") && !this.proposes; }
+  get retires() {
+    return this.can("edit") && !this.proposes;
+  }
 
   /** The address of a view, for this set. */
   link(path, query = {}) {
     const given = new URLSearchParams();
     const all = { set: this.set, ...query };
     for (const [name, value] of Object.entries(all)) {
-      for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") given.append(name, one);
+      for (const one of [value].flat())
+        if (one !== null && one !== undefined && one !== "") given.append(name, one);
     }
     const parts = [path].flat().map(encodeURIComponent).join("/");
     return given.size ? `#/${parts}?${given}` : `#/${parts}`;
   }
 
-  go(path, query) { location.hash = this.link(path, query); }
+  go(path, query) {
+    location.hash = this.link(path, query);
+  }
 
   /** Facts have changed: by this page, or by a job that has ended. */
   async changed() {
@@ -63,12 +74,16 @@ export class App extends EventTarget {
   }
 
   /** Told to a screen reader, when it has nothing else to tell. */
-  say(text) { document.getElementById("said").textContent = text; }
+  say(text) {
+    document.getElementById("said").textContent = text;
+  }
 
   /** A line above the view, until another view is shown. */
   notice(text, ...actions) {
-    document.getElementById("notices").replaceChildren(h("div", { class: "notice" }, h("p", null, text), actions));
+    document.getElementById("notices").replaceChildren(h("div.notice", h("p", text), actions));
   }
 
-  clearNotices() { document.getElementById("notices").replaceChildren(); }
+  clearNotices() {
+    document.getElementById("notices").replaceChildren();
+  }
 }

@@ -28,7 +28,8 @@ export function showHeader(app) {
 function navigation(app) {
   const at = HOME[app.view] ?? app.view;
   const links = NAV.filter(({ least }) => app.can(least)).map(({ view, title }) =>
-    h("a", { href: app.link(view), "aria-current": view === at ? "page" : null }, title));
+    h("a", { href: app.link(view), "aria-current": view === at ? "page" : null }, title),
+  );
   replaced(document.getElementById("nav"), links);
 }
 
@@ -39,24 +40,48 @@ function context(app) {
     return;
   }
   const { role, name, model, open } = app.who;
-  const missing = app.can("edit") ? null : h("span", null, "Facts and traffic need the role edit.");
-  replaced(place,
+  const missing = app.can("edit") ? null : h("span", "Facts and traffic need the role edit.");
+  replaced(
+    place,
     setChooser(app),
-    h("div", { class: "context-who" },
-      h("span", null, "Model ", h("b", { id: "model" }, model)),
-      h("span", { title: `May ${MAY[role]}.` }, "You: ", h("b", { id: "who" }, open ? `${role}, no key needed` : `${name}, role ${role}`)),
+    h(
+      "div.context-who",
+      h("span", "Model ", h("b", { id: "model" }, model)),
+      h(
+        "span",
+        { title: `May ${MAY[role]}.` },
+        "You: ",
+        h("b", { id: "who" }, open ? `${role}, no key needed` : `${name}, role ${role}`),
+      ),
       missing,
-      !open && h("button", { type: "button", class: "link", id: "change-key", onclick: () => changeKey(app) }, "Change key")));
+      !open &&
+        h(
+          "button",
+          { type: "button", class: "link", id: "change-key", onclick: () => changeKey(app) },
+          "Change key",
+        ),
+    ),
+  );
 }
 
 function setChooser(app) {
   const now = app.current;
-  if (!now) return h("div", { class: "context-set" }, h("span", null, "No set of facts yet"));
-  const options = app.sets.map((one) => h("option", { value: one.name, selected: one === now }, one.name));
+  if (!now) return h("div.context-set", h("span", "No set of facts yet"));
+  const options = app.sets.map((one) =>
+    h("option", { value: one.name, selected: one === now }, one.name),
+  );
   const chooser = h("select", { id: "set", onchange: () => chosen(app, chooser.value) }, options);
-  const notes = [`version ${now.version}`, counted(now.facts, "fact") + " in force", now.approval && "changes are approved"];
-  return h("div", { class: "context-set" }, h("label", { for: "set" }, "Set"), chooser,
-    h("span", { id: "version" }, notes.filter(Boolean).join(" · ")));
+  const notes = [
+    `version ${now.version}`,
+    counted(now.facts, "fact") + " in force",
+    now.approval && "changes are approved",
+  ];
+  return h(
+    "div.context-set",
+    h("label", { for: "set" }, "Set"),
+    chooser,
+    h("span", { id: "version" }, notes.filter(Boolean).join(" · ")),
+  );
 }
 
 /** The same view of another set; of a fact's page the list. */
@@ -70,7 +95,9 @@ function themeButton() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement;
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const show = () => { button.textContent = dark() ? "Light theme" : "Dark theme"; };
+  const show = () => {
+    button.textContent = dark() ? "Light theme" : "Dark theme";
+  };
   button.addEventListener("click", () => {
     const next = dark() ? "light" : "dark";
     const asSystem = (next === "dark") === system.matches; // then it follows the system again

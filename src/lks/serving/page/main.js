@@ -15,7 +15,8 @@ import { trafficView } from "./views/traffic.js";
 
 const VIEWS = {
   ask: askView,
-  facts: (app, route, signal) => (route.parts.length > 1 ? factView : factsView)(app, route, signal),
+  facts: (app, route, signal) =>
+    (route.parts.length > 1 ? factView : factsView)(app, route, signal),
   add: addView,
   review: reviewView,
   history: historyView,

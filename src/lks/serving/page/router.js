@@ -7,7 +7,10 @@ import { problemBox } from "./components/problem.js";
 /** The path's parts and the query of the address. */
 function where() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return {
+    parts: path.split("/").filter(Boolean).map(decodeURIComponent),
+    query: new URLSearchParams(query),
+  };
 }
 
 export class Router {
@@ -36,14 +39,15 @@ export class Router {
     const name = route.parts[0] ?? this.home;
     if (moved) this.app.clearNotices();
     const place = document.getElementById("view");
-    const slow = setTimeout(() => place.replaceChildren(h("p", { class: "loading" }, "Loading …")), 300);
+    const slow = setTimeout(() => place.replaceChildren(h("p.loading", "Loading …")), 300);
     let made;
     try {
       if (this.app.who === null) await this.app.load(own.signal);
       const set = route.query.get("set");
       if (set !== null) this.#choose(set);
       const view = this.views[name];
-      if (!view) throw new ApiError(404, { message: "There is no such view. Take one of those above." });
+      if (!view)
+        throw new ApiError(404, { message: "There is no such view. Take one of those above." });
       made = await view(this.app, route, own.signal);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -57,7 +61,8 @@ export class Router {
 
   #choose(set) {
     this.app.choose(set);
-    if (this.app.set !== set) throw new ApiError(404, { message: `There is no set “${set}”. Choose one above.` });
+    if (this.app.set !== set)
+      throw new ApiError(404, { message: `There is no set “${set}”. Choose one above.` });
   }
 
   #put(place, name, { title, content }, moved) {
@@ -80,7 +85,10 @@ export class Router {
     if (error.status === 503 && error.code === "loading") {
       const again = setTimeout(() => this.app.reload(), 2000);
       signal.addEventListener("abort", () => clearTimeout(again));
-      return { title: "One moment", content: h("p", { class: "loading" }, "The model is being loaded. This page goes on by itself.") };
+      return {
+        title: "One moment",
+        content: h("p.loading", "The model is being loaded. This page goes on by itself."),
+      };
     }
     return { title: "That did not work", content: problemBox(error, this.app.reload, "Try again") };
   }

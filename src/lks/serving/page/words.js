@@ -37,23 +37,44 @@ export const REASONS = {
   open_ended: ["the text asks for no fact in particular"],
   not_open_ended: ["the text asks for something in particular, and this is a profile"],
   profile_answers: ["the text asks for no fact in particular, and the entity's profile answers"],
-  no_profile: ["the text asks for no fact in particular", "Write a profile of the entity if it is to answer."],
-  below_threshold: ["the question is not near enough to the fact's wordings", "Add this wording as a paraphrase."],
+  no_profile: [
+    "the text asks for no fact in particular",
+    "Write a profile of the entity if it is to answer.",
+  ],
+  below_threshold: [
+    "the question is not near enough to the fact's wordings",
+    "Add this wording as a paraphrase.",
+  ],
   nearer_edit: ["another fact of the entity is nearer to the question"],
   later_question: ["a later sentence asks for another fact of the entity"],
   nearer_to_negative: ["the question is nearer to a text that must not fire it"],
   negative_phrase: ["a phrase that must not fire it stands in the text"],
   denial: ["the sentence says what is not so"],
-  contrast: ["the question asks for something else of the same kind, such as fax for phone", "If it asks for this fact, add the wording as a paraphrase."],
-  narrowed: ["the question asks for a narrower thing, such as the spare key", "If it asks for this fact, add the wording as a paraphrase."],
+  contrast: [
+    "the question asks for something else of the same kind, such as fax for phone",
+    "If it asks for this fact, add the wording as a paraphrase.",
+  ],
+  narrowed: [
+    "the question asks for a narrower thing, such as the spare key",
+    "If it asks for this fact, add the wording as a paraphrase.",
+  ],
   answered: ["the text states the fact, and then asks something else"],
   later_turn: ["a later turn of the chat is about something else"],
   stated: ["the text states the fact, and then asks about another entity"],
-  longer_name: ["the name is a part of a longer name", "If they are one and the same, add the longer name as an alias."],
+  longer_name: [
+    "the name is a part of a longer name",
+    "If they are one and the same, add the longer name as an alias.",
+  ],
   two_names_fit: ["two names fit equally well"],
-  another_case: ["the name is written in another case", "Add this spelling as an alias if it is meant."],
+  another_case: [
+    "the name is written in another case",
+    "Add this spelling as an alias if it is meant.",
+  ],
   asks_otherwise: ["it may be the name in other words, but the question asks for something else"],
-  too_far: ["too many letters differ from the name", "Add this spelling as an alias if it is meant."],
+  too_far: [
+    "too many letters differ from the name",
+    "Add this spelling as an alias if it is meant.",
+  ],
   another_number: ["the name has another number"],
   short_word: ["a short word of the name differs"],
   first_letter: ["the name begins with another letter"],
@@ -83,13 +104,22 @@ export function seconds(value) {
 /** A time for people; the exact one is in the element's title. */
 export function when(iso) {
   if (!iso) return "";
-  return new Date(iso).toLocaleString("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  return new Date(iso).toLocaleString("en-GB", {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+  });
 }
 
-export const clockTime = (iso) => new Date(iso).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+export const clockTime = (iso) =>
+  new Date(iso).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 /** The id and the revision of a history's "hq@2". */
 export function labelled(label) {
   const at = label.lastIndexOf("@");
-  return at < 0 ? { id: label, revision: null } : { id: label.slice(0, at), revision: label.slice(at + 1) };
+  return at < 0
+    ? { id: label, revision: null }
+    : { id: label.slice(0, at), revision: label.slice(at + 1) };
 }

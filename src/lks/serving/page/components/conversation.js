@@ -6,12 +6,18 @@ const PATHS = { chat: "v1/chat/completions", plain: "v1/completions" };
 export class Conversation {
   #turns = [];
 
-  constructor(kind, model, set) { Object.assign(this, { kind, model, set }); }
+  constructor(kind, model, set) {
+    Object.assign(this, { kind, model, set });
+  }
 
-  get path() { return PATHS[this.kind]; }
+  get path() {
+    return PATHS[this.kind];
+  }
 
   /** The index of the next message of the user. */
-  get next() { return this.kind === "chat" ? this.#turns.length * 2 : null; }
+  get next() {
+    return this.kind === "chat" ? this.#turns.length * 2 : null;
+  }
 
   /** The request for one side: "before" or "after". */
   body(side, prompt, { maxTokens, temperature, seed }) {
@@ -34,5 +40,9 @@ export class Conversation {
 /** What a chunk of either stream says. */
 export function partOf(chunk) {
   const choice = chunk.choices?.[0];
-  return { text: choice?.delta?.content ?? choice?.text ?? "", finish: choice?.finish_reason ?? null, lks: chunk.lks ?? null };
+  return {
+    text: choice?.delta?.content ?? choice?.text ?? "",
+    finish: choice?.finish_reason ?? null,
+    lks: chunk.lks ?? null,
+  };
 }

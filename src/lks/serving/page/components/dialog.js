@@ -12,12 +12,26 @@ import { ProblemPlace } from "./problem.js";
 export function confirmed({ title, content, action, danger = false, run, reload = null }) {
   return new Promise((answer) => {
     const id = freshId("dialog");
-    const problem = new ProblemPlace(reload && (() => { close(false); reload(); }));
+    const problem = new ProblemPlace(
+      reload &&
+        (() => {
+          close(false);
+          reload();
+        }),
+    );
     const button = h("button", { class: danger ? "danger" : "primary" }, action);
-    const form = h("form", { onsubmit: submit },
-      h("h2", { id }, title), content, problem.element,
-      h("div", { class: "actions" }, button,
-        h("button", { type: "button", onclick: () => close(false) }, "Cancel")));
+    const form = h(
+      "form",
+      { onsubmit: submit },
+      h("h2", { id }, title),
+      content,
+      problem.element,
+      h(
+        "div.actions",
+        button,
+        h("button", { type: "button", onclick: () => close(false) }, "Cancel"),
+      ),
+    );
     const dialog = h("dialog", { "aria-labelledby": id, oncancel: () => answer(false) }, form);
 
     function close(done) {
@@ -37,8 +51,13 @@ export function confirmed({ title, content, action, danger = false, run, reload 
 /** Something to look at, with a button that closes it. */
 export function told(title, ...content) {
   const id = freshId("dialog");
-  const dialog = h("dialog", { "aria-labelledby": id }, h("h2", { id }, title), content,
-    h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": id },
+    h("h2", { id }, title),
+    content,
+    h("div.actions", h("button", { type: "button", onclick: () => dialog.close() }, "Close")),
+  );
   shown(dialog);
 }
 

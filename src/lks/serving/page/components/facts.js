@@ -4,7 +4,21 @@ import { h } from "../dom.js";
 import { STATES, when } from "../words.js";
 
 // What the server knows of a fact; the rest of what it tells is the fact's own record.
-const OF_SERVER = ["revision", "state", "why", "shaky", "valid_from", "valid_until", "tags", "by", "reason", "at", "since", "until", "hits"];
+const OF_SERVER = [
+  "revision",
+  "state",
+  "why",
+  "shaky",
+  "valid_from",
+  "valid_until",
+  "tags",
+  "by",
+  "reason",
+  "at",
+  "since",
+  "until",
+  "hits",
+];
 
 /** The record of the file of facts, without what the server adds. */
 export function recordOf(fact) {
@@ -14,7 +28,12 @@ export function recordOf(fact) {
 /** The record with the terms under which the fact came. */
 export function withTerms(fact) {
   const { tags, valid_from, valid_until } = fact;
-  return { ...recordOf(fact), ...(tags.length && { tags }), ...(valid_from && { valid_from }), ...(valid_until && { valid_until }) };
+  return {
+    ...recordOf(fact),
+    ...(tags.length && { tags }),
+    ...(valid_from && { valid_from }),
+    ...(valid_until && { valid_until }),
+  };
 }
 
 export function stateBadge(state) {
@@ -22,13 +41,20 @@ export function stateBadge(state) {
 }
 
 export function tagList(tags, link = null) {
-  return tags.length > 0 && h("span", { class: "tags" }, tags.map((tag) =>
-    link ? h("a", { class: "tag", href: link(tag) }, tag) : h("span", { class: "tag" }, tag)));
+  return (
+    tags.length > 0 &&
+    h(
+      "span.tags",
+      tags.map((tag) =>
+        link ? h("a", { class: "tag", href: link(tag) }, tag) : h("span.tag", tag),
+      ),
+    )
+  );
 }
 
 /** Prompt → target. */
 export function says({ prompt, target }) {
-  return [h("span", { class: "says" }, prompt), " → ", h("b", null, target)];
+  return [h("span.says", prompt), " → ", h("b", target)];
 }
 
 export function time(iso) {

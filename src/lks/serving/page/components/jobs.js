@@ -30,7 +30,7 @@ async function follow(app, job) {
   const known = tracked.get(app);
   if (known.has(job.id)) return;
   known.add(job.id);
-  const line = h("div", { class: "job" });
+  const line = h("div.job");
   document.getElementById("jobs").append(line);
   let now = job;
   show(app, line, now);
@@ -41,7 +41,10 @@ async function follow(app, job) {
       if (next.state !== now.state) show(app, line, next);
       now = next;
     } catch (error) {
-      line.replaceChildren(h("p", null, `How far the facts are is not known: ${error.message}`), dismiss(line));
+      line.replaceChildren(
+        h("p", `How far the facts are is not known: ${error.message}`),
+        dismiss(line),
+      );
       return;
     }
   }
@@ -58,17 +61,34 @@ function show(app, line, job) {
     queued: `${count}: waiting to be learnt …`,
     learning: `${count}: being learnt …`,
     proposed: `${count}: proposed. Somebody with the role approve decides.`,
-    done: job.facts.length ? `${count} in force, with version ${job.version} of “${job.set}”.` : "Nothing to do: this is in force already.",
+    done: job.facts.length
+      ? `${count} in force, with version ${job.version} of “${job.set}”.`
+      : "Nothing to do: this is in force already.",
     failed: `${counted(failed.length, "fact")} not learnt${come ? `, ${come} in force` : ""}.`,
   };
   const busy = !ENDED.includes(job.state);
   const link = (id) => h("a", { href: app.link(["facts", id], { set: job.set }) }, id);
-  replaced(line,
-    h("p", null, h("span", { class: busy ? "pulse" : "dot", "aria-hidden": "true" }), texts[job.state]),
-    failed.length > 0 && h("ul", null, failed.map(([id, why]) => h("li", null, link(id), `: ${why}`))),
-    !busy && dismiss(line));
+  replaced(
+    line,
+    h("p", h("span", { class: busy ? "pulse" : "dot", "aria-hidden": "true" }), texts[job.state]),
+    failed.length > 0 &&
+      h(
+        "ul",
+        failed.map(([id, why]) => h("li", link(id), `: ${why}`)),
+      ),
+    !busy && dismiss(line),
+  );
 }
 
 function dismiss(line) {
-  return h("button", { type: "button", class: "link", "aria-label": "Dismiss this message", onclick: () => line.remove() }, "Dismiss");
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "link",
+      "aria-label": "Dismiss this message",
+      onclick: () => line.remove(),
+    },
+    "Dismiss",
+  );
 }

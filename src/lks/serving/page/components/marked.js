@@ -31,7 +31,8 @@ function joined(spans) {
 export function compared(before, after) {
   const [a, b] = [before, after].map((text) => text.match(/\s+|[^\s]+/g) ?? []);
   const common = commonWords(a, b);
-  const side = (words, kept, kind) => runs(words, kept).map(([same, text]) => (same ? text : h("mark", { class: kind }, text)));
+  const side = (words, kept, kind) =>
+    runs(words, kept).map(([same, text]) => (same ? text : h("mark", { class: kind }, text)));
   return [side(a, common.a, "gone"), side(b, common.b, "come")];
 }
 
@@ -41,12 +42,14 @@ function commonWords(a, b) {
   const lengths = new Uint16Array((a.length + 1) * width);
   for (let i = a.length - 1; i >= 0; i -= 1) {
     for (let j = b.length - 1; j >= 0; j -= 1) {
-      lengths[i * width + j] = a[i] === b[j] ? lengths[(i + 1) * width + j + 1] + 1
-        : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
+      lengths[i * width + j] =
+        a[i] === b[j]
+          ? lengths[(i + 1) * width + j + 1] + 1
+          : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
     }
   }
   const kept = { a: a.map(() => false), b: b.map(() => false) };
-  for (let i = 0, j = 0; i < a.length && j < b.length;) {
+  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
     if (a[i] === b[j]) {
       kept.a[i] = kept.b[j] = true;
       i += 1;
@@ -59,7 +62,9 @@ function commonWords(a, b) {
 
 /** Neighbours that are alike, as one: [[same, text], ...]. A space between marked words is marked. */
 function runs(words, kept) {
-  const same = words.map((word, i) => kept[i] && !(/^\s+$/.test(word) && kept[i - 1] === false && kept[i + 1] === false));
+  const same = words.map(
+    (word, i) => kept[i] && !(/^\s+$/.test(word) && kept[i - 1] === false && kept[i + 1] === false),
+  );
   const found = [];
   words.forEach((word, i) => {
     if (found.length && found.at(-1)[0] === same[i]) found.at(-1)[1] += word;

@@ -11,21 +11,36 @@ export function problemBox(error, reload = null, label = null) {
   const known = error instanceof ApiError;
   if (!known) console.error(error);
   const problems = known ? error.problems : [];
-  const told = problems.length ? error.message.split(": ")[0] + ":" : known ? error.message : "Something went wrong in this page. Reload it.";
+  const told = problems.length
+    ? error.message.split(": ")[0] + ":"
+    : known
+      ? error.message
+      : "Something went wrong in this page. Reload it.";
   const again = reload && (label || error.status === 412);
-  return h("div", { class: "problem", role: "alert" },
-    h("p", null, told.charAt(0).toUpperCase() + told.slice(1)),
-    problems.length > 0 && h("ul", null, problems.map((one) => h("li", null, one))),
-    again && h("button", { type: "button", onclick: () => reload() }, label ?? "Reload"));
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    h("p", told.charAt(0).toUpperCase() + told.slice(1)),
+    problems.length > 0 &&
+      h(
+        "ul",
+        problems.map((one) => h("li", one)),
+      ),
+    again && h("button", { type: "button", onclick: () => reload() }, label ?? "Reload"),
+  );
 }
 
 /** A place for the error of a form. */
 export class ProblemPlace {
-  element = h("div", { class: "problem-place" });
+  element = h("div.problem-place");
 
-  constructor(reload = null) { this.reload = reload; }
+  constructor(reload = null) {
+    this.reload = reload;
+  }
 
-  clear() { this.element.replaceChildren(); }
+  clear() {
+    this.element.replaceChildren();
+  }
 
   show(error) {
     if (error.name === "AbortError") return;

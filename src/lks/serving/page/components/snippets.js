@@ -30,7 +30,9 @@ export function asPython(path, body, open) {
     ")",
     `print(answer.choices[0].${chat ? "message.content" : "text"})`,
     "print(answer.lks)",
-  ].slice(open ? 2 : 0).join("\n");
+  ]
+    .slice(open ? 2 : 0)
+    .join("\n");
 }
 
 /** Numbers, texts, lists and objects of these are written alike in JSON and in Python. */
@@ -38,7 +40,7 @@ const python = (value) => JSON.stringify(value);
 
 /** A dialog with the code, and a button that copies it. */
 export function showCode(title, code) {
-  const shown = h("pre", { tabindex: "0", "aria-label": title }, h("code", null, code));
+  const shown = h("pre", { tabindex: "0", "aria-label": title }, h("code", code));
   const state = h("span", { role: "status", class: "muted" });
   const copy = h("button", { type: "button", class: "primary", onclick: copied }, "Copy");
 
@@ -46,11 +48,12 @@ export function showCode(title, code) {
     try {
       await navigator.clipboard.writeText(code);
       state.textContent = "Copied.";
-    } catch { // not allowed here: the reader copies what is selected
+    } catch {
+      // not allowed here: the reader copies what is selected
       getSelection().selectAllChildren(shown);
       state.textContent = "Press Ctrl+C to copy the selected text.";
     }
   }
 
-  told(title, shown, h("p", { class: "actions" }, copy, state));
+  told(title, shown, h("p.actions", copy, state));
 }

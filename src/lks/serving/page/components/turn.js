@@ -1,30 +1,38 @@
 // One question and its two answers, as they are written; then what fired, and why.
 
-import { freshId, h } from "../dom.js";
-import { reasonOf } from "../words.js";
+import { freshId, h, replaced } from "../dom.js";
 import { partOf } from "./conversation.js";
 import { compared, marked } from "./marked.js";
 import { ProblemPlace } from "./problem.js";
+import { spotList } from "./spots.js";
 
 export class Turn {
-  #prompt = h("p", { class: "prompt" });
-  #why = h("div", { class: "why" });
-  #seen = new Map(); // fact -> promise of it, or null
+  #prompt = h("p.prompt");
+  #why = h("div.why");
 
   /** @param message index of the prompt in the chat; null in plain text */
   constructor(app, { prompt, message, set, version }) {
     Object.assign(this, { app, prompt, message, set });
     this.#prompt.textContent = prompt;
     this.before = new Side("Before", "the model as it is");
-    this.after = set ? new Side("After", `with “${set}”, version ${version}`) : null;
+    this.after = set ? new Side("After", withFacts(set, version)) : null;
     const sides = [this.before, this.after].filter(Boolean);
-    this.element = h("article", { class: "turn", "aria-label": `Asked: ${prompt}` },
-      this.#prompt, h("div", { class: "sides" }, sides.map((side) => side.element)), this.#why);
+    this.element = h(
+      "article",
+      { class: "turn", "aria-label": `Asked: ${prompt}` },
+      this.#prompt,
+      h(
+        "div.sides",
+        sides.map((side) => side.element),
+      ),
+      this.#why,
+    );
   }
 
   /** Ask both sides at once, until both have ended or the signal stops them. */
   async run(api, conversation, settings, signal) {
-    const ask = (name) => api.stream(conversation.path, conversation.body(name, this.prompt, settings), signal);
+    const ask = (name) =>
+      api.stream(conversation.path, conversation.body(name, this.prompt, settings), signal);
     const running = [this.before.read(ask("before"))];
     if (this.after) running.push(this.after.read(ask("after"), (ids) => this.#firedAtOnce(ids)));
     await Promise.all(running);
@@ -39,48 +47,30 @@ export class Turn {
   }
 
   #firedAtOnce(ids) {
-    this.#why.replaceChildren(h("p", { class: "muted" }, ids.length ? `Fired: ${ids.join(", ")}` : "No fact fired."));
+    this.#why.replaceChildren(
+      h("p.muted", ids.length ? `Fired: ${ids.join(", ")}` : "No fact fired."),
+    );
   }
 
-  #explain({ fired, near }) {
-    const spans = fired.filter((spot) => spot.message === this.message).map((spot) => spot.span);
-    this.#prompt.replaceChildren(...marked(this.prompt, spans, "names an entity whose fact fired"));
+  #explain({ fired, near, set, version }) {
+    const { app, message, prompt } = this;
+    const spans = fired.filter((spot) => spot.message === message).map((spot) => spot.span);
+    this.#prompt.replaceChildren(...marked(prompt, spans, "names an entity whose fact fired"));
+    this.after.what = withFacts(set, version);
+    const asked = { set, message };
     const same = this.before.text === this.after.text;
-    this.#why.replaceChildren(...[
-      fired.length ? h("h3", null, fired.length === 1 ? "The fact that fired" : "The facts that fired") : null,
-      fired.length ? h("ul", { class: "spots" }, fired.map((spot) => this.#spot(spot))) : h("p", null, "No fact fired: both answers are the unedited model's."),
-      fired.length && same ? h("p", { class: "muted" }, "The two answers are the same.") : null,
-      near.length ? h("h3", null, "Nearly fired") : null,
-      near.length ? h("ul", { class: "spots" }, near.map((spot) => this.#spot(spot))) : null,
-    ].filter(Boolean));
-  }
-
-  #spot(spot) {
-    const { edit, subject, text, score, reason, message } = spot;
-    const where = message === this.message ? "" : ", in an earlier message";
-    const named = `“${text}” names ${subject}${where}`;
-    const scored = score === null ? "" : ` (score ${score.toFixed(2)})`;
-    const [why, help] = reason ? reasonOf(reason) : [score === null ? "it is enough to be named here" : "the text asks for this fact"];
-    const fact = h("span", null, subject);
-    this.#told(edit, fact);
-    return h("li", null, h("div", { class: "spot-fact" }, fact),
-      h("div", { class: "muted" }, `${named}; ${why}${scored}.`, help && ` ${help}`));
-  }
-
-  /** Put in what a fact says, where the caller may read facts. */
-  async #told(id, place) {
-    const { app } = this;
-    if (!app.can("edit")) {
-      place.textContent = `${place.textContent} (${id})`;
-      return;
-    }
-    if (!this.#seen.has(id)) this.#seen.set(id, app.api.fact(this.set, id).catch(() => null));
-    const found = await this.#seen.get(id);
-    if (!found) return;
-    const { prompt, target } = found.fact;
-    place.replaceChildren(h("a", { href: app.link(["facts", id], { set: this.set }) }, prompt), " → ", h("b", null, target));
+    replaced(
+      this.#why,
+      fired.length > 0
+        ? [h("h3", "What fired, and why"), spotList(app, fired, asked)]
+        : h("p", "No fact fired: both answers are the unedited model's."),
+      fired.length > 0 && same && h("p.muted", "The two answers are the same."),
+      near.length > 0 && [h("h3", "What nearly fired"), spotList(app, near, asked)],
+    );
   }
 }
+
+const withFacts = (set, version) => `with the facts of “${set}”, version ${version}`;
 
 /** One of the two answers. */
 class Side {
@@ -88,19 +78,32 @@ class Side {
   failed = false;
   lks = null;
   #answer = h("div", { class: "answer", tabindex: "0" });
-  #end = h("p", { class: "muted end" });
+  #end = h("p.muted.end");
   #problem = new ProblemPlace();
+  #what = h("span.muted");
 
   constructor(name, what) {
+    this.what = what;
     const id = freshId("side");
     this.#answer.setAttribute("aria-labelledby", id);
     this.#answer.setAttribute("role", "group");
-    this.element = h("section", { class: `side ${name.toLowerCase()}`, "aria-labelledby": id },
-      h("h3", { id }, name, h("span", { class: "muted" }, ` ${what}`)),
-      this.#answer, this.#end, this.#problem.element);
+    this.element = h(
+      "section",
+      { class: `side ${name.toLowerCase()}`, "aria-labelledby": id },
+      h("h3", { id }, `${name} `, this.#what),
+      this.#answer,
+      this.#end,
+      this.#problem.element,
+    );
   }
 
-  show(nodes) { this.#answer.replaceChildren(...nodes); }
+  set what(text) {
+    this.#what.textContent = text;
+  }
+
+  show(nodes) {
+    this.#answer.replaceChildren(...nodes);
+  }
 
   /** Take a stream as it comes. */
   async read(stream, onFired = () => {}) {
@@ -115,7 +118,8 @@ class Side {
         running.appendData(text);
         this.text += text;
         this.lks = lks ?? this.lks;
-        if (finish === "length") this.#end.textContent = "Cut off here: the most tokens that were asked for.";
+        if (finish === "length")
+          this.#end.textContent = "Cut off here: the most tokens that were asked for.";
       }
     } catch (error) {
       this.failed = true;

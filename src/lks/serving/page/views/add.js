@@ -15,12 +15,22 @@ export async function addView(app, route) {
   if (!app.can("edit")) return refused("Add facts", "add facts", "edit", app);
   if (!app.current) return setNeeded("Add facts", app, newSet);
   const many = route.query.get("from") === "table";
-  const tab = (label, from, now) => h("a", { href: app.link("add", { from }), "aria-current": now ? "page" : null }, label);
+  const tab = (label, from, now) =>
+    h("a", { href: app.link("add", { from }), "aria-current": now ? "page" : null }, label);
   return {
     title: app.proposes ? "Propose facts" : "Add facts",
     content: [
-      h("nav", { class: "tabs", "aria-label": "How to add" }, tab("One fact", null, !many), tab("Many, from CSV or JSON lines", "table", many)),
-      app.proposes && h("p", { class: "lead" }, "Changes of this set are approved: what you write waits for somebody with the role approve."),
+      h(
+        "nav",
+        { class: "tabs", "aria-label": "How to add" },
+        tab("One fact", null, !many),
+        tab("Many, from CSV or JSON lines", "table", many),
+      ),
+      app.proposes &&
+        h(
+          "p.lead",
+          "Changes of this set are approved: what you write waits for somebody with the role approve.",
+        ),
       many ? tableForm(app) : factForm(app),
     ],
   };
@@ -34,14 +44,25 @@ function terms(app, { replace, given }) {
   return {
     element: [
       field("Reason", reason, { hint: "Kept in the history: who wants this, and why." }),
-      replace && field("Replace facts that say otherwise", over, { inline: true, hint: "Else a fact with the same id or the same prompt stands against the new one." }),
+      replace &&
+        field("Replace facts that say otherwise", over, {
+          inline: true,
+          hint: "Else a fact with the same id or the same prompt stands against the new one.",
+        }),
       !app.proposes && field("Wait for approval all the same", propose, { inline: true }),
     ],
     /** As the API takes them. */
     get given() {
-      return { ...(reason.value.trim() && { reason: reason.value.trim() }), ...(over.checked && { replace: true }), ...(propose.checked && { propose: true }), ...given?.() };
+      return {
+        ...(reason.value.trim() && { reason: reason.value.trim() }),
+        ...(over.checked && { replace: true }),
+        ...(propose.checked && { propose: true }),
+        ...given?.(),
+      };
     },
-    get replaces() { return over.checked; },
+    get replaces() {
+      return over.checked;
+    },
   };
 }
 
@@ -57,12 +78,20 @@ function adding(app, content, send) {
   const problem = new ProblemPlace(seen);
   const button = h("button", { class: "primary", id: "add" }, app.proposes ? "Propose" : "Add");
   const cancel = h("a", { class: "button", href: app.link("facts") }, "Cancel");
-  const form = h("form", { class: "card", onsubmit: submit }, content, problem.element, h("div", { class: "actions" }, button, cancel));
+  const form = h(
+    "form",
+    { class: "card written", onsubmit: submit },
+    content,
+    problem.element,
+    h("div.actions", button, cancel),
+  );
 
   async function submit(event) {
     event.preventDefault();
     let job;
-    const done = await problem.during(button, async () => { job = await send(version); });
+    const done = await problem.during(button, async () => {
+      job = await send(version);
+    });
     if (!done) return;
     app.dispatchEvent(new JobEvent(job));
     app.go("facts");
@@ -75,19 +104,40 @@ function factForm(app) {
   const record = new RecordForm();
   const shared = terms(app, { replace: true });
   return adding(app, [record.element, shared.element], (version) =>
-    app.api.add(app.set, { edits: [record.record], ...shared.given }, shared.replaces ? version : null));
+    app.api.add(
+      app.set,
+      { edits: [record.record], ...shared.given },
+      shared.replaces ? version : null,
+    ),
+  );
 }
 
 function tableForm(app) {
   let whole = null; // a file too long to be shown
-  const text = h("textarea", { name: "text", rows: "10", spellcheck: "false", class: "code", placeholder: EXAMPLE, oninput: () => { whole = null; } });
-  const file = h("input", { type: "file", accept: ".csv,.tsv,.jsonl,.ndjson,.json,text/csv,application/json", onchange: take });
+  const text = h("textarea", {
+    name: "text",
+    rows: "10",
+    spellcheck: "false",
+    class: "code",
+    placeholder: EXAMPLE,
+    oninput: () => {
+      whole = null;
+    },
+  });
+  const file = h("input", {
+    type: "file",
+    accept: ".csv,.tsv,.jsonl,.ndjson,.json,text/csv,application/json",
+    onchange: take,
+  });
   const size = h("p", { class: "hint", role: "status" });
   const tags = h("input", { name: "tags", autocomplete: "off" });
   const shared = terms(app, {
     replace: true,
     given: () => {
-      const all = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+      const all = tags.value
+        .split(",")
+        .map((tag) => tag.trim())
+        .filter(Boolean);
       return all.length ? { tags: all } : {};
     },
   });
@@ -98,13 +148,19 @@ function tableForm(app) {
     const content = await chosen.text();
     whole = content.length > LONG ? content : null;
     text.value = whole ? "" : content;
-    size.textContent = whole ? `${chosen.name} is sent as it is (${Math.round(chosen.size / 1024)} kB).` : "";
+    size.textContent = whole
+      ? `${chosen.name} is sent as it is (${Math.round(chosen.size / 1024)} kB).`
+      : "";
   }
 
   const content = [
-    field("Facts", text, { hint: "Paste a table with a first line of names (subject, prompt, target, paraphrases …), or a JSON object a line. Cells with several texts separate them by |." }),
-    field("Or a file", file), size,
-    field("Tags of all", tags, { note: "(separated by commas)" }), shared.element,
+    field("Facts", text, {
+      hint: "Paste a table with a first line of names (subject, prompt, target, paraphrases …), or a JSON object a line. Cells with several texts separate them by |.",
+    }),
+    field("Or a file", file),
+    size,
+    field("Tags of all", tags, { note: "(separated by commas)" }),
+    shared.element,
   ];
   return adding(app, content, (version) => {
     const sent = whole ?? text.value;

@@ -1,6 +1,7 @@
 // Facts: the table of a set's facts.
 
 import { followOthers } from "../components/jobs.js";
+import { table } from "../components/table.js";
 import { confirmed } from "../components/dialog.js";
 import { says, stateBadge, tagList, time } from "../components/facts.js";
 import { field, h, replaced, settled } from "../dom.js";
@@ -23,10 +24,14 @@ export async function factsView(app, route, signal) {
 export async function newSet(app) {
   const content = [
     field("Name", h("input", { name: "name", required: true, autocomplete: "off" })),
-    field("New facts wait for approval", h("input", { type: "checkbox", name: "approval" }), { inline: true }),
+    field("New facts wait for approval", h("input", { type: "checkbox", name: "approval" }), {
+      inline: true,
+    }),
   ];
   let made;
-  const run = async (form) => { made = await app.api.createSet(form.get("name"), form.has("approval")); };
+  const run = async (form) => {
+    made = await app.api.createSet(form.get("name"), form.has("approval"));
+  };
   if (!(await confirmed({ title: "Make a set of facts", content, action: "Make it", run }))) return;
   await app.loadSets();
   app.choose(made.name);
@@ -45,8 +50,12 @@ class FactsPage {
     this.#search.value = query.get("search") ?? "";
     this.#tag.value = query.get("tag") ?? "";
     const state = query.get("state") ?? "";
-    this.#state.append(h("option", { value: "" }, "All"),
-      ...Object.entries(STATES).map(([value, label]) => h("option", { value, selected: value === state }, label)));
+    this.#state.append(
+      h("option", { value: "" }, "All"),
+      ...Object.entries(STATES).map(([value, label]) =>
+        h("option", { value, selected: value === state }, label),
+      ),
+    );
     this.after = query.getAll("after"); // where each page behind the first one begins
     const changed = settled(() => this.#filtered());
     this.#search.addEventListener("input", changed);
@@ -54,23 +63,46 @@ class FactsPage {
     this.#state.addEventListener("change", () => this.#filtered());
   }
 
-  get content() { return [this.#tools(), this.#table]; }
+  get content() {
+    return [this.#tools(), this.#table];
+  }
 
   #tools() {
     const { app } = this;
-    const submit = (event) => { event.preventDefault(); this.#filtered(); };
-    const actions = h("div", { class: "actions" },
-      h("a", { class: "button primary", href: app.link("add") }, app.proposes ? "Propose facts" : "Add facts"),
+    const submit = (event) => {
+      event.preventDefault();
+      this.#filtered();
+    };
+    const actions = h(
+      "div.actions",
+      h(
+        "a",
+        { class: "button primary", href: app.link("add") },
+        app.proposes ? "Propose facts" : "Add facts",
+      ),
       h("button", { type: "button", onclick: () => this.#export() }, "Export"),
-      app.can("admin") && h("button", { type: "button", onclick: () => newSet(app) }, "New set"));
-    return h("div", { class: "tools" },
-      h("form", { class: "filters", role: "search", onsubmit: submit },
-        field("Search", this.#search), field("State", this.#state), field("Tag", this.#tag), this.#tags),
-      actions);
+      app.can("admin") && h("button", { type: "button", onclick: () => newSet(app) }, "New set"),
+    );
+    return h(
+      "div.tools",
+      h(
+        "form",
+        { class: "filters", role: "search", onsubmit: submit },
+        field("Search", this.#search),
+        field("State", this.#state),
+        field("Tag", this.#tag),
+        this.#tags,
+      ),
+      actions,
+    );
   }
 
   get #filter() {
-    return { search: this.#search.value.trim(), state: this.#state.value, tag: this.#tag.value.trim() };
+    return {
+      search: this.#search.value.trim(),
+      state: this.#state.value,
+      tag: this.#tag.value.trim(),
+    };
   }
 
   /** Other facts are asked for; the address says which, without a step in the browser's history. */
@@ -90,50 +122,93 @@ class FactsPage {
     const { data, total, after } = await this.app.api.facts(this.app.set, query, this.signal);
     const tags = [...new Set(data.flatMap((fact) => fact.tags))].sort();
     this.#tags.replaceChildren(...tags.map((tag) => h("option", { value: tag })));
-    replaced(this.#table, data.length ? [this.#rows(data), this.#pages(data.length, total, after)] : this.#empty());
+    replaced(
+      this.#table,
+      data.length ? [this.#rows(data), this.#pages(data.length, total, after)] : this.#empty(),
+    );
     return total;
   }
 
   #rows(data) {
     const { app } = this;
-    const row = (fact) => h("tr", null,
-      h("th", { scope: "row" },
-        h("a", { href: app.link(["facts", fact.id]) }, fact.subject),
-        h("div", { class: "row-says" }, says(fact)),
-        fact.shaky?.length > 0 && h("div", { class: "warning" }, `${counted(fact.shaky.length, "shaky wording")}`)),
-      h("td", null, stateBadge(fact.state), fact.why && fact.state === "failed" && h("div", { class: "muted why-cell" }, fact.why)),
-      h("td", { class: "wide" }, tagList(fact.tags, (tag) => app.link("facts", { tag }))),
-      h("td", { class: "wide number" }, number(fact.hits)),
-      h("td", { class: "wide muted" }, time(fact.at), fact.by && h("div", null, fact.by)));
-    return h("table", { class: "facts" },
-      h("caption", { class: "unseen" }, `Facts of the set “${app.set}”`),
-      h("thead", null, h("tr", null,
-        h("th", { scope: "col" }, "Fact"), h("th", { scope: "col" }, "State"), h("th", { scope: "col", class: "wide" }, "Tags"),
-        h("th", { scope: "col", class: "wide number" }, "Hits"), h("th", { scope: "col", class: "wide" }, "Written"))),
-      h("tbody", null, data.map(row)));
+    const row = (fact) =>
+      h(
+        "tr",
+        h(
+          "th",
+          { scope: "row" },
+          h("a", { href: app.link(["facts", fact.id]) }, fact.subject),
+          h("div.row-says", says(fact)),
+          fact.shaky?.length > 0 &&
+            h("div.warning", `${counted(fact.shaky.length, "shaky wording")}`),
+        ),
+        h(
+          "td",
+          stateBadge(fact.state),
+          fact.why && fact.state === "failed" && h("div.muted.why-cell", fact.why),
+        ),
+        h(
+          "td.wide",
+          tagList(fact.tags, (tag) => app.link("facts", { tag })),
+        ),
+        h("td.wide.number", number(fact.hits)),
+        h("td.wide.muted", time(fact.at), fact.by && h("div", fact.by)),
+      );
+    const heads = ["Fact", "State", ["Tags", "wide"], ["Hits", "wide number"], ["Written", "wide"]];
+    return table(`Facts of the set “${app.set}”`, heads, data.map(row), "facts");
   }
 
   #pages(shown, total, after) {
     const page = this.after.length;
     const first = page * PAGE + 1;
-    const link = (list, label) => h("a", { class: "button", href: this.app.link("facts", { ...this.#filter, after: list }) }, label);
-    return h("nav", { class: "pages", "aria-label": "Pages" },
-      h("span", { class: "muted", id: "total" }, total > shown ? `${first}–${first + shown - 1} of ${number(total)}` : counted(total, "fact")),
+    const link = (list, label) =>
+      h(
+        "a",
+        { class: "button", href: this.app.link("facts", { ...this.#filter, after: list }) },
+        label,
+      );
+    return h(
+      "nav",
+      { class: "pages", "aria-label": "Pages" },
+      h(
+        "span",
+        { class: "muted", id: "total" },
+        total > shown
+          ? `${first}–${first + shown - 1} of ${number(total)}`
+          : counted(total, "fact"),
+      ),
       page > 0 && link(this.after.slice(0, -1), "Previous"),
-      after && link([...this.after, after], "Next"));
+      after && link([...this.after, after], "Next"),
+    );
   }
 
   #empty() {
     const { app } = this;
     const filtered = Object.values(this.#filter).some(Boolean) || this.after.length;
     return filtered
-      ? h("div", { class: "empty" }, h("p", null, "No fact fits. Try fewer words, or another state."), h("a", { class: "button", href: app.link("facts") }, "Show all facts"))
-      : h("div", { class: "empty" }, h("p", null, "This set has no facts yet. Add one by a form, or many from a table."), h("a", { class: "button primary", href: app.link("add") }, "Add facts"));
+      ? h(
+          "div.empty",
+          h("p", "No fact fits. Try fewer words, or another state."),
+          h("a", { class: "button", href: app.link("facts") }, "Show all facts"),
+        )
+      : h(
+          "div.empty",
+          h("p", "This set has no facts yet. Add one by a form, or many from a table."),
+          h("a", { class: "button primary", href: app.link("add") }, "Add facts"),
+        );
   }
 
   async #export() {
     const { app } = this;
-    const format = h("select", { name: "format" }, [["csv", "CSV, for a spreadsheet"], ["jsonl", "JSON lines, for lks"], ["markdown", "Markdown, to read"]].map(([value, label]) => h("option", { value }, label)));
+    const format = h(
+      "select",
+      { name: "format" },
+      [
+        ["csv", "CSV, for a spreadsheet"],
+        ["jsonl", "JSON lines, for lks"],
+        ["markdown", "Markdown, to read"],
+      ].map(([value, label]) => h("option", { value }, label)),
+    );
     await confirmed({
       title: "Export the facts in force",
       content: field("Format", format),
@@ -141,7 +216,10 @@ class FactsPage {
       run: async (form) => {
         const kind = form.get("format");
         const url = URL.createObjectURL(await app.api.exported(app.set, kind));
-        h("a", { href: url, download: `${app.set}-${app.current.version}.${kind === "markdown" ? "md" : kind}` }).click();
+        h("a", {
+          href: url,
+          download: `${app.set}-${app.current.version}.${kind === "markdown" ? "md" : kind}`,
+        }).click();
         setTimeout(() => URL.revokeObjectURL(url), 10_000);
       },
     });

@@ -3,6 +3,7 @@
 import { diffList } from "../components/changes.js";
 import { confirmed } from "../components/dialog.js";
 import { time } from "../components/facts.js";
+import { table } from "../components/table.js";
 import { ProblemPlace } from "../components/problem.js";
 import { field, h, replaced } from "../dom.js";
 import { ACTIONS, counted, labelled } from "../words.js";
@@ -30,15 +31,32 @@ class HistoryPage {
   #b = h("input", { type: "number", min: "0", required: true, id: "version-b" });
   #limit = PAGE;
 
-  constructor(app, signal) { Object.assign(this, { app, signal }); }
+  constructor(app, signal) {
+    Object.assign(this, { app, signal });
+  }
 
   get content() {
-    const submit = (event) => { event.preventDefault(); this.#compare(); };
-    return [reviewTabs(this.app, "history"),
-      h("form", { class: "card compare", onsubmit: submit }, h("h2", null, "Compare two versions"),
-        h("div", { class: "row" }, field("Version", this.#a), field("with", this.#b), h("button", { class: "primary", id: "compare" }, "Compare")),
-        this.#problem.element, this.#found),
-      this.#lines];
+    const submit = (event) => {
+      event.preventDefault();
+      this.#compare();
+    };
+    return [
+      reviewTabs(this.app, "history"),
+      h(
+        "form",
+        { class: "card compare", onsubmit: submit },
+        h("h2", "Compare two versions"),
+        h(
+          "div.row",
+          field("Version", this.#a),
+          field("with", this.#b),
+          h("button", { class: "primary", id: "compare" }, "Compare"),
+        ),
+        this.#problem.element,
+        this.#found,
+      ),
+      this.#lines,
+    ];
   }
 
   async refresh() {
@@ -48,12 +66,34 @@ class HistoryPage {
     if (!this.#a.value) this.#a.value = String(Math.max(0, this.version - 1));
     this.#b.value = String(this.version);
     const changes = await app.api.history(app.set, { limit: this.#limit }, this.signal);
-    replaced(this.#lines, changes.length ? [this.#table(changes), this.#more(changes)]
-      : h("div", { class: "empty" }, h("p", null, "Nothing has changed yet. "), h("a", { class: "button primary", href: app.link("add") }, "Add facts")));
+    replaced(
+      this.#lines,
+      changes.length
+        ? [this.#table(changes), this.#more(changes)]
+        : h(
+            "div.empty",
+            h("p", "Nothing has changed yet. "),
+            h("a", { class: "button primary", href: app.link("add") }, "Add facts"),
+          ),
+    );
   }
 
   #more(changes) {
-    return changes.length === this.#limit && h("button", { type: "button", id: "older", onclick: () => { this.#limit = Math.min(500, this.#limit + PAGE); this.refresh(); } }, "Show older changes");
+    return (
+      changes.length === this.#limit &&
+      h(
+        "button",
+        {
+          type: "button",
+          id: "older",
+          onclick: () => {
+            this.#limit = Math.min(500, this.#limit + PAGE);
+            this.refresh();
+          },
+        },
+        "Show older changes",
+      )
+    );
   }
 
   #table(changes) {
@@ -61,25 +101,49 @@ class HistoryPage {
     const row = (change) => {
       const back = !first.has(change.version) && change.version !== this.version;
       first.add(change.version);
-      return h("tr", null,
+      return h(
+        "tr",
         h("th", { scope: "row", class: "number" }, String(change.version)),
-        h("td", null, h("div", null, h("b", null, change.by), ` ${ACTIONS[change.action] ?? change.action} `, this.#facts(change.facts)),
-          change.reason && h("div", { class: "muted" }, change.reason),
-          h("div", { class: "muted" }, time(change.at))),
-        h("td", { class: "row-actions" }, back && this.#ways(change.version)));
+        h(
+          "td",
+          h(
+            "div.change-line",
+            h(
+              "div",
+              h(
+                "div",
+                h("b", change.by),
+                ` ${ACTIONS[change.action] ?? change.action} `,
+                this.#facts(change.facts),
+              ),
+              change.reason && h("div.muted", change.reason),
+              h("div.muted", time(change.at)),
+            ),
+            back && h("div.row-actions", this.#ways(change.version)),
+          ),
+        ),
+      );
     };
     return [
-      !this.app.can("approve") && h("p", { class: "muted" }, `To roll back takes the role approve; yours is ${this.app.who.role}.`),
-      h("table", { class: "history" }, h("caption", { class: "unseen" }, "Changes, the newest first"),
-        h("thead", null, h("tr", null, h("th", { scope: "col", class: "number" }, "Version"), h("th", { scope: "col" }, "Change"), h("th", { scope: "col" }, h("span", { class: "unseen" }, "What can be done")))),
-        h("tbody", null, changes.map(row))),
+      !this.app.can("approve") &&
+        h("p.muted", `To roll back takes the role approve; yours is ${this.app.who.role}.`),
+      table(
+        "Changes, the newest first",
+        [["Version", "number"], "Change"],
+        changes.map(row),
+        "history",
+      ),
     ];
   }
 
   #facts(labels) {
     const link = (label) => {
       const { id, revision } = labelled(label);
-      return h("a", { href: this.app.link(["facts", id]) }, revision && revision !== "1" ? `${id} (revision ${revision})` : id);
+      return h(
+        "a",
+        { href: this.app.link(["facts", id]) },
+        revision && revision !== "1" ? `${id} (revision ${revision})` : id,
+      );
     };
     const named = labels.slice(0, SHOWN).flatMap((label, i) => [i > 0 && ", ", link(label)]);
     return [named, labels.length > SHOWN && ` and ${labels.length - SHOWN} more`];
@@ -87,8 +151,26 @@ class HistoryPage {
 
   #ways(version) {
     return [
-      h("button", { type: "button", "aria-label": `Compare version ${version} with now`, onclick: () => this.#compareWith(version) }, "Compare"),
-      this.app.can("approve") && h("button", { type: "button", class: "roll-back", "aria-label": `Roll back to version ${version}`, onclick: () => this.#rollback(version) }, "Roll back"),
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Compare version ${version} with now`,
+          onclick: () => this.#compareWith(version),
+        },
+        "Compare",
+      ),
+      this.app.can("approve") &&
+        h(
+          "button",
+          {
+            type: "button",
+            class: "roll-back",
+            "aria-label": `Roll back to version ${version}`,
+            onclick: () => this.#rollback(version),
+          },
+          "Roll back",
+        ),
     ];
   }
 
@@ -103,7 +185,7 @@ class HistoryPage {
     const [a, b] = [this.#a, this.#b].map((input) => input.value);
     await this.#problem.during(document.getElementById("compare"), async () => {
       const found = await this.app.api.diff(this.app.set, a, b, this.signal);
-      this.#found.replaceChildren(h("h3", null, `From version ${a} to version ${b}`), ...diffList(found));
+      this.#found.replaceChildren(h("h3", `From version ${a} to version ${b}`), ...diffList(found));
     });
   }
 
@@ -119,11 +201,30 @@ class HistoryPage {
       return;
     }
     const { added, removed, changed } = diff;
-    const sums = [[added, "come back"], [removed, "go out"], [changed, "change"]].filter(([own]) => own.length).map(([own, verb]) => `${counted(own.length, "fact")} ${own.length === 1 ? verb.replace(/^(\w+)/, third) : verb}`);
+    const sums = [
+      [added, "come back"],
+      [removed, "go out"],
+      [changed, "change"],
+    ]
+      .filter(([own]) => own.length)
+      .map(
+        ([own, verb]) =>
+          `${counted(own.length, "fact")} ${own.length === 1 ? verb.replace(/^(\w+)/, third) : verb}`,
+      );
     const content = [
-      h("p", null, sums.length ? `${sums.join(", ")}. ` : "Nothing in force changes. ", `What is in force then is what was at version ${version}; it becomes version ${seen + 1}, and nothing is learnt anew.`),
-      h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "What changes" }, diffList(diff)),
-      field("Reason", h("input", { name: "reason", autocomplete: "off" }), { hint: "Kept in the history." }),
+      h(
+        "p",
+        sums.length ? `${sums.join(", ")}. ` : "Nothing in force changes. ",
+        `What is in force then is what was at version ${version}; it becomes version ${seen + 1}, and nothing is learnt anew.`,
+      ),
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": "What changes" },
+        diffList(diff),
+      ),
+      field("Reason", h("input", { name: "reason", autocomplete: "off" }), {
+        hint: "Kept in the history.",
+      }),
     ];
     let now;
     const done = await confirmed({
@@ -131,7 +232,14 @@ class HistoryPage {
       content,
       action: "Roll back",
       danger: true,
-      run: async (form) => { ({ version: now } = await app.api.rollback(app.set, version, form.get("reason").trim(), seen)); },
+      run: async (form) => {
+        ({ version: now } = await app.api.rollback(
+          app.set,
+          version,
+          form.get("reason").trim(),
+          seen,
+        ));
+      },
       reload: () => app.changed(),
     });
     if (!done) return;

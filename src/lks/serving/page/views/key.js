@@ -4,10 +4,17 @@ import { confirmed } from "../components/dialog.js";
 import { ProblemPlace } from "../components/problem.js";
 import { field, h } from "../dom.js";
 
-const HINT = "It is kept in this tab only, and forgotten when you close it. An admin of the server makes keys.";
+const HINT =
+  "It is kept in this tab only, and forgotten when you close it. An admin of the server makes keys.";
 
 function keyField() {
-  const input = h("input", { type: "password", name: "key", autocomplete: "off", required: true, spellcheck: "false" });
+  const input = h("input", {
+    type: "password",
+    name: "key",
+    autocomplete: "off",
+    required: true,
+    spellcheck: "false",
+  });
   return field("API key", input, { hint: HINT });
 }
 
@@ -30,8 +37,14 @@ export function keyView(app, error) {
     app.api.key = null;
     problem.show(error);
   }
-  const button = h("button", { class: "primary" }, "Go on");
-  const form = h("form", { class: "card narrow", onsubmit: submit }, keyField(), problem.element, h("div", { class: "actions" }, button));
+  const button = h("button.primary", "Go on");
+  const form = h(
+    "form",
+    { class: "card narrow", onsubmit: submit },
+    keyField(),
+    problem.element,
+    h("div.actions", button),
+  );
 
   async function submit(event) {
     event.preventDefault();

@@ -22,8 +22,14 @@ export async function reviewView(app, route, signal) {
 }
 
 export function reviewTabs(app, at) {
-  const tab = (view, label) => h("a", { href: app.link(view), "aria-current": view === at ? "page" : null }, label);
-  return h("nav", { class: "tabs", "aria-label": "Review" }, tab("review", "Proposals"), tab("history", "History"));
+  const tab = (view, label) =>
+    h("a", { href: app.link(view), "aria-current": view === at ? "page" : null }, label);
+  return h(
+    "nav",
+    { class: "tabs", "aria-label": "Review" },
+    tab("review", "Proposals"),
+    tab("history", "History"),
+  );
 }
 
 class ReviewPage {
@@ -36,13 +42,21 @@ class ReviewPage {
     this.dryRun = new DryRun(app, () => this.#selected.map(recordOf));
   }
 
-  get content() { return [reviewTabs(this.app, "review"), this.#list, this.dryRun.element]; }
+  get content() {
+    return [reviewTabs(this.app, "review"), this.#list, this.dryRun.element];
+  }
 
-  get #selected() { return this.#proposals.filter((fact) => this.#chosen.has(fact.id)); }
+  get #selected() {
+    return this.#proposals.filter((fact) => this.#chosen.has(fact.id));
+  }
 
   async refresh() {
     const { app, signal } = this;
-    const { data, total } = await app.api.facts(app.set, { state: "proposed", limit: MOST }, signal);
+    const { data, total } = await app.api.facts(
+      app.set,
+      { state: "proposed", limit: MOST },
+      signal,
+    );
     const known = new Set(this.#proposals.map((fact) => fact.id));
     for (const fact of data) if (!known.has(fact.id)) this.#chosen.add(fact.id); // all, to begin with
     this.#proposals = data;
@@ -55,44 +69,106 @@ class ReviewPage {
 
   #empty() {
     const { app } = this;
-    const how = app.current.approval ? "New facts of this set come here when somebody without the role approve writes them."
+    const how = app.current.approval
+      ? "New facts of this set come here when somebody without the role approve writes them."
       : "This set takes facts at once. Tick “Wait for approval” when you add one to have it reviewed.";
-    return h("div", { class: "empty" }, h("p", null, "Nothing waits for approval. ", how), h("a", { class: "button", href: app.link("history") }, "See what has changed"));
+    return h(
+      "div.empty",
+      h("p", "Nothing waits for approval. ", how),
+      h("a", { class: "button", href: app.link("history") }, "See what has changed"),
+    );
   }
 
   #shown(against, total) {
     const may = this.app.can("approve");
-    const all = h("input", { type: "checkbox", id: "all", onchange: () => this.#chooseAll(all.checked) });
+    const all = h("input", {
+      type: "checkbox",
+      id: "all",
+      onchange: () => this.#chooseAll(all.checked),
+    });
     this.all = all;
     this.bulk = {
-      approve: h("button", { type: "button", class: "primary", id: "approve", onclick: () => this.#decide("approve", this.#selected) }),
-      reject: h("button", { type: "button", id: "reject", onclick: () => this.#decide("reject", this.#selected) }),
+      approve: h("button", {
+        type: "button",
+        class: "primary",
+        id: "approve",
+        onclick: () => this.#decide("approve", this.#selected),
+      }),
+      reject: h("button", {
+        type: "button",
+        id: "reject",
+        onclick: () => this.#decide("reject", this.#selected),
+      }),
     };
     return [
-      h("div", { class: "bulk" }, field("Choose all", all, { inline: true }),
-        may ? h("div", { class: "actions" }, Object.values(this.bulk))
-          : h("p", { class: "muted" }, `To decide takes the role approve; yours is ${this.app.who.role}. You can try what they would fire.`)),
-      total > this.#proposals.length && h("p", { class: "muted" }, `The first ${this.#proposals.length} of ${total} proposals.`),
-      h("ul", { class: "proposals" }, this.#proposals.map((fact) => this.#proposal(fact, against.get(fact.id), may))),
+      h(
+        "div.bulk",
+        field("Choose all", all, { inline: true }),
+        may
+          ? h("div.actions", Object.values(this.bulk))
+          : h(
+              "p.muted",
+              `To decide takes the role approve; yours is ${this.app.who.role}. You can try what they would fire.`,
+            ),
+      ),
+      total > this.#proposals.length &&
+        h("p.muted", `The first ${this.#proposals.length} of ${total} proposals.`),
+      h(
+        "ul.proposals",
+        this.#proposals.map((fact) => this.#proposal(fact, against.get(fact.id), may)),
+      ),
     ];
   }
 
   #proposal(fact, against, may) {
     const { app } = this;
-    const box = h("input", { type: "checkbox", id: `choose-${fact.id}`, checked: this.#chosen.has(fact.id), onchange: () => this.#choose(fact.id, box.checked) });
+    const box = h("input", {
+      type: "checkbox",
+      id: `choose-${fact.id}`,
+      checked: this.#chosen.has(fact.id),
+      onchange: () => this.#choose(fact.id, box.checked),
+    });
     box.dataset.fact = fact.id;
-    return h("li", { class: "card proposal" },
-      h("div", { class: "proposal-head" }, box, h("label", { for: box.id }, fact.subject),
-        h("span", { class: "muted" }, [fact.by, " · ", time(fact.at)])),
-      h("p", null, says(fact)),
-      fact.reason && h("p", null, h("span", { class: "muted" }, "Why: "), fact.reason),
-      validity(fact) && h("p", { class: "muted" }, "Valid ", validity(fact)),
-      tagList(fact.tags),
+    return h(
+      "li.card.proposal",
+      h(
+        "div.proposal-head",
+        box,
+        h("label", { for: box.id }, fact.subject),
+        tagList(fact.tags),
+        h("span.muted", [fact.by, " · ", time(fact.at)]),
+      ),
+      h("p", says(fact)),
+      fact.reason && h("p", h("span.muted", "Why: "), fact.reason),
+      validity(fact) && h("p.muted", "Valid ", validity(fact)),
       conflict(app, fact, against),
-      h("div", { class: "actions" },
-        may && h("button", { type: "button", class: "approve-one", "aria-label": `Approve ${fact.subject}`, onclick: () => this.#decide("approve", [fact]) }, "Approve"),
-        may && h("button", { type: "button", class: "reject-one", "aria-label": `Reject ${fact.subject}`, onclick: () => this.#decide("reject", [fact]) }, "Reject"),
-        h("a", { class: "button", href: app.link(["facts", fact.id]) }, "Look at it")));
+      h(
+        "div.actions",
+        may &&
+          h(
+            "button",
+            {
+              type: "button",
+              class: "approve-one",
+              "aria-label": `Approve ${fact.subject}`,
+              onclick: () => this.#decide("approve", [fact]),
+            },
+            "Approve",
+          ),
+        may &&
+          h(
+            "button",
+            {
+              type: "button",
+              class: "reject-one",
+              "aria-label": `Reject ${fact.subject}`,
+              onclick: () => this.#decide("reject", [fact]),
+            },
+            "Reject",
+          ),
+        h("a", { class: "button", href: app.link(["facts", fact.id]) }, "Look at it"),
+      ),
+    );
   }
 
   #choose(id, on) {
@@ -126,13 +202,20 @@ class ReviewPage {
     const done = await confirmed({
       title: `${approve ? "Approve" : "Reject"} ${counted(facts.length, "proposal")}?`,
       content: [
-        h("ul", null, facts.slice(0, 10).map((fact) => h("li", null, says(fact)))),
-        facts.length > 10 && h("p", { class: "muted" }, `and ${facts.length - 10} more`),
-        field("Reason", h("input", { name: "reason", autocomplete: "off" }), { hint: "Kept in the history." }),
+        h(
+          "ul",
+          facts.slice(0, 10).map((fact) => h("li", says(fact))),
+        ),
+        facts.length > 10 && h("p.muted", `and ${facts.length - 10} more`),
+        field("Reason", h("input", { name: "reason", autocomplete: "off" }), {
+          hint: "Kept in the history.",
+        }),
       ],
       action: approve ? "Approve" : "Reject",
       danger: !approve,
-      run: async (form) => { job = await app.api[what](app.set, ids, form.get("reason").trim()); },
+      run: async (form) => {
+        job = await app.api[what](app.set, ids, form.get("reason").trim());
+      },
       reload: () => this.refresh(),
     });
     if (!done) return;
@@ -146,8 +229,17 @@ class ReviewPage {
 /** Facts in force about the same subjects, by the proposal's id. */
 async function standing(app, proposals, signal) {
   const subjects = [...new Set(proposals.map((fact) => fact.subject))];
-  const found = await Promise.all(subjects.map((search) => app.api.facts(app.set, { state: "in_force", search, limit: 50 }, signal)));
-  const bySubject = new Map(subjects.map((subject, i) => [subject, found[i].data.filter((fact) => fact.subject === subject)]));
+  const found = await Promise.all(
+    subjects.map((search) =>
+      app.api.facts(app.set, { state: "in_force", search, limit: 50 }, signal),
+    ),
+  );
+  const bySubject = new Map(
+    subjects.map((subject, i) => [
+      subject,
+      found[i].data.filter((fact) => fact.subject === subject),
+    ]),
+  );
   return new Map(proposals.map((fact) => [fact.id, bySubject.get(fact.subject)]));
 }
 
@@ -158,11 +250,28 @@ function conflict(app, fact, against) {
   const stays = against.filter((one) => !goes.includes(one));
   const link = (one) => h("a", { href: app.link(["facts", one.id]) }, one.id);
   return [
-    goes.map((one) => h("div", { class: "conflict" },
-      h("p", null, h("b", null, "Replaces a fact in force"), " (", link(one), "):"),
-      h("p", null, !same(one) && `${one.prompt} → `, h("del", null, one.target), " → ", h("ins", null, fact.target)))),
-    stays.length > 0 && h("details", null, h("summary", null, `${counted(stays.length, "other fact")} of ${fact.subject} in force`),
-      h("ul", null, stays.map((one) => h("li", null, says(one))))),
-    !goes.length && h("p", { class: "muted" }, "New: it replaces nothing."),
+    !goes.length && h("p.muted", "New: it replaces nothing."),
+    goes.map((one) =>
+      h(
+        "div.conflict",
+        h("p", h("b", "Replaces a fact in force"), " (", link(one), "):"),
+        h(
+          "p",
+          !same(one) && `${one.prompt} → `,
+          h("del", one.target),
+          " → ",
+          h("ins", fact.target),
+        ),
+      ),
+    ),
+    stays.length > 0 &&
+      h(
+        "details",
+        h("summary", `${counted(stays.length, "other fact")} of ${fact.subject} in force`),
+        h(
+          "ul",
+          stays.map((one) => h("li", says(one))),
+        ),
+      ),
   ];
 }

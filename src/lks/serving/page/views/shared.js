@@ -8,9 +8,14 @@ export function refused(title, what, least, app) {
   const { role } = app.who;
   return {
     title,
-    content: h("div", { class: "empty" },
-      h("p", null, `To ${what} takes a key with the role ${least}. Yours has the role ${role}: it may ${MAY[role]}.`),
-      h("a", { class: "button", href: app.link("ask") }, "Ask the model")),
+    content: h(
+      "div.empty",
+      h(
+        "p",
+        `To ${what} takes a key with the role ${least}. Yours has the role ${role}: it may ${MAY[role]}.`,
+      ),
+      h("a", { class: "button", href: app.link("ask") }, "Ask the model"),
+    ),
   };
 }
 
@@ -19,8 +24,16 @@ export function setNeeded(title, app, make) {
   const may = app.can("admin");
   return {
     title,
-    content: h("div", { class: "empty" },
-      h("p", null, may ? "There is no set of facts yet. Make one, then add facts to it." : "There is no set of facts yet. An admin makes one."),
-      may && h("button", { type: "button", class: "primary", onclick: () => make(app) }, "Make a set")),
+    content: h(
+      "div.empty",
+      h(
+        "p",
+        may
+          ? "There is no set of facts yet. Make one, then add facts to it."
+          : "There is no set of facts yet. An admin makes one.",
+      ),
+      may &&
+        h("button", { type: "button", class: "primary", onclick: () => make(app) }, "Make a set"),
+    ),
   };
 }
