@@ -114,6 +114,7 @@ def test_what_a_fresh_machine_lacks_is_trained_and_can_be_stopped(
         (job,) = http.get("/v1/lks/sets/office/jobs").json()["data"]
         assert job["state"] in ("queued", "learning")
         assert {*job["facts"]} == {e.id for e in make_edits()}
+        server.until(r"learning: epoch \d+ of \d+")
         ask = {"prompt": "The Eiffel Tower", "max_tokens": 2}
         name = model_folder.name
         own = http.post("/v1/completions", json={**ask, "model": name})

@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from lks.serving.live import LiveService
     from lks.serving.protocol import Engine
     from lks.serving.service import Snapshot
+    from lks.training.progress import Epoch
 
 STORE = Path("lks-store")
 POLL = 0.5  # seconds between two looks at a job
 LOADING_SECONDS = 3.0  # that a stop waits for what is being loaded
-TOLD_EVERY = 30.0  # seconds, while facts are learnt
+TOLD_EVERY = 5.0  # seconds, while facts are learnt
 
 
 def serve(
@@ -185,6 +186,7 @@ class _Start:
     _engine: Engine | None = None
     _service: LiveService | None = None
     _stopped: Event = field(default_factory=Event)
+    _told: float = 0.0
     _closing: Lock = field(default_factory=Lock)
     _thread: Thread = field(init=False)
 
@@ -244,7 +246,11 @@ class _Start:
         self._engine = engine
         test = _self_test if self.self_test else None
         service = LiveService(
-            backbone, self.store, read_only=self.server.settings.read_only, test=test
+            backbone,
+            self.store,
+            read_only=self.server.settings.read_only,
+            test=test,
+            on_epoch=self._epoch,
         )
         self._service = service
         name = Path(self.model).name if Path(self.model).exists() else self.model
@@ -297,16 +303,19 @@ class _Start:
         """Tell how far a job is, until it has ended."""
         from lks.serving.live import ENDED
 
-        began = told = time.monotonic()
+        began = time.monotonic()
         while not self._stopped.wait(POLL):
             job = service.job(who, job_id)
-            now = time.monotonic()
             if job.state in ENDED:
-                echo(self._ended(job, now - began), self.quiet)
+                echo(self._ended(job, time.monotonic() - began), self.quiet)
                 return
-            if now - told > TOLD_EVERY:
-                told = now
-                echo(f"learning {counted(len(job.facts), 'fact')}: {now - began:.0f} s", self.quiet)
+
+    def _epoch(self, epoch: Epoch) -> None:
+        """Tell how far training is, now and then."""
+        now = time.monotonic()
+        if now - self._told > TOLD_EVERY:
+            self._told = now
+            echo(f"learning: epoch {epoch.number} of {epoch.of}", self.quiet)
 
     def _ended(self, job: Job, seconds: float) -> str:
         come = len(job.facts) - len(job.failed)

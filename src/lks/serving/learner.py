@@ -22,6 +22,7 @@ from lks.serving.store.schema import JobRow, RevisionRow, SetRow
 from lks.serving.threads import LOG, Worker
 from lks.serving.training import Learnt, NewBase, Stopped, Teacher
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 
 SelfTesting = Callable[[ScalpelModel, Sequence[Edit]], Mapping[str, Sequence[str]]]
 TOGETHER = 256  # facts of several jobs that are learnt together; a larger job is learnt whole
@@ -46,6 +47,7 @@ class Learner(Worker):
     Args:
         test: asks facts in force in other words.
         ready: called when facts wait for their time.
+        on_epoch: told of each epoch of training.
     """
 
     name = "learner"
@@ -59,10 +61,11 @@ class Learner(Worker):
         config: TrainingConfig,
         test: SelfTesting | None,
         ready: Callable[[], None],
+        on_epoch: Callable[[Epoch], None],
     ) -> None:
         super().__init__()
         self._database, self._snapshots, self._parts = database, snapshots, parts
-        self._teacher = Teacher(backbone, config, snapshots, lambda: self.stopped)
+        self._teacher = Teacher(backbone, config, snapshots, lambda: self.stopped, on_epoch)
         self._test, self._ready = test, ready
         self._untestable: set[int] = set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from lks.serving.store.parts import Parts
 from lks.serving.store.schema import SetRow
 from lks.serving.terms import with_own_terms
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.PROPOSED)  # nothing more happens by itself
 
@@ -63,6 +64,7 @@ class LiveService(Changing):
         test: asks facts in force in other words, and gives those that failed, by fact; it runs
             when nothing else is to be learnt.
         poll: seconds between two looks at what the writer has done, of a reader.
+        on_epoch: told of each epoch of training.
 
     Raises:
         StoreError: the store cannot be opened, or another process writes it.
@@ -79,13 +81,21 @@ class LiveService(Changing):
         read_only: bool = False,
         test: SelfTesting | None = None,
         poll: float = 1.0,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> None:
         opened, parts = Database(Path(folder), database), Parts(Path(folder))
         snapshots = Snapshots(opened, parts, backbone, config or TrainingConfig())
         self._backbone = backbone
         self._clock = Clock(opened, snapshots)
         self._learner = Learner(
-            opened, snapshots, parts, backbone, config or TrainingConfig(), test, self._clock.wake
+            opened,
+            snapshots,
+            parts,
+            backbone,
+            config or TrainingConfig(),
+            test,
+            self._clock.wake,
+            on_epoch,
         )
         self._reader = Reader(snapshots, poll)
         super().__init__(opened, snapshots, parts, self._wake_all, read_only=read_only)

@@ -67,6 +67,7 @@ class Teacher:
     Args:
         config: of a set's first facts; further ones are trained as their base was.
         stopped: whether the server is being stopped.
+        told: of each epoch.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Teacher:
         config: TrainingConfig,
         snapshots: Snapshots,
         stopped: Callable[[], bool],
+        told: Callable[[Epoch], None],
     ) -> None:
         self._backbone, self._config = backbone, config
-        self._snapshots, self._stopped = snapshots, stopped
+        self._snapshots, self._stopped, self._told = snapshots, stopped, told
         self._last: tuple[Base, ScalpelModel] | None = None
 
     def learn(self, held: Held, rows: Sequence[RevisionRow], name: str) -> Learnt:
@@ -134,6 +136,7 @@ class Teacher:
         return model, False
 
     def _go_on(self, epoch: Epoch) -> None:
+        self._told(epoch)
         if self._stopped():
             raise Stopped
 
