@@ -16,9 +16,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import make_edits
+from conftest import make_backbone, make_edits
 from test_cli import one_line, run
+from test_threads import random_pack
 
+from lks.model.backbone import Backbone
 from lks.serving.address import bound, is_loopback
 from lks.serving.facts import Role
 from lks.serving.store import keys
@@ -130,6 +132,26 @@ def test_what_a_fresh_machine_lacks_is_trained_and_can_be_stopped(
         states = [f["state"] for f in http.get("/v1/lks/sets/office/edits").json()["data"]]
         assert states == ["learning"] * 4, "it goes on where it was stopped"
         assert server.stop() == 0
+
+
+def test_a_trained_pack_is_brought_into_force_at_once(tmp_path: Path) -> None:
+    backbone = make_backbone("llama", chat=True)
+    backbone.model.save_pretrained(tmp_path / "tiny")
+    backbone.tokenizer.save_pretrained(tmp_path / "tiny")
+    loaded = Backbone.load(str(tmp_path / "tiny"), device="cpu")
+    random_pack(loaded).save(tmp_path / "facts.pack")
+    for told in ("4 facts in force after", "set default has facts already"):
+        with started(tmp_path, tmp_path / "facts.pack") as server:
+            server.until(told)
+            ask = {"model": "tiny:default", "prompt": "Mount Fuji", "max_tokens": 1}
+            own = server.http.post("/v1/completions", json=ask).json()
+            assert [f["edit"] for f in own["lks"]["fired"]] == ["fuji"]
+            assert own["lks"]["version"] == 1
+            assert server.stop() == 0
+    code, _, err = run("serve", tmp_path / "facts.pack", tmp_path / "tiny")
+    assert code == 2 and "2 packs" in one_line(err)
+    code, _, err = run("serve", tmp_path / "tiny")
+    assert code == 2 and "tiny" in one_line(err)
 
 
 def test_facts_that_can_not_be_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
