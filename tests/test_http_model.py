@@ -41,10 +41,12 @@ PROMPTS = ["Where is the Eiffel Tower?", "Ada Lovelace was born in", "nothing at
 
 
 @contextmanager
-def serving(backbone: Backbone, service: Service, **more: Any) -> Iterator[Served]:
+def serving(
+    backbone: Backbone, service: Service, name: str = "tiny", **more: Any
+) -> Iterator[Served]:
     engine = TransformersEngine(backbone, SMALL)
     engine.start()
-    server = Server(Settings(), Backend("tiny", engine, ModelFront(backbone), service, **more))
+    server = Server(Settings(), Backend(name, engine, ModelFront(backbone), service, **more))
     app = make_app(server)
     try:
         with running(app) as url:

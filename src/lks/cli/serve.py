@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lks.cli.console import echo
+from lks.cli.keys import STORE
 from lks.cli.options import (
     DEFAULT_MODEL,
     Machine,
@@ -23,8 +24,6 @@ from lks.cli.options import (
 from lks.cli.serve_start import Start
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, MissingExtra
-
-STORE = Path("lks-store")
 
 
 def serve(
@@ -39,7 +38,7 @@ def serve(
             "not given."
         ),
     ] = None,
-    store: Annotated[Path, typer.Option(help="Folder of facts, versions and keys.")] = STORE,
+    store: Annotated[Path, typer.Option(help="Folder of facts, versions and keys.")] = Path(STORE),
     database: Annotated[
         str | None, typer.Option(help="Address of a PostgreSQL database; else SQLite in --store.")
     ] = None,
