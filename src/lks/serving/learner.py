@@ -91,8 +91,10 @@ class Learner(Worker):
                     continue
                 if batch is None:
                     batch = _Batch(keys[job.set_id], job.set_id, [])
+                if job.set_id != batch.set_id:
+                    continue
                 facts += len(job.facts)
-                if job.set_id != batch.set_id or (batch.jobs and facts > TOGETHER):
+                if batch.jobs and facts > TOGETHER:
                     break
                 job.state, job.starts = JobState.LEARNING.value, job.starts + 1
                 batch.jobs.append(job.id)

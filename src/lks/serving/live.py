@@ -83,7 +83,10 @@ class LiveService(Changing):
         poll: float = 1.0,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> None:
-        opened, parts = Database(Path(folder), database), Parts(Path(folder))
+        opened, parts = (
+            Database(Path(folder), database, migrate=not read_only),
+            Parts(Path(folder)),
+        )
         snapshots = Snapshots(opened, parts, backbone, config or TrainingConfig())
         self._backbone = backbone
         self._clock = Clock(opened, snapshots)

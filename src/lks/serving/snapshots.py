@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import RLock
+from threading import Lock, RLock
 from typing import Protocol
 
 import torch
@@ -21,7 +21,7 @@ from lks.blocks.bank import Bank
 from lks.editors.lks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import NotFound
+from lks.errors import NotFound, PackMismatch, StoreError
 from lks.model.backbone import Backbone
 from lks.model.embedder import Embedder
 from lks.packs.pack import Pack
@@ -122,6 +122,7 @@ class Snapshots:
         self._config, self._embedders = config, dict[tuple[str, str], Embedder]()
         self._held: dict[Key, Held] = {}
         self.lock = RLock()  # held while the database is changed, never while anything is trained
+        self._publishing = Lock()  # held from a commit until its snapshot has taken its place
 
     def get(self, key: Key) -> Held:
         """What is in force now; NotFound if there is no such set."""
@@ -146,14 +147,14 @@ class Snapshots:
         prepared = prepared or self.get(key)
         while True:
             try:
-                with self.lock:
-                    with self._database.writing() as session:
-                        row = queries.set_row(session, tenant, name)
-                        before = row.version
-                        decide(session, row)
-                        session.flush()
-                        held = self._changed(key, session, row, before, prepared)
-                    self._held[key] = held
+                with self.lock, self._database.writing() as session:
+                    row = queries.set_row(session, tenant, name, locked=True)
+                    before = row.version
+                    self._check_alone(key, row)
+                    decide(session, row)
+                    session.flush()
+                    held = self._changed(key, session, row, before, prepared)
+                    self.publish(session, key, held)
                     return held
             except _Stale as stale:
                 prepared = self._advanced(self.get(key), stale.target)
@@ -171,6 +172,16 @@ class Snapshots:
             if (made := known.only(target, row.version)) is not None:
                 return made
         raise _Stale(target)
+
+    def _check_alone(self, key: Key, row: SetRow) -> None:
+        """StoreError if somebody else has changed a set: a lock is lost where a database restarts,
+        and then what is in force here is not what it says."""
+        held = self.get(key)
+        if (held.set_id, held.snapshot.version) != (row.id, row.version):
+            raise StoreError(
+                f'set "{row.name}": another server has changed it, to version {row.version}, while '
+                "this one wrote the store; restart this one"
+            )
 
     def _advanced(self, held: Held, target: Mapping[str, int]) -> Held:
         """What is in force when these revisions are, in this order as far as they are new."""
@@ -262,11 +273,19 @@ class Snapshots:
         held = self._held.get(key)
         return held is None or (held.set_id, held.snapshot.version) != (row.id, row.version)
 
-    def put(self, key: Key, held: Held) -> None:
-        self._held[key] = held
+    def publish(self, session: Session, key: Key, held: Held | None) -> None:
+        """Commit, and let the snapshot take its place; None takes the set away."""
+        with self._publishing:
+            session.commit()
+            if held is None:
+                del self._held[key]
+            else:
+                self._held[key] = held
 
-    def drop(self, key: Key) -> None:
-        del self._held[key]
+    def catch_up(self) -> None:
+        """Wait until what the database was seen to have is in the snapshots, too."""
+        with self._publishing:
+            pass
 
     def empty(self, row: SetRow) -> Held:
         """A set in which nothing is in force."""
@@ -287,7 +306,10 @@ class Snapshots:
         if row.base is None:
             return None
         pack = Pack.load(self._parts.base(row.id, row.base))
-        pack.check(self._backbone.fingerprint)
+        try:
+            pack.check(self._backbone.fingerprint)
+        except PackMismatch as error:
+            raise PackMismatch(f'set "{row.name}": {error}') from None
         return Base.of(row.base, pack, self.embedder)
 
     def embedder(self, pack: Pack) -> Embedder | None:
