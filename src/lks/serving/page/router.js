@@ -42,7 +42,7 @@ export class Router {
     const slow = setTimeout(() => place.replaceChildren(h("p.loading", "Loading …")), 300);
     let made;
     try {
-      if (this.app.who === null) await this.app.load(own.signal);
+      await (this.app.who === null ? this.app.load(own.signal) : this.app.loadSets(own.signal));
       const set = route.query.get("set");
       if (set !== null) this.#choose(set);
       const view = this.views[name];
