@@ -55,6 +55,10 @@ class FakeEngine:
             self._changed.notify_all()
         self._thread.join(5)
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def submit(self, request: EngineRequest, deliver: Deliver) -> Callable[[], None]:
         text = _Text(request, deliver, deque(self.script(request)))
         with self._changed:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.serving.facts import Caller, Job, Role
+from lks.serving.facts import Caller, Job, Role, State
 from lks.serving.live import LiveService
 from lks.serving.service import Terms
 from lks.training.config import TrainingConfig
@@ -169,15 +169,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty store: in SQLite, or in the database that the test is given as parameter."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return Place(tmp_path / "store", None)
-    address = make_url(request.getfixturevalue("postgres_server"))
+    address = request.getfixturevalue("postgres_server")
     name = f"t{uuid4().hex}"
-    engine = create_engine(
-        address.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = create_engine(make_url(address).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
     engine.dispose()
-    return Place(tmp_path / "store", address.set(database=name).render_as_string())
+    return Place(tmp_path / "store", f"{address}&options=-csearch_path%3D{name}")
 
 
 @pytest.fixture
@@ -186,3 +184,28 @@ def service(place: Place, learnable: None) -> Iterator[LiveService]:
     with place.open() as made:
         made.create_set(ADMIN, "office")
         yield made
+
+
+# --- what tests ask
+
+both = pytest.mark.parametrize("place", ["sqlite", "postgres"], indirect=True)
+
+
+def until(asked: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not asked():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def lines(service: LiveService) -> list[tuple[int, str, tuple[str, ...], str]]:
+    return [(c.version, c.action, c.facts, c.by) for c in service.history(ADMIN, "office")]
+
+
+def state(service: LiveService, fact_id: str) -> State:
+    return service.fact(ADMIN, "office", fact_id).state
+
+
+def fires(service: LiveService, edit: Edit) -> bool:
+    scope = service.snapshot(ADMIN, "office").in_force.scope
+    return any(edit.id in mention.edit_ids for mention in scope.fired([edit.prompt])[0])

@@ -13,6 +13,8 @@ import pytest
 from conftest import make_edits
 from served import MODEL, Served, served
 
+from lks.serving.http.server import Settings
+
 SAID = " Paris 😀 is 塔 big."
 ASKED = [{"role": "user", "content": "Where is the Eiffel Tower?"}]
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -186,8 +188,6 @@ def endless(request: object) -> list[int]:
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_client_that_goes_away_stops_the_engine(path: str, stream: bool, n: int) -> None:
     """A hundred thousand tokens were asked for, of which hardly any are written."""
-    from lks.serving.http.server import Settings
-
     settings = Settings(max_tokens=100_000)
     with served(endless, context=None, pause=0.002, settings=settings) as home:
         body = {"model": MODEL, "stream": stream, "n": n, "max_tokens": 100_000}
@@ -237,3 +237,7 @@ def test_a_server_that_ends_ends_its_streams() -> None:
             next(lines)
             home.engine.close()
             assert any("could not go on" in line for line in lines)
+        for path in ("/ready", "/v1/models"):
+            told = home.http.get(path)
+            assert told.status_code == 503 and told.json()["error"]["code"] == "stopped"
+        assert home.http.get("/health").status_code == 200

@@ -20,6 +20,7 @@ from engines import (
     tokens,
 )
 from test_threads import random_pack
+from transformers.generation.continuous_batching.requests import RequestState
 
 from lks.editors.lks.model import ScalpelModel
 from lks.errors import InputError, LKSError, ModelError
@@ -74,7 +75,9 @@ def test_a_text_ends_where_the_cache_does(backbone: Backbone) -> None:
             engine.submit(EngineRequest([5] * 129, GREEDY), print)
 
 
-def test_more_texts_than_the_cache_holds_wait_for_each_other(backbone: Backbone) -> None:
+def test_more_texts_than_the_cache_holds_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, backbone: Backbone
+) -> None:
     """Some are thrown out of the cache in their middle and read again, blocks included."""
     model = ScalpelModel(backbone, random_pack(backbone))
     requests = [
@@ -83,10 +86,18 @@ def test_more_texts_than_the_cache_holds_wait_for_each_other(backbone: Backbone)
     with started(backbone) as engine:
         expected = tokens(engine, requests[:4]) * 4
     with started(backbone, Limits(cache_tokens=192, step_tokens=64, texts=16)) as engine:
+        thrown, usual = [], RequestState.create_equivalent_initial_request
+
+        def noted(state: RequestState) -> RequestState:
+            thrown.append(state)
+            return usual(state)
+
+        monkeypatch.setattr(RequestState, "create_equivalent_initial_request", noted)
         taken = [Taken(engine, request) for request in requests]
         time.sleep(0.01)
         assert engine.load.running + engine.load.waiting > 0
         assert [own.tokens for own in taken] == expected
+        assert thrown
         # the last ones that are written are cancelled while others wait for their place
         for _ in range(3):
             taken = [Taken(engine, request) for request in requests]

@@ -58,6 +58,11 @@ class Matcher:
         self._proposing = [part.fit(self._index) for part in config.made("proposals")]
         self._filters = [part.fit(self._index) for part in config.made("filters")]
 
+    @property
+    def edits(self) -> Sequence[Edit]:
+        """Whose names it finds."""
+        return self._index.edits
+
     def without(self, gone: Collection[str]) -> Matcher | None:
         """The matcher of the other edits, at once; None if a part must be made anew."""
         clone, index = copy(self), self._index.without(gone)

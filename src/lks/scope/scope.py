@@ -58,10 +58,9 @@ class Scope:
         if matcher is None:
             return None
         clone = copy(self)
-        clone._matcher = matcher
-        clone._edits = {e: edit for e, edit in self._edits.items() if e not in gone}
+        clone._matcher = matcher  # what else is known of edits that are gone is never asked for
         if not all(isinstance(veto, OfEachEdit) for veto in self._vetoes):
-            left = [*clone._edits.values()]
+            left = matcher.edits
             clone._vetoes = [part.fit(left) for part in self.config.made("text_vetoes")]
         return clone
 

@@ -73,7 +73,14 @@ def _check_terms(terms: Terms, now: datetime) -> None:
 
 
 def check_fire(new: EditSet, now: InForce) -> None:
-    """EditFileError for edits that could never fire beside those in force, all at once.
+    """EditFileError for edits that could never fire beside those in force, all at once."""
+    if silent := silent_beside(new, now):
+        told = counted(len(silent), "edit")
+        raise EditFileError(f"{told} would never fire; mend the prompts", [*silent.values()])
+
+
+def silent_beside(new: EditSet, now: InForce) -> dict[str, str]:
+    """The edits that would not fire on their own prompts beside those in force, and why.
 
     Only edits whose names stand in the new prompts can take them away, so an index of these will
     do: one of all names takes seconds where there are many.
@@ -81,9 +88,7 @@ def check_fire(new: EditSet, now: InForce) -> None:
     found = now.scope.with_gate(None).fired([edit.prompt for edit in new])
     near = {edit_id for own in found for edit_id in ids(own)} - {edit.id for edit in new}
     names = now.scope.of_edits([*(now.edits[edit_id] for edit_id in sorted(near)), *new])
-    if silent := silent_edits(new, names):
-        told = counted(len(silent), "edit")
-        raise EditFileError(f"{told} would never fire; mend the prompts", [*silent.values()])
+    return silent_edits(new, names)
 
 
 def content_of(*parts: object) -> str:

@@ -50,38 +50,31 @@ class Changing(Reading):
     def create_set(self, who: Caller, name: str, *, approval: bool = False) -> FactSet:
         self._may(who, Role.ADMIN, "make sets")
         name = keys.checked_name(name, "set")
-        with self._snapshots.lock:
-            with self._database.writing() as session:
-                tenant = keys.tenant_of(session, who.tenant)
-                try:
-                    queries.set_row(session, who.tenant, name)
-                except NotFound:
-                    pass
-                else:
-                    raise Conflict(f'there is a set "{name}" already; take another name')
-                row = SetRow(
-                    tenant_id=tenant.id,
-                    name=name,
-                    approval=approval,
-                    version=0,
-                    created=changes.now(),
-                )
-                session.add(row)
-                session.flush()
-                held = self._snapshots.empty(row)
-            self._snapshots.put((who.tenant, name), held)
+        with self._snapshots.lock, self._database.writing() as session:
+            tenant = keys.tenant_of(session, who.tenant)
+            if any(own.name == name for own in queries.fact_sets(session, who.tenant)):
+                raise Conflict(f'there is a set "{name}" already; take another name')
+            row = SetRow(
+                tenant_id=tenant.id,
+                name=name,
+                approval=approval,
+                version=0,
+                created=changes.now(),
+            )
+            session.add(row)
+            session.flush()
+            self._snapshots.publish(session, (who.tenant, name), self._snapshots.empty(row))
         return FactSet(name, 0, approval, 0, row.created)
 
     def delete_set(self, who: Caller, name: str) -> None:
         self._may(who, Role.ADMIN, "delete sets")
-        with self._snapshots.lock:
-            with self._database.writing() as session:
-                row = queries.set_row(session, who.tenant, name)
-                row.deleted = changes.now()
-                changes.note(session, row, "delete", (), by=who.name)
-                for table in (OnceRow, IntervalRow, RevisionRow, JobRow):
-                    session.execute(delete(table).where(table.set_id == row.id))
-            self._snapshots.drop((who.tenant, name))
+        with self._snapshots.lock, self._database.writing() as session:
+            row = queries.set_row(session, who.tenant, name, locked=True)
+            row.deleted = changes.now()
+            changes.note(session, row, "delete", (), by=who.name)
+            for table in (OnceRow, IntervalRow, RevisionRow, JobRow):
+                session.execute(delete(table).where(table.set_id == row.id))
+            self._snapshots.publish(session, (who.tenant, name), None)
         self._parts.remove_set(row.id)
 
     # --- facts

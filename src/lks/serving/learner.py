@@ -12,15 +12,17 @@ from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.errors import LKSError, NotFound
 from lks.model.backbone import Backbone
+from lks.packs.pack import Pack
 from lks.serving.facts import JobState, State
-from lks.serving.snapshots import Held, Key, Snapshots
+from lks.serving.snapshots import Base, Held, Key, Snapshots
 from lks.serving.store import changes, queries
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Parts
 from lks.serving.store.schema import JobRow, RevisionRow, SetRow
 from lks.serving.threads import LOG, Worker
-from lks.serving.training import Learnt, Stopped, Teacher
+from lks.serving.training import Learnt, NewBase, Stopped, Teacher
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 
 SelfTesting = Callable[[ScalpelModel, Sequence[Edit]], Mapping[str, Sequence[str]]]
 TOGETHER = 256  # facts of several jobs that are learnt together; a larger job is learnt whole
@@ -45,6 +47,7 @@ class Learner(Worker):
     Args:
         test: asks facts in force in other words.
         ready: called when facts wait for their time.
+        on_epoch: told of each epoch of training.
     """
 
     name = "learner"
@@ -58,10 +61,11 @@ class Learner(Worker):
         config: TrainingConfig,
         test: SelfTesting | None,
         ready: Callable[[], None],
+        on_epoch: Callable[[Epoch], None],
     ) -> None:
         super().__init__()
         self._database, self._snapshots, self._parts = database, snapshots, parts
-        self._teacher = Teacher(backbone, config, snapshots, lambda: self.stopped)
+        self._teacher = Teacher(backbone, config, snapshots, lambda: self.stopped, on_epoch)
         self._test, self._ready = test, ready
         self._untestable: set[int] = set()
 
@@ -87,8 +91,10 @@ class Learner(Worker):
                     continue
                 if batch is None:
                     batch = _Batch(keys[job.set_id], job.set_id, [])
+                if job.set_id != batch.set_id:
+                    continue
                 facts += len(job.facts)
-                if job.set_id != batch.set_id or (batch.jobs and facts > TOGETHER):
+                if batch.jobs and facts > TOGETHER:
                     break
                 job.state, job.starts = JobState.LEARNING.value, job.starts + 1
                 batch.jobs.append(job.id)
@@ -119,6 +125,24 @@ class Learner(Worker):
                 str(error) if isinstance(error, LKSError) else f"training failed ({error!r:.200})"
             )
             self._put_in_force(batch, Learnt.nothing({row.id: told for row in batch.rows}))
+
+    def adopt(self, key: Key, job_id: str, pack: Pack) -> None:
+        """Bring the facts of a job into force with the blocks that a pack has of them; the pack is
+        the set's base from then on. Any thread may call it."""
+        held = self._snapshots.get(key)
+        with self._database.reading() as session:
+            batch = _Batch(key, held.set_id, [job_id], _waiting(session, [job_id]))
+        number = {edit.id: place for place, edit in enumerate(pack.edits)}
+        places = [number[row.fact_id] for row in batch.rows]
+        learnt = Learnt(
+            revisions=[row.id for row in batch.rows],
+            blocks=pack.blocks[places],
+            exemplars=pack.gate.exemplars.only(places) if pack.gate else None,
+            base=Base.of(job_id, pack, self._snapshots.embedder),
+            new_base=NewBase(job_id, pack),
+        )
+        self._keep(batch, learnt)
+        self._put_in_force(batch, learnt)
 
     def _keep(self, batch: _Batch, learnt: Learnt) -> None:
         """Write the blocks, before the database says that they are there."""
@@ -169,6 +193,10 @@ class Learner(Worker):
         if not into:
             return None
         held = self._snapshots.get(batch.key)
+        whole = len(into) == len(learnt.revisions) and held is learnt.began
+        if whole and learnt.in_force is not None and learnt.base is not None:
+            come = {row.fact_id: row.id for row in into}
+            return self._snapshots.with_in_force(held, learnt.in_force, come, learnt.base)
         for row in into:
             if row.part is None:
                 row.part, row.block = batch.jobs[0], row.id

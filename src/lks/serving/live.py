@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.orm import Session
+
 from lks.edits.edit import Edit
-from lks.errors import StoreError
+from lks.errors import Conflict, StoreError
 from lks.model.backbone import Backbone
+from lks.packs.pack import Pack
 from lks.serving import adding
 from lks.serving.changing import Changing
 from lks.serving.clock import Clock
-from lks.serving.facts import Caller, Job, JobState, State
+from lks.serving.facts import Caller, Job, JobState, Role, State
 from lks.serving.learner import Learner, SelfTesting
 from lks.serving.reader import Reader
 from lks.serving.service import Terms
@@ -23,8 +26,10 @@ from lks.serving.snapshots import Snapshots
 from lks.serving.store import changes, queries
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Parts
+from lks.serving.store.schema import SetRow
 from lks.serving.terms import with_own_terms
 from lks.training.config import TrainingConfig
+from lks.training.progress import Epoch
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.PROPOSED)  # nothing more happens by itself
 
@@ -59,6 +64,7 @@ class LiveService(Changing):
         test: asks facts in force in other words, and gives those that failed, by fact; it runs
             when nothing else is to be learnt.
         poll: seconds between two looks at what the writer has done, of a reader.
+        on_epoch: told of each epoch of training.
 
     Raises:
         StoreError: the store cannot be opened, or another process writes it.
@@ -75,12 +81,24 @@ class LiveService(Changing):
         read_only: bool = False,
         test: SelfTesting | None = None,
         poll: float = 1.0,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> None:
-        opened, parts = Database(Path(folder), database), Parts(Path(folder))
+        opened, parts = (
+            Database(Path(folder), database, migrate=not read_only),
+            Parts(Path(folder)),
+        )
         snapshots = Snapshots(opened, parts, backbone, config or TrainingConfig())
+        self._backbone = backbone
         self._clock = Clock(opened, snapshots)
         self._learner = Learner(
-            opened, snapshots, parts, backbone, config or TrainingConfig(), test, self._clock.wake
+            opened,
+            snapshots,
+            parts,
+            backbone,
+            config or TrainingConfig(),
+            test,
+            self._clock.wake,
+            on_epoch,
         )
         self._reader = Reader(snapshots, poll)
         super().__init__(opened, snapshots, parts, self._wake_all, read_only=read_only)
@@ -169,6 +187,33 @@ class LiveService(Changing):
             failed=len(failed),
             job=job,
         )
+
+    def import_pack(self, who: Caller, set_name: str, pack: Pack) -> Job:
+        """Bring a trained pack's facts into force in a set that has none yet; nothing is trained.
+
+        Further facts of the set are learnt as the pack's own were.
+
+        Raises:
+            Conflict: the set has, or had, facts.
+            PackMismatch: the pack was made for another model.
+        """
+        self._may(who, Role.ADMIN, "bring in packs")
+        pack.check(self._backbone.fingerprint)
+        ids = [edit.id for edit in pack.edits]
+
+        def make(session: Session, row: SetRow) -> str:
+            if queries.jobs(session, row, limit=1):
+                raise Conflict(
+                    f'set "{row.name}" has facts already; a pack is brought into a new set'
+                )
+            job = changes.new_job(session, row, ids, by=who.name, reason="a pack")
+            job.state = JobState.LEARNING.value  # not for the learner: a crash gives it to him
+            adding.write_revisions(session, row, pack.edits, job, State.LEARNING, Terms())
+            return job.id
+
+        job_id = self._once(who, set_name, None, "", make)
+        self._learner.adopt((who.tenant, set_name), job_id, pack)
+        return self.job(who, job_id)
 
 
 _HELD = (*queries.PENDING, State.IN_FORCE)

@@ -59,7 +59,7 @@ class Reading:
 
     def sets(self, who: Caller) -> list[FactSet]:
         allow(who, Role.ASK, "list sets")
-        with self._database.reading() as session:
+        with self._seen() as session:
             return queries.fact_sets(session, who.tenant)
 
     # --- reading
@@ -108,7 +108,7 @@ class Reading:
 
     def job(self, who: Caller, job_id: str) -> Job:
         allow(who, Role.EDIT, "read jobs")
-        with self._database.reading() as session:
+        with self._seen() as session:
             return queries.job(session, who.tenant, job_id)
 
     def jobs(self, who: Caller, set_name: str, *, limit: int = 20) -> list[Job]:
@@ -118,8 +118,15 @@ class Reading:
     @contextmanager
     def _reading(self, who: Caller, set_name: str) -> Iterator[tuple[Session, SetRow]]:
         allow(who, Role.EDIT, "read facts")
-        with self._database.reading() as session:
+        with self._seen() as session:
             yield session, queries.set_row(session, who.tenant, set_name)
+
+    @contextmanager
+    def _seen(self) -> Iterator[Session]:
+        """A session to read with. Who has read of a change meets it in the snapshot as well."""
+        with self._database.reading() as session:
+            yield session
+        self._snapshots.catch_up()
 
 
 def allow(who: Caller, least: Role, what: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import RLock
+from threading import Lock, RLock
 from typing import Protocol
 
 import torch
@@ -21,7 +21,7 @@ from lks.blocks.bank import Bank
 from lks.editors.lks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import NotFound
+from lks.errors import NotFound, PackMismatch, StoreError
 from lks.model.backbone import Backbone
 from lks.model.embedder import Embedder
 from lks.packs.pack import Pack
@@ -30,6 +30,7 @@ from lks.scope.gate.metric import Exemplars
 from lks.scope.scope import Scope
 from lks.serving.service import Snapshot
 from lks.serving.store import queries
+from lks.serving.store.changes import turned_over
 from lks.serving.store.database import Database
 from lks.serving.store.parts import Block, Parts
 from lks.serving.store.schema import RevisionRow, SetRow
@@ -121,6 +122,7 @@ class Snapshots:
         self._config, self._embedders = config, dict[tuple[str, str], Embedder]()
         self._held: dict[Key, Held] = {}
         self.lock = RLock()  # held while the database is changed, never while anything is trained
+        self._publishing = Lock()  # held from a commit until its snapshot has taken its place
 
     def get(self, key: Key) -> Held:
         """What is in force now; NotFound if there is no such set."""
@@ -145,14 +147,14 @@ class Snapshots:
         prepared = prepared or self.get(key)
         while True:
             try:
-                with self.lock:
-                    with self._database.writing() as session:
-                        row = queries.set_row(session, tenant, name)
-                        before = row.version
-                        decide(session, row)
-                        session.flush()
-                        held = self._changed(key, session, row, before, prepared)
-                    self._held[key] = held
+                with self.lock, self._database.writing() as session:
+                    row = queries.set_row(session, tenant, name, locked=True)
+                    before = row.version
+                    self._check_alone(key, row)
+                    decide(session, row)
+                    session.flush()
+                    held = self._changed(key, session, row, before, prepared)
+                    self.publish(session, key, held)
                     return held
             except _Stale as stale:
                 prepared = self._advanced(self.get(key), stale.target)
@@ -164,11 +166,22 @@ class Snapshots:
         now = self.get(key)
         if row.version == before:
             return now
-        target = queries.in_force(session, row.id)
+        # asking the database for all that is in force would take longer than the change
+        target = turned_over(session).of(now.revisions)
         for known in (now, prepared):
             if (made := known.only(target, row.version)) is not None:
                 return made
         raise _Stale(target)
+
+    def _check_alone(self, key: Key, row: SetRow) -> None:
+        """StoreError if somebody else has changed a set: a lock is lost where a database restarts,
+        and then what is in force here is not what it says."""
+        held = self.get(key)
+        if (held.set_id, held.snapshot.version) != (row.id, row.version):
+            raise StoreError(
+                f'set "{row.name}": another server has changed it, to version {row.version}, while '
+                "this one wrote the store; restart this one"
+            )
 
     def _advanced(self, held: Held, target: Mapping[str, int]) -> Held:
         """What is in force when these revisions are, in this order as far as they are new."""
@@ -179,7 +192,11 @@ class Snapshots:
         return self.joined(left, new, self.fetch) if new else left
 
     def joined(
-        self, held: Held, revisions: Sequence[int], fetch: Fetch, base: Base | None = None
+        self,
+        held: Held,
+        revisions: Sequence[int],
+        fetch: Fetch,
+        base: Base | None = None,
     ) -> Held:
         """The same with more revisions in force, in place of those that they displace.
 
@@ -199,7 +216,13 @@ class Snapshots:
             in_force = held.snapshot.in_force.joined(
                 EditSet(edits), blocks, exemplars, base.embedder
             )
-        known = {**held.revisions, **dict(zip((e.id for e in edits), revisions, strict=True))}
+        come = dict(zip((edit.id for edit in edits), revisions, strict=True))
+        return self.with_in_force(held, in_force, come, base)
+
+    @staticmethod
+    def with_in_force(held: Held, in_force: InForce, come: Mapping[str, int], base: Base) -> Held:
+        """What is held when this is in force, in which `come` are new."""
+        known = {**held.revisions, **come}
         snapshot = replace(
             held.snapshot,
             in_force=in_force,
@@ -250,11 +273,19 @@ class Snapshots:
         held = self._held.get(key)
         return held is None or (held.set_id, held.snapshot.version) != (row.id, row.version)
 
-    def put(self, key: Key, held: Held) -> None:
-        self._held[key] = held
+    def publish(self, session: Session, key: Key, held: Held | None) -> None:
+        """Commit, and let the snapshot take its place; None takes the set away."""
+        with self._publishing:
+            session.commit()
+            if held is None:
+                del self._held[key]
+            else:
+                self._held[key] = held
 
-    def drop(self, key: Key) -> None:
-        del self._held[key]
+    def catch_up(self) -> None:
+        """Wait until what the database was seen to have is in the snapshots, too."""
+        with self._publishing:
+            pass
 
     def empty(self, row: SetRow) -> Held:
         """A set in which nothing is in force."""
@@ -275,7 +306,10 @@ class Snapshots:
         if row.base is None:
             return None
         pack = Pack.load(self._parts.base(row.id, row.base))
-        pack.check(self._backbone.fingerprint)
+        try:
+            pack.check(self._backbone.fingerprint)
+        except PackMismatch as error:
+            raise PackMismatch(f'set "{row.name}": {error}') from None
         return Base.of(row.base, pack, self.embedder)
 
     def embedder(self, pack: Pack) -> Embedder | None:

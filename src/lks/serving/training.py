@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lks.editors.lks.in_force import InForce
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
-from lks.scope.inspect.silent import silent_edits
+from lks.serving.adding import silent_beside
 from lks.serving.snapshots import Base, Held, Snapshots
 from lks.serving.store import queries
 from lks.serving.store.schema import RevisionRow
@@ -43,6 +44,7 @@ class Learnt:
         revisions: those that the model states, in the order of blocks and exemplars.
         failed: of the others, by revision, why not.
         base: what the blocks were made with; new_base: the same, where it is to be kept first.
+        began, in_force: what was in force when it began, and what it comes to with these.
     """
 
     revisions: Sequence[int] = ()
@@ -51,6 +53,8 @@ class Learnt:
     failed: Mapping[int, str] = field(default_factory=dict)
     base: Base | None = None
     new_base: NewBase | None = None
+    began: Held | None = None
+    in_force: InForce | None = None
 
     @classmethod
     def nothing(cls, failed: Mapping[int, str], base: Base | None = None) -> Learnt:
@@ -63,6 +67,7 @@ class Teacher:
     Args:
         config: of a set's first facts; further ones are trained as their base was.
         stopped: whether the server is being stopped.
+        told: of each epoch.
     """
 
     def __init__(
@@ -71,9 +76,10 @@ class Teacher:
         config: TrainingConfig,
         snapshots: Snapshots,
         stopped: Callable[[], bool],
+        told: Callable[[Epoch], None],
     ) -> None:
         self._backbone, self._config = backbone, config
-        self._snapshots, self._stopped = snapshots, stopped
+        self._snapshots, self._stopped, self._told = snapshots, stopped, told
         self._last: tuple[Base, ScalpelModel] | None = None
 
     def learn(self, held: Held, rows: Sequence[RevisionRow], name: str) -> Learnt:
@@ -86,7 +92,7 @@ class Teacher:
         if not edits:
             return Learnt(base=held.base)
         new, now = EditSet(edits.values()), held.snapshot.in_force
-        silent = silent_edits(new, now.scope.of_edits([*now.beside(new), *new]))
+        silent = silent_beside(new, now)
         failed = {row: silent[edit.id] for row, edit in edits.items() if edit.id in silent}
         new = EditSet(edit for edit in new if edit.id not in silent)
         if not len(new):
@@ -98,6 +104,7 @@ class Teacher:
         if not kept:
             return Learnt.nothing(failed, held.base)
         own = [*kept.values()]
+        unheld = [edit.id for edit in new if edit.id in unstated]
         return Learnt(
             revisions=[*kept],
             blocks=model.blocks(own),
@@ -105,6 +112,8 @@ class Teacher:
             failed=failed,
             base=held.base or Base.of(name, model.pack, self._snapshots.embedder),
             new_base=NewBase(name, model.pack) if made else None,
+            began=held,
+            in_force=model.in_force.without(unheld, model.embedder) if unheld else model.in_force,
         )
 
     def model(self, held: Held) -> ScalpelModel:
@@ -127,6 +136,7 @@ class Teacher:
         return model, False
 
     def _go_on(self, epoch: Epoch) -> None:
+        self._told(epoch)
         if self._stopped():
             raise Stopped
 

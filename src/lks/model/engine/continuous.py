@@ -81,7 +81,7 @@ class Limits:
     """
 
     cache_tokens: int = 8192
-    step_tokens: int = 512
+    step_tokens: int = 256
     texts: int = 64
 
     @property

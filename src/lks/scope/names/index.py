@@ -66,12 +66,14 @@ class EntityIndex:
         self._gone: frozenset[str] = frozenset()
         self._names: dict[str, list[Spelling]] = {}
         self._variants: dict[str, list[Spelling]] = {}
+        self._patterns_of: dict[str, set[str]] = {}  # that an edit has a part in
         for edit in self.edits:
             for spelling in (edit.subject, *edit.aliases, *more(edit)):
                 self._file(self._names, self._spellings(edit, spelling))
                 for other, cased in self._varied(spelling, forms):
                     self._file(self._variants, [Spelling(edit, Kind.VARIANT, other, cased)])
         self.patterns = list(self._names | self._variants)
+        self._number = {pattern: number for number, pattern in enumerate(self.patterns)}
         self.bearers = [self._bearing(pattern) for pattern in self.patterns]
         self._in_case = self._told_by_case()
 
@@ -90,20 +92,6 @@ class EntityIndex:
         if not touched.isdisjoint(self._in_case):
             clone._in_case = clone._told_by_case()
         return clone
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {pattern: number for number, pattern in enumerate(self.patterns)}
-
-    @cached_property
-    def _patterns_of(self) -> dict[str, set[str]]:
-        """The patterns that each edit has a part in."""
-        found: dict[str, set[str]] = {}
-        for table in (self._names, self._variants):
-            for pattern, meant in table.items():
-                for own in meant:
-                    found.setdefault(own.edit.id, set()).add(pattern)
-        return found
 
     def _bearing(self, pattern: str) -> tuple[Entity, ...]:
         """Who bears a pattern: as a name, else as another way to write one that no other entity
@@ -153,11 +141,12 @@ class EntityIndex:
         if joined != spelling and joined.casefold() not in self.common:
             yield Spelling(edit, kind, joined, as_written)
 
-    @staticmethod
-    def _file(table: dict[str, list[Spelling]], spellings: Iterable[Spelling]) -> None:
+    def _file(self, table: dict[str, list[Spelling]], spellings: Iterable[Spelling]) -> None:
         for own in spellings:
             if words := normalise(own.text).words:
-                table.setdefault(" ".join(words), []).append(own)
+                pattern = " ".join(words)
+                table.setdefault(pattern, []).append(own)
+                self._patterns_of.setdefault(own.edit.id, set()).add(pattern)
 
     def _told_by_case(self) -> dict[str, tuple[Entity, ...]]:
         """Pattern -> who bears it in which case, of entities whose names differ in case only."""

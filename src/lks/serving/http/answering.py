@@ -306,11 +306,6 @@ def _scored(
     ]
 
 
-def failure() -> ApiError:
-    """What a client is told where the engine could not go on."""
-    return ApiError(500, "the model could not go on with this request; try again", code="engine")
-
-
 def spot_json(spot: Spot, choice: int | None = None) -> dict[str, object]:
     told: dict[str, object] = {
         "edit": spot.edit,

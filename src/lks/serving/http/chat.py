@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from lks.serving.http import logprobs
-from lks.serving.http.answering import Answering, Wanted, failure
+from lks.serving.http.answering import Answering, Wanted
 from lks.serving.http.auth import Asker, TheBackend, TheServer
 from lks.serving.http.choice import Told
+from lks.serving.http.errors import LOG, engine_failure
 from lks.serving.http.json_response import Json
 from lks.serving.http.replies import ChatCompletion, replies
 from lks.serving.http.requests import ChatRequest
@@ -62,14 +63,11 @@ class _Said:
 
 async def _whole(answering: Answering) -> dict[str, object]:
     said = [_Said() for _ in answering.choices]
-    try:
-        async for number, part in answering.parts():
-            own = said[number]
-            own.text.append(part.text)
-            own.tokens += part.tokens
-            own.finish = part.finish
-    except EngineFailure as error:
-        raise failure() from error
+    async for number, part in answering.parts():
+        own = said[number]
+        own.text.append(part.text)
+        own.tokens += part.tokens
+        own.finish = part.finish
     choices = [
         {
             "index": number,
@@ -104,8 +102,9 @@ async def _events(answering: Answering, *, usage: bool) -> AsyncGenerator[object
         if usage:
             yield {**head, "choices": [], "usage": answering.usage}
         yield DONE
-    except EngineFailure:
-        yield failure().body
+    except EngineFailure as error:
+        LOG.warning("the engine: %s", error)
+        yield engine_failure().body
 
 
 def _head(answering: Answering, kind: str) -> dict[str, object]:

@@ -9,9 +9,10 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from lks.serving.http.answering import Answering, Wanted, failure
+from lks.serving.http.answering import Answering, Wanted
 from lks.serving.http.auth import Asker, TheBackend, TheServer
 from lks.serving.http.choice import Part
+from lks.serving.http.errors import LOG, engine_failure
 from lks.serving.http.json_response import Json
 from lks.serving.http.logprobs import Columns
 from lks.serving.http.replies import Completion, replies
@@ -95,13 +96,10 @@ async def _whole(answering: Answering, body: CompletionRequest) -> dict[str, obj
     texts = _texts(answering, body)
     written = [[text.echo] for text in texts]
     finish = ["length"] * len(texts)
-    try:
-        async for number, part in answering.parts():
-            texts[number].add(part)
-            written[number].append(part.text)
-            finish[number] = part.finish or finish[number]
-    except EngineFailure as error:
-        raise failure() from error
+    async for number, part in answering.parts():
+        texts[number].add(part)
+        written[number].append(part.text)
+        finish[number] = part.finish or finish[number]
     choices = [
         text.choice("".join(own), why)
         for text, own, why in zip(texts, written, finish, strict=True)
@@ -127,8 +125,9 @@ async def _events(answering: Answering, body: CompletionRequest) -> AsyncGenerat
         if usage:
             yield {**head, "choices": [], "usage": answering.usage}
         yield DONE
-    except EngineFailure:
-        yield failure().body
+    except EngineFailure as error:
+        LOG.warning("the engine: %s", error)
+        yield engine_failure().body
 
 
 def _chunk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Container, Mapping, Sequence
 from http import HTTPStatus
@@ -24,7 +25,9 @@ from lks.errors import (
 )
 from lks.serving.http.json_response import Json
 from lks.serving.http.unsupported import UNSUPPORTED
+from lks.serving.protocol import EngineFailure
 
+LOG = logging.getLogger("lks.serving")
 INVALID, SERVER = "invalid_request_error", "server_error"
 UNEXPECTED = "something went wrong in the server; its log tells what"
 # The first that fits counts.
@@ -85,12 +88,22 @@ class ApiError(Exception):
         return Json(self.body, self.status, headers=self.headers)
 
 
+def engine_failure() -> ApiError:
+    """What a client is told where the engine could not go on; its log tells more."""
+    return ApiError(500, "the model could not go on with this request; try again", code="engine")
+
+
 def answer_errors(app: FastAPI) -> None:
     """Have the app answer with this shape whatever goes wrong."""
 
     @app.exception_handler(ApiError)
     async def own(request: Request, error: ApiError) -> Response:
         return error.response
+
+    @app.exception_handler(EngineFailure)
+    async def engine(request: Request, error: EngineFailure) -> Response:
+        LOG.warning("the engine: %s", error)
+        return engine_failure().response
 
     @app.exception_handler(LKSError)
     async def known(request: Request, error: LKSError) -> Response:

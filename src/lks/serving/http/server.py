@@ -149,7 +149,9 @@ class Server:
     def ready(self) -> Backend:
         """What serves; ApiError while it is not there."""
         if self.backend is not None:
-            return self.backend
+            if self.backend.engine.alive:
+                return self.backend
+            raise ApiError(503, "the model has stopped; the server's log tells why", code="stopped")
         if self.failed is not None:
             raise ApiError(503, f"the model could not be loaded: {self.failed}", code="failed")
         raise ApiError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -49,6 +50,31 @@ def note(
     )
 
 
+@dataclass
+class TurnedOver:
+    """What a transaction takes out of force and brings into it, by fact."""
+
+    out: set[str] = field(default_factory=set)
+    into: dict[str, int] = field(default_factory=dict)
+
+    def add(self, out: Iterable[RevisionRow], into: Iterable[RevisionRow]) -> None:
+        for row in out:
+            self.out.add(row.fact_id)
+            self.into.pop(row.fact_id, None)
+        self.into |= {row.fact_id: row.id for row in into}
+
+    def of(self, before: Mapping[str, int]) -> dict[str, int]:
+        """Fact -> revision in force after it, the new ones last."""
+        gone = self.out | self.into.keys()
+        return {fact: row for fact, row in before.items() if fact not in gone} | self.into
+
+
+def turned_over(session: Session) -> TurnedOver:
+    """What the steps of this session's transaction have come to."""
+    found: TurnedOver = session.info.setdefault("turned over", TurnedOver())
+    return found
+
+
 def step(
     session: Session,
     own: SetRow,
@@ -68,6 +94,7 @@ def step(
         why: of those that go out.
     """
     own.version += 1
+    turned_over(session).add(out, into)
     for ids in chunks(row.id for row in out):
         ended = update(IntervalRow).where(
             IntervalRow.revision_id.in_(ids), IntervalRow.until.is_(None)

@@ -31,13 +31,14 @@ class Database:
     Args:
         folder: of the store; it is made where it is missing.
         url: of a PostgreSQL database; without one it is a SQLite file in the folder.
+        migrate: bring an older schema up to date, and make one where there is none.
 
     Raises:
         StoreError: it cannot be opened, or a newer version of this package wrote it.
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, url: str | None = None) -> None:
+    def __init__(self, folder: Path, url: str | None = None, *, migrate: bool = True) -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ class Database:
         self._writing = self._engine.execution_options(**{_WRITES: True})
         self._writer: FileLock | Connection | None = None
         try:
-            self._migrate()
+            self._check_schema(migrate)
         except DBAPIError as error:
             raise StoreError(
                 f"{self.name}: cannot be opened ({_first_line(error)}); check the address and the "
@@ -66,9 +67,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session whose changes are on the disk, all of them, when the block has ended well."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        """A session whose changes are on the disk, all of them, when the block has ended well; the
+        block may commit itself before."""
+        with Session(self._writing, expire_on_commit=False) as session:
             yield session
+            session.commit()
 
     def become_writer(self) -> None:
         """Be the one process that writes this store, until `close`.
@@ -93,6 +96,7 @@ class Database:
         if not connection.scalar(asked, {"lock": _WRITER}):
             connection.close()
             raise told
+        connection.detach()  # closed, it is not lent again with the lock on it
         self._writer = connection
 
     def close(self) -> None:
@@ -103,8 +107,12 @@ class Database:
         self._writer = None
         self._engine.dispose()
 
-    def _migrate(self) -> None:
-        """Bring the schema up to date, one process at a time."""
+    def _check_schema(self, migrate: bool) -> None:
+        """Bring the schema up to date, one process at a time.
+
+        Raises:
+            StoreError: it is newer, or older and not to be changed.
+        """
         with as_file(files("lks.serving.store") / "migrations") as scripts:
             config = Config()
             config.set_main_option("script_location", str(scripts).replace("%", "%%"))
@@ -117,9 +125,13 @@ class Database:
                         f"{self.name}: written by a newer lks (schema {present}, this one knows up "
                         f"to {steps.get_current_head()}); update lks"
                     )
-                if present != steps.get_current_head():
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
+                if present == steps.get_current_head():
+                    return
+                if not migrate:
+                    told = "holds no store" if present is None else f"has the old schema {present}"
+                    raise StoreError(f"{self.name}: {told}; start the server that writes it first")
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:

@@ -44,10 +44,15 @@ def chunks(values: Iterable[Value]) -> Iterator[list[Value]]:
 # --- sets
 
 
-def set_row(session: Session, tenant: str, name: str) -> SetRow:
-    """A tenant's set; NotFound if it has none of this name."""
+def set_row(session: Session, tenant: str, name: str, *, locked: bool = False) -> SetRow:
+    """A tenant's set; NotFound if it has none of this name.
+
+    Args:
+        locked: nobody else may change it before the transaction ends.
+    """
     wanted = (TenantRow.name == tenant, SetRow.name == name, SetRow.deleted.is_(None))
-    row = session.scalar(select(SetRow).join(TenantRow).where(*wanted))
+    found = select(SetRow).join(TenantRow).where(*wanted)
+    row = session.scalar(found.with_for_update(of=SetRow) if locked else found)
     if row is None:
         raise NotFound(f'no set "{name}"; make it first, or ask for one that there is')
     return row
