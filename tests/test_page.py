@@ -70,13 +70,12 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServed]:
 
 
 @pytest.fixture
-def desk(home: PageServed, request: pytest.FixtureRequest) -> Iterator[str]:
+def desk(home: PageServed, request: pytest.FixtureRequest) -> str:
     """A set that a test may change, with one fact."""
     name = re.sub(r"\W", "-", request.node.name)
     home.call("POST", "sets", json={"name": name})
     home.add(name, [TICKET])
-    yield name
-    home.call("DELETE", f"sets/{name}")
+    return name
 
 
 @pytest.fixture
@@ -112,9 +111,9 @@ def opened(
 def show(page: Any, path: str, name: str = "office") -> None:
     """Open a view of a set, by its link."""
     sign = "&" if "?" in path else "?"
-    page.goto(f"/#/{path}{sign}set={name}")
-    page.locator("#heading").wait_for()
-    expect(page.locator(".loading")).to_have_count(0)
+    link = f"#/{path}{sign}set={name}"
+    page.goto(f"/{link}")
+    expect(page.locator("#view")).to_have_attribute("data-shown", link)
 
 
 def ask(page: Any, text: str) -> None:

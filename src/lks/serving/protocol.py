@@ -128,11 +128,6 @@ class Engine(Protocol):
         """Whether it writes: not before `start`, nor when it has stopped by itself."""
         ...
 
-    @property
-    def alive(self) -> bool:
-        """Whether texts are written: not before `start`, nor when something has ended it."""
-        ...
-
     def start(self) -> None:
         """Get ready. LKSError if this model cannot be served so."""
         ...
