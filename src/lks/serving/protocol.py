@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # the front is there before torch is
+    from torch import Tensor
 
-from lks.model.engine.protocol import FinishReason
+    from lks.model.engine.protocol import FinishReason
 
 
 @dataclass(frozen=True, eq=False)
