@@ -216,6 +216,9 @@ def test_text_with_half_a_character_is_refused(home: Served) -> None:
     body = '{"model": "tiny", "prompt": ["\\ud83d"]}'
     answer = home.http.post(TEXT, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
+    body = '{"model": "tiny", "prompt": "x", "\\ud83d": 1}'
+    answer = home.http.post(TEXT, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and "half a character" in answer.json()["error"]["message"]
 
 
 def test_the_frameworks_own_errors_have_the_same_shape(home: Served) -> None:

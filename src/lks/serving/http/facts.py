@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from lks.edits.diff import diff
 from lks.edits.export import FORMATS
 from lks.edits.records import kind_of
-from lks.serving.facts import Caller, Job, State
+from lks.serving.facts import LONGEST_ID, Caller, Job, State
 from lks.serving.http import replies as r
 from lks.serving.http.answering import spot_json
 from lks.serving.http.auth import WRITES, Admin, Approver, Asker, Editor, TheBackend, TheServer
@@ -43,7 +43,7 @@ MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv", "markdown": "text/mark
 router = APIRouter(tags=["facts"])
 
 SetName = Annotated[str, Path(min_length=1, max_length=200)]
-FactId = Annotated[str, Path(min_length=1, max_length=500)]
+FactId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 VersionNumber = Annotated[int, Query(ge=0, lt=2**31)]
 IfMatch = Annotated[
