@@ -203,6 +203,16 @@ def test_a_file_is_taken_over(service: LiveService) -> None:
     assert service.import_facts(ADMIN, "office", again).job.facts == ()
 
 
+def test_what_is_being_learnt_is_not_in_force_yet(place: Place, learnable: None) -> None:
+    service = place.open()  # not started: nothing is learnt yet
+    service.create_set(ADMIN, "office")
+    first = service.import_facts(ADMIN, "office", [fact(0), fact(1)])
+    again = service.import_facts(ADMIN, "office", [fact(0), fact(1), fact(2)])
+    assert (again.added, again.unchanged, again.waiting) == (1, 0, 2)
+    assert again.earlier == [first.job.id]
+    service.close()
+
+
 def test_a_pack_is_taken_over_as_it_is(service: LiveService) -> None:
     facts = EditSet([fact(0), fact(1), fact(2)])
     pack = train_pack(small_backbone(), facts, CONFIG)
