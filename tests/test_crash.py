@@ -20,7 +20,7 @@ import torch
 from sqlalchemy import event, select, text
 from stores import ADMIN, Place, added, fact, in_force, opened, small_backbone
 
-from lks.errors import PackDamaged, StoreError
+from lks.errors import PackDamaged, StoreUnavailable
 from lks.serving import adding
 from lks.serving.facts import JobState, State
 from lks.serving.learner import Learner
@@ -255,7 +255,7 @@ def test_a_database_that_is_full_is_told_and_loses_nothing(place: Place, learnab
 
         event.listen(engine, "connect", no_more)
         engine.dispose()
-        with pytest.raises(StoreError, match=r"is full.*nothing was changed"):
+        with pytest.raises(StoreUnavailable, match=r"is full.*nothing was changed"):
             service.add(ADMIN, "office", [fact(n) for n in range(1, 200)])
         event.remove(engine, "connect", no_more)
         engine.dispose()
@@ -272,11 +272,14 @@ def test_a_job_whose_end_cannot_be_written_is_learnt_again(
             tried = Event()
 
             def full(*given: object, **more: object) -> None:
+                raise StoreUnavailable("the disk is full")
+
+            def full_still(*given: object, **more: object) -> None:
                 tried.set()
-                raise StoreError("the disk is full")
+                full()
 
             patched.setattr(Snapshots, "change", full)
-            patched.setattr(Learner, "_put_back", full)
+            patched.setattr(Learner, "_put_back", full_still)
             with service._database.writing() as session:
                 row = queries.set_row(session, "default", "office")
                 job = changes.new_job(session, row, ["f0"], by="ann", reason=None)
@@ -297,6 +300,6 @@ def test_nothing_is_written_to_a_file_that_was_taken_away(place: Place, learnabl
             lambda: service.retire(ADMIN, "office", ["f0"]),
             lambda: service.add(ADMIN, "office", [fact(1)]),
         ):
-            with pytest.raises(StoreError, match="taken away"):
+            with pytest.raises(StoreUnavailable, match="taken away"):
                 write()
         assert in_force(service) == {"f0": "Rome"}

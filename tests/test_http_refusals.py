@@ -10,6 +10,7 @@ import openai
 import pytest
 from served import MODEL, Served, served
 
+from lks.errors import StoreUnavailable
 from lks.serving.http.server import Settings
 
 ASKED = [{"role": "user", "content": "Where is it?"}]
@@ -220,6 +221,19 @@ def test_text_with_half_a_character_is_refused(home: Served) -> None:
     body = '{"model": "tiny", "prompt": "x", "\\ud83d": 1}'
     answer = home.http.post(TEXT, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400 and "half a character" in answer.json()["error"]["message"]
+
+
+def test_a_store_that_cannot_go_on_is_told_and_logged(
+    home: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: Any, **more: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(home.service, "retire", full)
+    told = home.http.delete("/v1/lks/sets/facts/edits/oslo")
+    assert (told.status_code, told.json()["error"]["type"]) == (503, "server_error")
+    assert told.json()["error"]["message"] == "the disk is full"
+    assert [record.getMessage() for record in caplog.records if "disk" in record.getMessage()]
 
 
 def test_the_frameworks_own_errors_have_the_same_shape(home: Served) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 import torch
 from conftest import make_backbone
+from filelock import FileLock
 from sqlalchemy.orm import Session
 from stores import (
     ADMIN,
@@ -31,10 +33,11 @@ from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.errors import (
     LKSError,
+    OutputError,
     PackMismatch,
     StoreError,
 )
-from lks.serving import training
+from lks.serving import threads, training
 from lks.serving.facts import JobState, State
 from lks.serving.live import LiveService
 from lks.training.progress import Epoch
@@ -93,6 +96,31 @@ def test_a_training_that_is_stopped_is_taken_up_again(
     service.close()
     with place.open() as service:
         assert service.wait(ADMIN, job.id).state == JobState.DONE
+
+
+def test_a_stop_does_not_wait_for_a_long_epoch(
+    place: Place, learnable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+    monkeypatch.setattr(threads, "STOP_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train_pack", lambda *given, **more: over.wait(60) and 1 / 0)
+        service = place.open()
+        service.create_set(ADMIN, "office")
+        number = service.add(ADMIN, "office", [fact(0)]).id
+        for _ in range(4):  # it is no fault of the job's
+            service.start()
+            until(partial(_begun, service, number))
+            service.close()
+            service = place.open()
+        over.set()  # what is left of the others changes nothing
+    service.start()
+    assert service.wait(ADMIN, number, 60).state == JobState.DONE
+    service.close()
+
+
+def _begun(service: LiveService, number: str) -> bool:
+    return service.job(ADMIN, number).state == JobState.LEARNING
 
 
 def test_a_job_that_ends_the_server_again_and_again_is_given_up(
@@ -317,6 +345,21 @@ def test_one_writes_and_others_follow(place: Place, learnable: None) -> None:
 def test_a_reader_makes_no_store(place: Place, learnable: None) -> None:
     with pytest.raises(StoreError, match="holds no store; start the server that writes it"):
         place.open(read_only=True)
+    assert not place.folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    place: Place, learnable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.open().close()
+    readable = OSError(30, "Read-only file system")
+    monkeypatch.setattr(FileLock, "acquire", lambda *given, **more: raised(readable))
+    with pytest.raises(OutputError, match=r"cannot be written \(Read-only file system\)"):
+        place.open()
+
+
+def raised(error: Exception) -> None:
+    raise error
 
 
 @both

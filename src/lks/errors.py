@@ -91,6 +91,10 @@ class StoreError(InputError):
     """The store of facts refuses something."""
 
 
+class StoreUnavailable(StoreError):
+    """The store cannot do it now, whatever is asked: a full disk, a lost database."""
+
+
 class NotFound(StoreError):
     """There is no such set, fact, version or job."""
 

@@ -82,6 +82,13 @@ class Learner(Worker):
             return 0.0
         return 0.0 if self._test and self._test_some(self._test) else None
 
+    def stop(self) -> None:
+        """End the thread. An epoch that takes too long is not waited for: its jobs wait again."""
+        super().stop()
+        batch, self._unended = self._unended, None
+        if batch is not None:
+            self._put_back(batch, as_new=True)
+
     # --- jobs
 
     def _next(self) -> _Batch | None:
@@ -119,13 +126,18 @@ class Learner(Worker):
         try:
             held = self._snapshots.get(batch.key)
             learnt = self._teacher.learn(held, new, batch.jobs[0], lambda: self._wanted(batch))
+            if self.stopped:
+                raise Stopped
             self._keep(batch, learnt)
             self._put_in_force(batch, learnt)
         except Stopped:
-            self._put_back(batch, as_new=True)
+            if self._unended is not None:  # else `stop` has done so
+                self._put_back(batch, as_new=True)
         except NotFound:
             LOG.info("set %s was deleted while its facts were learnt", batch.key[1])
         except Exception as error:
+            if self.stopped:
+                return  # another server may write the store now
             LOG.exception("learner: set %s: %s facts not learnt", batch.key[1], len(new))
             told = (
                 str(error) if isinstance(error, LKSError) else f"training failed ({error!r:.200})"

@@ -136,7 +136,8 @@ class LiveService(Changing):
             thread.start()
 
     def close(self) -> None:
-        """Stop. A training that runs ends after its epoch, and is begun anew at the next start."""
+        """Stop. A training that runs ends after its epoch, or at once if that takes long, and is
+        begun anew at the next start."""
         for thread in (self._reader, self._clock, self._learner):
             thread.stop()
         self._database.close()

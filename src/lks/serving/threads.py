@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 LOG = logging.getLogger("lks.serving")
 LONGEST_PAUSE = 60.0  # seconds before what went wrong is tried again
-STOP_SECONDS = 60  # that a stop waits for a thread to end
+STOP_SECONDS = 5.0  # that a stop waits for a thread to end
 
 
 class Worker:

@@ -22,6 +22,7 @@ from lks.errors import (
     InputError,
     LKSError,
     NotFound,
+    StoreUnavailable,
     VersionMismatch,
 )
 from lks.serving.http.json_response import Json
@@ -33,6 +34,7 @@ INVALID, SERVER = "invalid_request_error", "server_error"
 UNEXPECTED = "something went wrong in the server; its log tells what"
 # The first that fits counts.
 _STATUS: Sequence[tuple[type[LKSError], int, str | None]] = (
+    (StoreUnavailable, 503, "store"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
     (VersionMismatch, 412, "version_mismatch"),

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
-from lks.errors import MissingExtra, OutputError, StoreError
+from lks.errors import MissingExtra, OutputError, StoreError, StoreUnavailable
 
 FILE, LOCK, MIGRATING = "store.sqlite3", ".writer.lock", ".migrating.lock"
 BUSY_SECONDS = 20  # that SQLite waits for another process, such as `lks keys`
@@ -40,6 +40,8 @@ class Database:
 
     def __init__(self, folder: Path, url: str | None = None, *, migrate: bool = True) -> None:
         self.folder = folder
+        if not migrate and url is None and not (folder / FILE).is_file():
+            raise StoreError(f"{folder}: holds no store; start the server that writes it first")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -86,12 +88,10 @@ class Database:
             "only"
         )
         if self._sqlite:
-            lock = FileLock(self.folder / LOCK, thread_local=False)
             try:
-                lock.acquire(timeout=0)
+                self._writer = self._locked(LOCK, 0)
             except Timeout:
                 raise told from None
-            self._writer = lock
             return
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         asked = text("SELECT pg_try_advisory_lock(:lock)")
@@ -100,6 +100,18 @@ class Database:
             raise told
         connection.detach()  # closed, it is not lent again with the lock on it
         self._writer = connection
+
+    def _locked(self, name: str, seconds: float) -> FileLock:
+        """A lock that is held; OutputError where the folder cannot be written, Timeout where
+        another process holds it for so long, -1 for ever."""
+        lock = FileLock(self.folder / name, thread_local=False)
+        try:
+            lock.acquire(timeout=seconds)
+        except OSError as error:
+            if isinstance(error, Timeout):
+                raise
+            raise OutputError.at(self.folder, error) from error
+        return lock
 
     def _found(self) -> tuple[int, int] | None:
         """Which file of SQLite is there."""
@@ -110,9 +122,9 @@ class Database:
         return found.st_dev, found.st_ino
 
     def _check_there(self) -> None:
-        """StoreError where the file was removed: what is written to it then would be lost."""
+        """StoreUnavailable where the file was removed: what is written to it then would be lost."""
         if self._sqlite and self._found() != self._file:
-            raise StoreError(
+            raise StoreUnavailable(
                 f"{self.folder / FILE}: was taken away; stop the server, bring the file back, and "
                 "start it again"
             )
@@ -154,7 +166,7 @@ class Database:
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         if self._sqlite:
-            with FileLock(self.folder / MIGRATING):
+            with self._locked(MIGRATING, -1):
                 yield
             return
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as held:
@@ -203,11 +215,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """StoreError where the database can do nothing now: a full disk, a lost connection."""
+    """StoreUnavailable where the database can do nothing now: a full disk, a lost connection."""
     try:
         yield
     except OperationalError as error:
-        raise StoreError(
+        raise StoreUnavailable(
             f"the store's database cannot go on ({_first_line(error)}); nothing was changed"
         ) from error
 
