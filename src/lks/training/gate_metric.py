@@ -30,6 +30,7 @@ DIRECTIONS = 512  # as good as a whole matrix, at half of the cost
 FOLDS, RELATIONS = 3, 20  # cross-validation, where there are so many relations
 MANY = 300  # edits, from which it wins nothing
 LEAST_EDITS = 80  # with paraphrases; with 40 the plain cosine is better
+SHARED = 4  # edits of one relation: what else is asked of its entities are the other relations
 OTHERS = 8  # so many wordings of other relations, where an edit has no locality prompts
 OPEN_PAIRS = 32
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
@@ -136,18 +137,18 @@ class _Pairs:
         return cls(list(number), own, rest, _components(own, len(number)))
 
     def told(self) -> _Pairs:
-        """The edits that tell what is near and what is far.
-
-        They have several wordings. Of many relations each is far from the others; else only edits
-        with locality prompts tell it.
+        """The edits that tell what is near and what is far: those with several wordings and
+        locality prompts. Where many relations are shared by several edits each, their edits tell it
+        without: a wording is far from those of the other relations.
         """
-        near = [len(own) > 1 for own in self.wordings]
-        many = len(np.unique(self.relation[near])) >= RELATIONS
-        return self._only(
-            np.flatnonzero(
-                [n and (many or bool(o)) for n, o in zip(near, self.others, strict=True)]
-            )
+        near = np.array([len(own) > 1 for own in self.wordings], bool)
+        told = np.array([bool(rest) for rest in self.others], bool)
+        relations, of, edits = np.unique(
+            self.relation[near], return_inverse=True, return_counts=True
         )
+        if len(relations[edits >= SHARED]) >= RELATIONS:
+            told[near] |= edits[of] >= SHARED
+        return self._only(np.flatnonzero(near & told))
 
     def folds(self, seed: int) -> Iterator[tuple[_Pairs, _Pairs]]:
         """The edits but for some relations, and those; of few relations none.
