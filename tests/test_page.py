@@ -142,7 +142,7 @@ def test_both_answers_are_written_at_once_and_the_mention_is_marked(
     show(page, "ask")
     home.engine.pause = 0.08
     try:
-        page.get_by_label("Prompt").fill("Where is the Eiffel Tower?")
+        page.get_by_label("Prompt").fill("😀 Where is the Eiffel Tower?")
         page.get_by_role("button", name="Send").click()
         busy = page.locator('.answer[aria-busy="true"]')
         expect(busy.filter(has_text=re.compile(r"\w"))).to_have_count(2)
@@ -152,6 +152,7 @@ def test_both_answers_are_written_at_once_and_the_mention_is_marked(
         home.engine.pause = 0
     expect(page.locator(".before .answer")).to_have_text(KNEW)
     expect(page.locator(".after .answer")).to_have_text("It is Rome.")
+    expect(page.locator(".prompt")).to_have_text("😀 Where is the Eiffel Tower?")
     assert page.locator(".prompt mark").all_text_contents() == ["Eiffel Tower"]
     expect(page.locator("#said")).to_have_text("The answers are complete. Fired: Eiffel Tower.")
     why = page.locator(".spots")
