@@ -66,7 +66,8 @@ def learn(
     exemplars = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
-        metric = train_metric(embed, exemplars, others, least=embed.same, seed=seed)
+        paraphrased = [bool(more.paraphrases) for more in prompts]
+        metric = train_metric(embed, exemplars, others, paraphrased, least=embed.same, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
     if not any((*exemplars, *negatives)):
         return metric, Exemplars.none(len(metric.matrix))
@@ -77,6 +78,7 @@ def train_metric(
     embed: Embed,
     wordings: Sequence[Sequence[str]],
     others: Sequence[Sequence[str]],
+    paraphrased: Sequence[bool],
     *,
     least: float,
     seed: int = 0,
@@ -84,12 +86,14 @@ def train_metric(
     """A metric for edits with these masked wordings and locality prompts; there may be none.
 
     Args:
+        paraphrased: whether some of an edit's wordings are its own, or lent by other edits; those
+            of common relations are nearer to each other than what people write.
         least: its threshold where nothing is learnt.
     """
     open_ended = embed(open_ended_requests())
     identity = np.eye(open_ended.shape[1], dtype=np.float32)
     metric = Metric(identity, open_ended, least, LEAST_OPEN)
-    pairs = _Pairs.of(wordings, others).told()
+    pairs = _Pairs.of(wordings, others).told(paraphrased)
     if len(pairs.wordings) < LEAST_EDITS:
         return metric
     texts, requests = embed(pairs.texts), open_ended[: len(open_ended_requests(plain=True))]
@@ -136,18 +140,19 @@ class _Pairs:
         ]
         return cls(list(number), own, rest, _components(own, len(number)))
 
-    def told(self) -> _Pairs:
+    def told(self, paraphrased: Sequence[bool]) -> _Pairs:
         """The edits that tell what is near and what is far: those with several wordings and
-        locality prompts. Where many relations are shared by several edits each, their edits tell it
-        without: a wording is far from those of the other relations.
+        locality prompts. Where many relations are shared by several paraphrased edits each, these
+        tell it without: a wording is far from those of the other relations.
         """
         near = np.array([len(own) > 1 for own in self.wordings], bool)
         told = np.array([bool(rest) for rest in self.others], bool)
+        mine = near & np.array(paraphrased, bool)
         relations, of, edits = np.unique(
-            self.relation[near], return_inverse=True, return_counts=True
+            self.relation[mine], return_inverse=True, return_counts=True
         )
         if len(relations[edits >= SHARED]) >= RELATIONS:
-            told[near] |= edits[of] >= SHARED
+            told[mine] |= edits[of] >= SHARED
         return self._only(np.flatnonzero(near & told))
 
     def folds(self, seed: int) -> Iterator[tuple[_Pairs, _Pairs]]:
