@@ -142,18 +142,16 @@ class _Pairs:
 
     def told(self, paraphrased: Sequence[bool]) -> _Pairs:
         """The edits that tell what is near and what is far: those with several wordings and
-        locality prompts. Where many relations are shared by several paraphrased edits each, these
-        tell it without: a wording is far from those of the other relations.
+        locality prompts. Where these are too few, but many relations are shared by several
+        paraphrased edits each, they tell it too: a wording is far from those of other relations.
         """
         near = np.array([len(own) > 1 for own in self.wordings], bool)
-        told = np.array([bool(rest) for rest in self.others], bool)
+        told = near & np.array([bool(rest) for rest in self.others], bool)
         mine = near & np.array(paraphrased, bool)
-        relations, of, edits = np.unique(
-            self.relation[mine], return_inverse=True, return_counts=True
-        )
-        if len(relations[edits >= SHARED]) >= RELATIONS:
+        _, of, edits = np.unique(self.relation[mine], return_inverse=True, return_counts=True)
+        if told.sum() < LEAST_EDITS and (edits >= SHARED).sum() >= RELATIONS:
             told[mine] |= edits[of] >= SHARED
-        return self._only(np.flatnonzero(near & told))
+        return self._only(np.flatnonzero(told))
 
     def folds(self, seed: int) -> Iterator[tuple[_Pairs, _Pairs]]:
         """The edits but for some relations, and those; of few relations none.
