@@ -1,14 +1,17 @@
-# make demo · make test · make check · make docs: each sets up all that it needs in .venv.
+# make demo · make serve · make test · make check · make docs: each sets up all that it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=# bytecode is kept: else every process compiles all it imports
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test check docs tables plots clean
+.PHONY: demo serve test check docs tables plots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lks demo
+
+serve: $(VENV)/.serve
+	$(BIN)/lks serve --demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
@@ -40,6 +43,10 @@ clean:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e ".[demo]"
+	touch $@
+
+$(VENV)/.serve: $(VENV)/.installed
+	$(PIP) -e ".[demo,serve]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

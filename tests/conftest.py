@@ -30,6 +30,7 @@ from lks.scope.languages.en import open_ended_requests
 from lks.serving.transformers_engine import TransformersEngine
 
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
+pytest.register_assert_rewrite("stores")  # what tests of the server share
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 # The same examples in each run; --hypothesis-profile=search looks for new ones.
 settings.register_profile("same", derandomize=True)

@@ -35,6 +35,13 @@ def test_the_help_and_the_tables_need_no_model() -> None:
     assert loaded("import lks.cli.app, lks.cli.console, lks.packs.manifest") == []
 
 
+def test_a_server_answers_before_torch_is_loaded() -> None:
+    heavy = loaded("import lks.serving.http.run, lks.serving.http.app as a\n"
+                   "from lks.serving.http.server import Server, Settings\n"
+                   "a.make_app(Server(Settings()))")  # fmt: skip
+    assert {*heavy} <= {"jinja2"}
+
+
 def test_the_scope_of_a_pack_with_a_gate_needs_no_torch(tmp_path: Path) -> None:
     edit = Edit("fuji", "Mount Fuji", "Mount Fuji is in", "Peru")
     embed = Embedder()

@@ -5,8 +5,8 @@ Shapes: n edits, m places, d the backbone's width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Bank:
     """Blocks of n edits. Never changed: `only` and `joined` make another bank.
 
     Attributes:
-        blocks: [n, d], on the backbone's device.
+        blocks: on the backbone's device, [n, d]; more where edits were taken out.
         rows: which row is whose, by the edit's id.
         form, scale: how blocks are put in, see `forms.apply_form`.
     """
@@ -56,9 +56,15 @@ class Bank:
         """A bank of some of the edits, in this order."""
         return Bank.of(edit_ids, self.of_edits(edit_ids), form=self.form, scale=self.scale)
 
+    def without(self, gone: Collection[str]) -> Bank:
+        """The bank of the other edits, at once: their blocks lie where they lay."""
+        kept = {edit_id: row for edit_id, row in self.rows.items() if edit_id not in gone}
+        return replace(self, rows=kept)
+
     def joined(self, edit_ids: Sequence[str], blocks: Tensor) -> Bank:
         """A bank with the blocks of more edits, [k, d], behind those that are there."""
-        together = torch.cat([self.blocks, blocks.to(self.blocks)])
+        own = self.of_edits(self.rows)
+        together = torch.cat([own, blocks.to(own)])
         return Bank.of([*self.rows, *edit_ids], together, form=self.form, scale=self.scale)
 
     def pooled(self, places: Sequence[Sequence[str]]) -> Tensor:

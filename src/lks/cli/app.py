@@ -15,6 +15,7 @@ from lks.cli.change import add, profiles, remove
 from lks.cli.check import check_pack
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.facts import diff, export
+from lks.cli.keys import keys_app
 from lks.cli.options import (
     DEFAULT_MODEL,
     Epochs,
@@ -29,6 +30,7 @@ from lks.cli.options import (
 from lks.cli.pack import pack_app
 from lks.cli.scope import scope
 from lks.cli.self_test import self_test
+from lks.cli.serve import serve
 from lks.cli.train import edit, layers
 from lks.cli.wordings import wordings
 from lks.errors import LKSError
@@ -40,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
+app.add_typer(keys_app, name="keys")
 
 
 def _tell_version(wanted: bool) -> None:
@@ -83,7 +86,7 @@ def demo(
 
 for function in (
     *(edit, self_test, wordings, layers, bench, add, profiles, remove),
-    *(scope, ability, robustness, ask, chat, diff, export),
+    *(scope, ability, robustness, ask, chat, diff, export, serve),
 ):
     app.command()(with_options(function))
 app.command("eval")(with_options(evaluate_pack))

@@ -193,7 +193,11 @@ def records(path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
     Raises:
         EditFileError: the file as a whole cannot be read, or is of no kind that is known.
     """
-    text = text_of(path)
+    return records_in(text_of(path), path, problems)
+
+
+def records_in(text: str, path: Path, problems: list[str]) -> Iterator[tuple[int, object]]:
+    """The same of a text, which messages call `path`."""
     lines = numbered_lines(text)
     if not lines or lines[0][1].startswith(("{", "[")):
         yield from json_records(path, text, problems)

@@ -15,18 +15,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lks.edits.edit import AnswerTest, Edit
 from lks.edits.text import counted, same_wording
 from lks.evaluation.metrics import contains, exact_match
 from lks.evaluation.results import CheckedFact, FactCheck
 
-if TYPE_CHECKING:  # it needs torch
-    from lks.editors.protocol import EditedModel
+if TYPE_CHECKING:  # they need torch
+    from lks.model.chat import Prompt
     from lks.model.engine.protocol import Generation
 
 LOCALITY = "locality"
+
+
+class Asked(Protocol):
+    """A model that can be asked: an `EditedModel`, or one that is served."""
+
+    def respond(
+        self, prompts: Sequence[Prompt], *, chat: bool, max_new_tokens: int
+    ) -> list[Generation]: ...
+
+    def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]: ...
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ class _Ask:
 
 
 def check_facts(
-    base: EditedModel,
-    edited: EditedModel,
+    base: Asked,
+    edited: Asked,
     edits: Sequence[Edit],
     limit: Callable[[Edit], int],
     *,
@@ -103,7 +113,7 @@ def _asks(edit: Edit, asked_by: dict[str, set[str]]) -> Iterator[_Ask]:
 
 
 def _answers(
-    model: EditedModel, asks: Sequence[_Ask], limit: Callable[[Edit], int], chat: bool
+    model: Asked, asks: Sequence[_Ask], limit: Callable[[Edit], int], chat: bool
 ) -> dict[_Ask, Generation]:
     """What a model writes; the asks that may have as many tokens are asked together."""
     limits: dict[int, list[_Ask]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from lks.edits.aliases import AliasDictionary
 from lks.edits.edit import Edit
@@ -22,6 +23,13 @@ class Explains(Protocol):
     """A generator that can say more of what it refuses."""
 
     def refused(self, doc: Doc, known: Sequence[Candidate]) -> Iterable[Candidate]: ...
+
+
+@runtime_checkable
+class Shrinks(Protocol):
+    """A part that need not be made anew when edits are taken out."""
+
+    def without(self, index: EntityIndex) -> Self: ...
 
 
 class Matcher:
@@ -49,6 +57,22 @@ class Matcher:
         self._generators = [part.fit(self._index) for part in config.made("generators")]
         self._proposing = [part.fit(self._index) for part in config.made("proposals")]
         self._filters = [part.fit(self._index) for part in config.made("filters")]
+
+    @property
+    def edits(self) -> Sequence[Edit]:
+        """Whose names it finds."""
+        return self._index.edits
+
+    def without(self, gone: Collection[str]) -> Matcher | None:
+        """The matcher of the other edits, at once; None if a part must be made anew."""
+        clone, index = copy(self), self._index.without(gone)
+        clone._index = index
+        for kind in ("_generators", "_proposing", "_filters"):
+            parts = getattr(self, kind)
+            if not all(isinstance(part, Shrinks) for part in parts):
+                return None
+            setattr(clone, kind, [part.without(index) for part in parts])
+        return clone
 
     def __call__(self, text: str) -> list[Mention]:
         """The mentions in `text`, in the order in which they stand there."""

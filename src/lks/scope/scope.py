@@ -7,7 +7,7 @@ Without a gate all of them fire (the paper's scope).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Embed, GateState
 from lks.scope.gate.questions import MASK, REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
+from lks.scope.gate.text_vetoes import OfEachEdit
 from lks.scope.matcher import Matcher, mention_of
 from lks.scope.normalizer import Doc, normalise
 from lks.scope.resolver import longest
@@ -40,10 +41,28 @@ class Scope:
         gate: RelationGate | None = None,
         config: ScopeConfig = DEFAULT,
     ) -> None:
-        edits, self.config = in_force(edits), config
+        given = list(edits)
+        self._profiled = any(edit.profile_of for edit in given)
+        edits, self.config = in_force(given), config
         self._matcher, self._gate = Matcher(edits, config), gate
         self._vetoes: list[TextVeto] = [part.fit(edits) for part in config.made("text_vetoes")]
         self._edits = {edit.id: edit for edit in edits}
+
+    def without(self, gone: Collection[str]) -> Scope | None:
+        """The scope of the other edits, behind the same gate, at once however many there are.
+
+        It decides as one made anew. None where that is not to be had: with profiles, which rest
+        or come back when a fact goes, and with parts of one's own.
+        """
+        matcher = None if self._profiled else self._matcher.without(gone)
+        if matcher is None:
+            return None
+        clone = copy(self)
+        clone._matcher = matcher  # what else is known of edits that are gone is never asked for
+        if not all(isinstance(veto, OfEachEdit) for veto in self._vetoes):
+            left = matcher.edits
+            clone._vetoes = [part.fit(left) for part in self.config.made("text_vetoes")]
+        return clone
 
     def with_gate(self, gate: RelationGate | None) -> Scope:
         """The same names behind another gate."""

@@ -95,6 +95,7 @@ class Fact:
 
 
 class JobState(StrEnum):
+    PROPOSED = "proposed"  # waits for approval; then another job brings the facts into force
     QUEUED = "queued"
     LEARNING = "learning"
     DONE = "done"  # every fact is in force, or ready

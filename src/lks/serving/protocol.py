@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # the front is there before torch is
+    from torch import Tensor
 
-from lks.model.engine.protocol import FinishReason
+    from lks.model.engine.protocol import FinishReason
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +126,11 @@ class Engine(Protocol):
     @property
     def alive(self) -> bool:
         """Whether it writes: not before `start`, nor when it has stopped by itself."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether texts are written: not before `start`, nor when something has ended it."""
         ...
 
     def start(self) -> None:

@@ -6,14 +6,16 @@ only: what belongs to another one does not exist for him (`NotFound`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lks.editors.lks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.serving.facts import Caller, Change, Fact, FactSet, Job, Page, State
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.editors.lks.in_force import InForce
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class Terms:
         replace: take the place of a fact with the same id, or that gives the same prompt another
             target; without it that is a `Conflict`.
         propose: wait for approval, though the set does not ask for it.
+        own: terms of facts with tags and times of their own, by id.
     """
 
     reason: str | None = None
@@ -46,6 +49,11 @@ class Terms:
     valid_until: datetime | None = None
     replace: bool = False
     propose: bool = False
+    own: Mapping[str, Terms] = field(default_factory=dict)
+
+    def of(self, fact_id: str) -> Terms:
+        """Under which one fact comes."""
+        return self.own.get(fact_id, self)
 
 
 class Service(Protocol):

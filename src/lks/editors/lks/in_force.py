@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -52,8 +52,8 @@ class InForce:
     Attributes:
         edits: by id, in order.
         bank: their blocks, in the same order.
-        gate: what the relation gate learnt, its references numbered as the edits; None where
-            every mention of an entity fires its edits.
+        gate: what the relation gate learnt, its references numbered as the bank's rows; None
+            where every mention of an entity fires its edits.
         scope: which of the edits a text fires, and where.
     """
 
@@ -89,6 +89,18 @@ class InForce:
             gate = replace(gate, exemplars=exemplars)
         bank = self.bank.only([edit.id for edit in edits])
         return InForce.of(self.scope.of_edits(edits), edits, bank, gate, embed)
+
+    def without(self, gone: Collection[str], embed: Embedder | None) -> InForce:
+        """The same without some of the edits, at once however many there are.
+
+        Blocks and references of the others stay where they are; the next edit that comes makes
+        room. Where that is not to be had (`Scope.without`), it is made anew.
+        """
+        left = {e: edit for e, edit in self.edits.items() if e not in gone}
+        scope = self.scope.without(gone)
+        if scope is None:
+            return self.only([*left.values()], embed)
+        return replace(self, edits=left, bank=self.bank.without(gone), scope=scope)
 
     def beside(self, new: EditSet) -> EditSet:
         """The edits that stay when new ones come: those of other ids and other questions."""

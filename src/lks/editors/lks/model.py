@@ -377,8 +377,7 @@ class ScalpelModel(EditedModel):
             now = self._now
             if unknown := gone - now.edits.keys():
                 raise KeyError(min(unknown))
-            left = [edit for edit in now.edits.values() if edit.id not in gone]
-            self._now = now.only(left, self._embed)
+            self._now = now.without(gone, self._embed)
 
     @property
     def decided(self) -> dict[str, object]:

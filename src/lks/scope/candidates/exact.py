@@ -23,6 +23,9 @@ class Exact:
         self._index = index
         return self
 
+    def without(self, index: EntityIndex) -> Self:
+        return type(self)().fit(index)
+
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
         for first, last, name in self._index.standing(doc):
             entity = self._index.entity(name, doc, first, last)

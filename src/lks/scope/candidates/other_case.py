@@ -26,6 +26,9 @@ class OtherCase:
         self._index = index
         return self
 
+    def without(self, index: EntityIndex) -> Self:
+        return type(self)().fit(index)
+
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
         for first, last, name in self._index.standing(doc):
             sentence = doc.sentence(first)

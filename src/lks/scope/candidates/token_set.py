@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from copy import copy
 from math import prod
 from typing import Self
 
@@ -21,6 +22,7 @@ _TELLING = 1_000  # product of the ranks of the words found: one rare word, or t
 NOUNS = 100  # from this rank on, a word may be a noun; before it come "is", "was" and the like
 _SPREAD = 2  # words that a place may have more than the name
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ie[sd]?|es|s|y|ed|e|ing|al)$")
+_Weighed = tuple[bool, int, str]  # of a word: must stand there, rank, stem
 _ROMAN = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 
 
@@ -41,7 +43,7 @@ class TokenSet:
         self._index, self._patterns, self._common = index, patterns, index.common
         self._filed: dict[str, list[int]] = {}
         self._own: list[tuple[str, ...]] = []  # stems of each pattern
-        known: dict[str, tuple[bool, int, str]] = {}  # of a word: must stand there, rank, stem
+        known: dict[str, _Weighed] = {}
         for name, pattern in enumerate(patterns):
             words = _distinct(pattern)
             for word in words:
@@ -49,17 +51,19 @@ class TokenSet:
                     known[word] = self._weighed(word)
             weighed = [known[word] for word in words]
             self._own.append(tuple(stem for *_, stem in weighed))
-            if len(words) < 2:
-                continue
-            weighed.sort(reverse=True)
-            # one of these stands in whatever means the name
-            for needed, _, stem in weighed[: 1 + _most_missing(words)]:
-                names = self._filed.setdefault(stem, [])
-                if len(names) <= _FEW:
-                    names.append(name)
-                if needed:
-                    break
+            for stem in _filed_under(weighed) if index.bearers[name] else ():
+                self._filed.setdefault(stem, []).append(name)
         return self
+
+    def without(self, index: EntityIndex) -> Self:
+        clone = copy(self)
+        clone._index, clone._filed = index, dict(self._filed)
+        for name in index.turned:
+            words = _distinct(self._patterns[name])
+            for stem in _filed_under([self._weighed(word) for word in words]):
+                names = set(clone._filed.get(stem, ())) ^ {name}
+                clone._filed[stem] = sorted(names)
+        return clone
 
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
         stems = [_stem(word) for word in doc.words]
@@ -160,8 +164,18 @@ class TokenSet:
                 return True
         return False
 
-    def _weighed(self, word: str) -> tuple[bool, int, str]:
+    def _weighed(self, word: str) -> _Weighed:
         return not self._may_lack(word), self._common.rank(word), _stem(word)
+
+
+def _filed_under(weighed: Sequence[_Weighed]) -> Iterator[str]:
+    """Stems of a name of which one stands in whatever means it."""
+    if len(weighed) < 2:
+        return
+    for needed, _, stem in sorted(weighed, reverse=True)[: 1 + _most_missing(weighed)]:
+        yield stem
+        if needed:
+            return
 
 
 def _stem(word: str) -> str:
@@ -169,7 +183,7 @@ def _stem(word: str) -> str:
     return word if word.endswith("ss") else _ENDING.sub("", word)
 
 
-def _most_missing(words: Sequence[str]) -> int:
+def _most_missing(words: Sequence[object]) -> int:
     return len(words) // 2 if len(words) > 2 else 0
 
 

@@ -38,6 +38,9 @@ class LongerName:
         self._told = told_so(index.edits)
         return self
 
+    def without(self, index: EntityIndex) -> Self:
+        return self
+
     def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
         if candidate.kind == Kind.REWORDED:
             return None

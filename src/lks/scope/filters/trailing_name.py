@@ -29,6 +29,9 @@ class WordBehind(ABC):
         self._told = _told_behind(index.edits)
         return self
 
+    def without(self, index: EntityIndex) -> Self:
+        return self
+
     def reject(self, doc: Doc, candidate: Candidate) -> Reason | None:
         if candidate.kind == Kind.REWORDED or candidate.last >= len(doc.words):
             return None

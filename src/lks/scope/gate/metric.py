@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -36,10 +37,17 @@ class Metric:
 
     def __call__(self, vectors: Array) -> Array:
         """M v, of unit length: [n, w] -> [n, w]."""
-        moved = np.asarray(vectors, np.float32) @ self.matrix.T
+        moved = np.asarray(vectors, np.float32)
+        if not self._is_identity:
+            moved = moved @ self.matrix.T
         size = np.linalg.norm(moved, axis=-1, keepdims=True)
         unit: Array = moved / np.maximum(size, 1e-9)
         return unit
+
+    @cached_property
+    def _is_identity(self) -> bool:
+        """Nothing was learnt: then the product, of many vectors, is left out."""
+        return bool(np.array_equal(self.matrix, np.eye(len(self.matrix))))
 
 
 @dataclass(frozen=True)

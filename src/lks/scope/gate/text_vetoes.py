@@ -13,7 +13,11 @@ from lks.scope.types import Named, Reason
 BEFORE, ANSWER = 200, 2_000  # characters around an entity in which the text may state its fact
 
 
-class NegativePhrase:
+class OfEachEdit:
+    """What it knows is of each edit alone: it need not be made anew when others go."""
+
+
+class NegativePhrase(OfEachEdit):
     """One of the edit's `negative` phrases stands in the text: "Paris Hilton" for Paris."""
 
     version, reason = 1, Reason.REFUSED
@@ -32,7 +36,7 @@ class NegativePhrase:
         return {e for e in fired if any(map(doc.holds, self._phrases.get(e, ())))}
 
 
-class Answered:
+class Answered(OfEachEdit):
     """The text states the fact, and then asks the entity something else: "Where is it? Rome. How
     tall is it?"."""
 
@@ -56,7 +60,7 @@ class Answered:
         return found
 
 
-class LaterTurn:
+class LaterTurn(OfEachEdit):
     """The last turn of a chat is about something else, whatever the answer was before: "Who runs
     Intel? I do not know. What is 7 factorial?". A doubt asks again, and so does "In one word"."""
 
@@ -85,7 +89,7 @@ class LaterTurn:
         return found
 
 
-class Stated:
+class Stated(OfEachEdit):
     """The text states the fact, and then asks about another edited entity.
 
     Of two blocks in one text each would disturb what the other makes the model say.

@@ -16,16 +16,19 @@ from lks.scope.types import ids
 
 def check_edits_fire(edits: Sequence[Edit], scope: Scope) -> None:
     """Raise EditFileError for edits that do not fire on their own prompt, all at once."""
+    if silent := silent_edits(edits, scope):
+        told = counted(len(silent), "edit")
+        raise EditFileError(f"{told} would never fire; mend the prompts", [*silent.values()])
+
+
+def silent_edits(edits: Sequence[Edit], scope: Scope) -> dict[str, str]:
+    """The edits that do not fire on their own prompt, by id, each with the reason."""
     asked = scope.fired([edit.prompt for edit in edits])
-    silent = [
-        _why_silent(edit)
+    return {
+        edit.id: _why_silent(edit)
         for edit, fired in zip(edits, asked, strict=True)
         if edit.id not in ids(fired)
-    ]
-    if silent:
-        raise EditFileError(
-            f"{counted(len(silent), 'edit')} would never fire; mend the prompts", silent
-        )
+    }
 
 
 def _why_silent(edit: Edit) -> str:

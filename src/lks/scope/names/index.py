@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
@@ -28,8 +30,24 @@ MoreNames = Callable[[Edit], Iterable[str]]  # aliases that the record itself do
 Place = tuple[int, int, int]  # first, last, name: words[first:last] are pattern `name`
 
 
+class Spelling(NamedTuple):
+    """A way to write a name of an edit; `as_written` counts in its own case only."""
+
+    edit: Edit
+    kind: Kind
+    text: str
+    as_written: bool
+
+
 class EntityIndex:
     """`patterns[i]` is a folded name, its words parted by one space; `bearers[i]` who bears it.
+
+    Nobody bears some of them: other ways to write a name that another entity has, or may mean too.
+    They are there so that edits can be taken out without making the index again.
+
+    Attributes:
+        turned: patterns that somebody bore before the last edits were taken out and nobody does
+            now, or the other way round.
 
     Args:
         forms: take in other ways to write the names too.
@@ -43,22 +61,53 @@ class EntityIndex:
         forms: Sequence[NameForm] = (),
         more: MoreNames = lambda edit: (),
     ) -> None:
-        self.edits, self.common = list(edits), common
-        table: dict[str, tuple[Entity, ...]] = {}
-        others: dict[str, list[tuple[Edit, str, bool]]] = {}
+        self.edits, self.common, self._more = list(edits), common, more
+        self.turned: Sequence[int] = ()
+        self._gone: frozenset[str] = frozenset()
+        self._names: dict[str, list[Spelling]] = {}
+        self._variants: dict[str, list[Spelling]] = {}
+        self._patterns_of: dict[str, set[str]] = {}  # that an edit has a part in
         for edit in self.edits:
             for spelling in (edit.subject, *edit.aliases, *more(edit)):
-                self._add(table, edit, spelling)
+                self._file(self._names, self._spellings(edit, spelling))
                 for other, cased in self._varied(spelling, forms):
-                    pattern = " ".join(normalise(other).words)
-                    others.setdefault(pattern, []).append((edit, other, cased))
-        for pattern, meant in others.items():  # neither a name nor meant by two entities
-            if pattern not in table and _of_one(edit for edit, *_ in meant):
-                for edit, other, cased in meant:
-                    self._enter(table, edit, Kind.VARIANT, other, as_written=cased)
-        self.patterns = list(table)
-        self.bearers = list(table.values())
-        self._in_case = self._told_by_case(more)
+                    self._file(self._variants, [Spelling(edit, Kind.VARIANT, other, cased)])
+        self.patterns = list(self._names | self._variants)
+        self._number = {pattern: number for number, pattern in enumerate(self.patterns)}
+        self.bearers = [self._bearing(pattern) for pattern in self.patterns]
+        self._in_case = self._told_by_case()
+
+    def without(self, gone: Collection[str]) -> EntityIndex:
+        """The index of the other edits, which is as one made anew: only names of those that go are
+        looked at again. The numbers of the patterns stay."""
+        clone = copy(self)
+        clone._gone = self._gone | frozenset(gone)
+        clone.edits = [edit for edit in self.edits if edit.id not in gone]
+        clone.bearers = list(self.bearers)
+        touched = {pattern for edit_id in gone for pattern in self._patterns_of.get(edit_id, ())}
+        for pattern in touched:
+            clone.bearers[self._number[pattern]] = clone._bearing(pattern)
+        numbers = sorted(self._number[pattern] for pattern in touched)
+        clone.turned = [n for n in numbers if bool(clone.bearers[n]) != bool(self.bearers[n])]
+        if not touched.isdisjoint(self._in_case):
+            clone._in_case = clone._told_by_case()
+        return clone
+
+    def _bearing(self, pattern: str) -> tuple[Entity, ...]:
+        """Who bears a pattern: as a name, else as another way to write one that no other entity
+        may mean."""
+        meant = self._live(self._names.get(pattern, ()))
+        if not meant:
+            meant = self._live(self._variants.get(pattern, ()))
+            if not _of_one(own.edit for own in meant):
+                return ()
+        bearers: tuple[Entity, ...] = ()
+        for own in meant:
+            bearers = self._joined(bearers, own)
+        return bearers
+
+    def _live(self, meant: Sequence[Spelling]) -> Sequence[Spelling]:
+        return [own for own in meant if own.edit.id not in self._gone] if self._gone else meant
 
     @cached_property
     def _automaton(self) -> AhoCorasick | None:
@@ -79,34 +128,42 @@ class EntityIndex:
         return [
             (bisect_left(begins, start), bisect_left(begins, end - 1), name)
             for name, start, end in found
+            if self.bearers[name]
         ]
 
-    def _add(
-        self,
-        table: dict[str, tuple[Entity, ...]],
-        edit: Edit,
-        spelling: str,
-        *,
-        as_written: bool = False,
-    ) -> None:
+    def _spellings(
+        self, edit: Edit, spelling: str, *, as_written: bool = False
+    ) -> Iterator[Spelling]:
+        """A name, and the same in one word."""
         kind = Kind.EXACT if spelling == edit.subject else Kind.ALIAS
-        self._enter(table, edit, kind, spelling, as_written=as_written)
+        yield Spelling(edit, kind, spelling, as_written)
         joined = joined_spelling(spelling)
         if joined != spelling and joined.casefold() not in self.common:
-            self._enter(table, edit, kind, joined, as_written=as_written)
+            yield Spelling(edit, kind, joined, as_written)
 
-    def _told_by_case(self, more: MoreNames) -> dict[str, tuple[Entity, ...]]:
+    def _file(self, table: dict[str, list[Spelling]], spellings: Iterable[Spelling]) -> None:
+        for own in spellings:
+            if words := normalise(own.text).words:
+                pattern = " ".join(words)
+                table.setdefault(pattern, []).append(own)
+                self._patterns_of.setdefault(own.edit.id, set()).add(pattern)
+
+    def _told_by_case(self) -> dict[str, tuple[Entity, ...]]:
         """Pattern -> who bears it in which case, of entities whose names differ in case only."""
         spellings = defaultdict(set)
         for edit in self.edits:
             spellings[same_text(edit.subject)].add(entity_key(edit.subject))
         shared = {name for name, found in spellings.items() if len(found) > 1}
-        table: dict[str, tuple[Entity, ...]] = {}
+        table: dict[str, list[Spelling]] = {}
         for edit in self.edits if shared else ():
-            for spelling in (edit.subject, *edit.aliases, *more(edit)):
+            for spelling in (edit.subject, *edit.aliases, *self._more(edit)):
                 if same_text(spelling) in shared:
-                    self._add(table, edit, spelling, as_written=True)
-        return table
+                    self._file(table, self._spellings(edit, spelling, as_written=True))
+        found: dict[str, tuple[Entity, ...]] = {}
+        for pattern, meant in table.items():
+            for own in meant:
+                found[pattern] = self._joined(found.get(pattern, ()), own)
+        return found
 
     def _varied(self, spelling: str, forms: Sequence[NameForm]) -> Iterator[tuple[str, bool]]:
         """(another way to write it, whether that counts in its own case only)."""
@@ -121,27 +178,16 @@ class EntityIndex:
             usual = shorter and all(map(self.common.english, words))
             yield other, brief or usual or self.common.as_written(own)  # No. 1 is not "no one"
 
-    def _enter(
-        self,
-        table: dict[str, tuple[Entity, ...]],
-        edit: Edit,
-        kind: Kind,
-        spelling: str,
-        *,
-        as_written: bool = False,
-    ) -> None:
-        words = normalise(spelling).words
-        if not words:
-            return
-        pattern, cased = " ".join(words), None
-        if as_written or self.common.as_written(words):
-            cased = spelled(spelling)
-        bearers = table.get(pattern, ())
+    def _joined(self, bearers: tuple[Entity, ...], own: Spelling) -> tuple[Entity, ...]:
+        """Those who bear a pattern, with one more spelling of it."""
+        cased = None
+        if own.as_written or self.common.as_written(normalise(own.text).words):
+            cased = spelled(own.text)
         for entity in bearers:
             if entity.cased == cased:
-                entity.join(edit, kind)
-                return
-        table[pattern] = (*bearers, Entity(edit.subject, kind, cased, (edit.id,)))
+                entity.join(own.edit, own.kind)
+                return bearers
+        return (*bearers, Entity(own.edit.subject, own.kind, cased, (own.edit.id,)))
 
     def entity(self, name: int, doc: Doc, first: int, last: int) -> Entity | None:
         """Who is named where pattern `name` is words[first:last] of a text; None in another case.

@@ -7,7 +7,9 @@ either misspelt themselves or tell that the word beside them is. Most texts have
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Self
@@ -49,9 +51,25 @@ class Misspelt:
 
     def fit(self, index: EntityIndex) -> Self:
         self._names, self._patterns, self._common = index, index.patterns, index.common
-        self._known = frozenset(word for pattern in self._patterns for word in pattern.split(" "))
+        self._known = Counter(
+            word
+            for pattern, bearers in zip(self._patterns, index.bearers, strict=True)
+            if bearers
+            for word in pattern.split(" ")
+        )
         self._index = DeletionIndex([search_key(pattern) for pattern in self._patterns])
         return self
+
+    def without(self, index: EntityIndex) -> Self:
+        clone = copy(self)
+        clone._names, clone._known = index, self._known.copy()
+        for name in index.turned:
+            change = 1 if index.bearers[name] else -1
+            for word in self._patterns[name].split(" "):
+                clone._known[word] += change
+                if not clone._known[word]:
+                    del clone._known[word]
+        return clone
 
     def candidates(self, doc: Doc, known: Sequence[Candidate]) -> Iterator[Candidate]:
         return self._search(doc, known, wide=False)
@@ -108,7 +126,8 @@ class Misspelt:
         plain = [_plain(word) for word in words]
         edges = np.cumsum([0, *map(len, plain)])
         index = self._wide_index if wide else self._index
-        found = _stretches(index, "".join(plain).translate(ALIKE), edges, anchors)
+        near = _stretches(index, "".join(plain).translate(ALIKE), edges, anchors)
+        found = [place for place in near if self._names.bearers[place[2]]]
         foreign, texts, meant = [], [], []
         for a, b, name in found:
             pattern = self._patterns[name]

@@ -1,0 +1,1 @@
+"""The store's schema from one version to the next, by Alembic; run when a store is opened."""
