@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lks.editors.lks.in_force import Located
+from lks.blocks.in_force import Located
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import ROLES, Message, Piece, Prompt, Rendered, messages

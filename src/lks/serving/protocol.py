@@ -125,11 +125,6 @@ class Engine(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it writes: not before `start`, nor when it has stopped by itself."""
-        ...
-
-    @property
-    def alive(self) -> bool:
         """Whether texts are written: not before `start`, nor when something has ended it."""
         ...
 
