@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
@@ -28,7 +29,7 @@ Result = TypeVar("Result")
 LOGPROBS = 20  # of the likeliest tokens, at most: OpenAI's limit
 NOT_KNOWN = tuple(rule for rule in RULES if rule != "repetition_penalty")
 # What vLLM reads from there, unless somebody has set it.
-ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0", "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn"}
+ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 
 
 class VllmEngine:
@@ -101,17 +102,17 @@ class VllmEngine:
     def close(self) -> None:
         """Stop; texts that are being written end with an `EngineFailure`."""
         loop, thread, client = self._loop, self._thread, self._client
-        self._loop = self._thread = self._client = None
+        self._loop = self._thread = self._client = self._bank = None
         if loop is None or thread is None:
             return
         for key in list(self._texts):
             self._fail(key, "the engine has stopped")
-        asyncio.run_coroutine_threadsafe(self._ended(), loop).result()
-        if client is not None:
-            client.shutdown()
+        asyncio.run_coroutine_threadsafe(self._ended(client), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        del client
+        gc.collect()  # vLLM's client is in a cycle, and complains if it outlives its modules
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> Callable[[], None]:
         """Begin a text; see `Engine`.
@@ -186,12 +187,19 @@ class VllmEngine:
         check_armed(answers, settings, self._backbone.n_layers)
         self._bank = Bank(self._client.collective_rpc, settings.rows)
 
-    async def _ended(self) -> None:
-        """Cancel the texts that are left, and wait until vLLM has been told."""
+    async def _ended(self, client: Any) -> None:
+        """Cancel the texts that are left, wait until vLLM has been told, and stop it."""
         left = list(self._tasks)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        if client is not None:
+            listening = client.output_handler
+            client.output_handler = None
+            if listening is not None:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+            client.shutdown()
 
     async def _write(self, key: str, text: Delivery, most: int) -> None:
         task = asyncio.current_task()
@@ -221,8 +229,7 @@ class VllmEngine:
             raise EngineFailure("the engine does not run")
         most = request.sampling.logprobs or 0
         async with bank.holding(request.blocks) as handed:
-            sampling = self._params(request, 1, handed)
-            sampling.prompt_logprobs, sampling.logprobs = most, None
+            sampling = self._params(request, 1, handed, scored=most)
             prompt, key = _prompt(request, handed), f"lks-score-{next(self._keys)}"
             async with aclosing(client.generate(prompt, sampling, key)) as outputs:
                 async for output in outputs:
@@ -230,7 +237,9 @@ class VllmEngine:
                         return scored(request.ids, output.prompt_logprobs, most)
         raise EngineFailure("vLLM told no log-probabilities of a prompt")
 
-    def _params(self, request: EngineRequest, most: int, handed: Handed) -> Any:
+    def _params(
+        self, request: EngineRequest, most: int, handed: Handed, scored: int | None = None
+    ) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -243,7 +252,8 @@ class VllmEngine:
             repetition_penalty=getattr(config, "repetition_penalty", None) or 1.0,
             stop_token_ids=sorted(own.stop_ids),
             ignore_eos=True,  # what ends a text, the request says
-            logprobs=own.logprobs,
+            logprobs=own.logprobs if scored is None else None,
+            prompt_logprobs=scored,  # with it, nothing is taken from the prefix cache
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
             extra_args=handed.extra or None,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lks import __version__
 from lks.errors import InputError
 from lks.model.untyped import Attribute
 
@@ -74,14 +73,14 @@ def salted(additional: Mapping[str, object]) -> dict[str, object]:
 
 
 def code() -> str:
-    """The version, and a hash of what is compiled into the model."""
-    source = Path(__file__).with_name("armed.py").read_bytes()
-    return f"{__version__}-{hashlib.sha256(source).hexdigest()[:16]}"
+    """A hash of what is compiled into the model, and told to it."""
+    sources = [Path(__file__).with_name(name).read_bytes() for name in ("armed.py", "worker.py")]
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:16]
 
 
 def refused(config: Attribute) -> list[str]:
     """What in a whole vLLM config splits a step's tokens in ways that lose the places."""
-    parallel, passes = config.parallel_config, config.compilation_config.pass_config
+    parallel = config.parallel_config
     found = {
         "micro-batches (--enable-dbo, --ubatch-size)": (
             parallel.enable_dbo or parallel.ubatch_size > 1
@@ -89,8 +88,8 @@ def refused(config: Attribute) -> list[str]:
         "context parallelism (--prefill- or --decode-context-parallel-size)": (
             parallel.prefill_context_parallel_size > 1 or parallel.decode_context_parallel_size > 1
         ),
-        "sequence parallelism (enable_sp)": (
-            passes.enable_sp or parallel.use_sequence_parallel_moe
+        "sequence parallelism (--enable-hc-sp, or of experts)": (
+            parallel.enable_hc_sp or parallel.use_sequence_parallel_moe
         ),
         "shared-KV fast prefill (--kv-sharing-fast-prefill)": (
             config.cache_config.kv_sharing_fast_prefill
