@@ -110,7 +110,7 @@ class Changing(Reading):
                 changes.note(session, row, "propose", told, by=who.name, reason=terms.reason)
             return job.id
 
-        return self._job(who, self._once(who, set_name, once, content, make))
+        return self._begun(who, self._once(who, set_name, once, content, make))
 
     def retire(
         self,
@@ -165,7 +165,7 @@ class Changing(Reading):
             changes.note(session, row, "approve", told, by=who.name, reason=reason)
             return job.id
 
-        return self._job(who, self._once(who, set_name, None, "", make))
+        return self._begun(who, self._once(who, set_name, None, "", make))
 
     def reject(
         self, who: Caller, set_name: str, fact_ids: Sequence[str], *, reason: str | None = None
@@ -215,7 +215,9 @@ class Changing(Reading):
                 )
             return str(row.version)
 
-        return int(self._once(who, set_name, None, "", make))
+        made = int(self._once(who, set_name, None, "", make))
+        self._wake()  # what came back may have an end
+        return made
 
     # --- what changes have in common
 
@@ -233,10 +235,11 @@ class Changing(Reading):
                 changes.remember(session, row, once, content, result)
 
         self._snapshots.change((who.tenant, set_name), decide)
-        self._wake()
         return result
 
-    def _job(self, who: Caller, job_id: str) -> Job:
+    def _begun(self, who: Caller, job_id: str) -> Job:
+        """A new job, which the learner is told of."""
+        self._wake()
         with self._database.reading() as session:
             return queries.job(session, who.tenant, job_id)
 

@@ -125,7 +125,7 @@ class Engine(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether texts are written: not before `start`, nor when something has ended it."""
+        """Whether it writes: not before `start`, nor when it has stopped by itself."""
         ...
 
     def start(self) -> None:

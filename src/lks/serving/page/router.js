@@ -39,10 +39,11 @@ export class Router {
     const name = route.parts[0] ?? this.home;
     if (moved) this.app.clearNotices();
     const place = document.getElementById("view");
+    place.setAttribute("aria-busy", "true");
     const slow = setTimeout(() => place.replaceChildren(h("p.loading", "Loading …")), 300);
     let made;
     try {
-      if (this.app.who === null) await this.app.load(own.signal);
+      await (this.app.who === null ? this.app.load(own.signal) : this.app.loadSets(own.signal));
       const set = route.query.get("set");
       if (set !== null) this.#choose(set);
       const view = this.views[name];
@@ -67,6 +68,8 @@ export class Router {
 
   #put(place, name, { title, content }, moved) {
     document.title = `${title} · LKS`;
+    place.removeAttribute("aria-busy");
+    place.dataset.shown = location.hash;
     const heading = h("h1", { tabindex: "-1", id: "heading" }, title);
     place.replaceChildren(heading, ...[content].flat().filter(Boolean));
     this.app.view = name;

@@ -48,7 +48,9 @@ export class DryRun {
       const edits = this.edits();
       const now = await api.dryRun(set, texts, []);
       const then = edits.length ? await api.dryRun(set, texts, edits) : now;
-      this.#found.replaceChildren(this.#table(now, then, new Set(edits.map((one) => one.id))));
+      this.#found.replaceChildren(
+        this.#table(now, then, new Map(edits.map((one) => [one.id, one]))),
+      );
     });
   }
 
@@ -61,13 +63,17 @@ export class DryRun {
     const had = new Set(before.fired.map((spot) => spot.edit));
     const has = new Set(after.fired.map((spot) => spot.edit));
     const near = after.near.filter((spot) => !has.has(spot.edit));
-    const item = (spot, tag, note) =>
-      h("li", h(tag, `${spot.subject}: ${spot.edit}`), note && h("span.muted", note));
     const list = (items) => (items.length ? h("ul", items) : h("span.muted", "nothing"));
-    const now = before.fired.map((spot) => item(spot, has.has(spot.edit) ? "span" : "del"));
-    const then = after.fired.map((spot) =>
-      item(spot, had.has(spot.edit) ? "span" : "ins", proposed.has(spot.edit) && " (as proposed)"),
-    );
+    const now = before.fired.map(({ edit }) => h("li", h(has.has(edit) ? "span" : "del", edit)));
+    const then = after.fired.map(({ edit }) => {
+      const record = proposed.get(edit);
+      const told = record ? `${edit} → ${record.target}` : edit;
+      return h(
+        "li",
+        h(had.has(edit) ? "span" : "ins", told),
+        record && h("span.muted", " (as proposed)"),
+      );
+    });
     return h(
       "tr",
       h(

@@ -11,11 +11,7 @@ export function problemBox(error, reload = null, label = null) {
   const known = error instanceof ApiError;
   if (!known) console.error(error);
   const problems = known ? error.problems : [];
-  const told = problems.length
-    ? error.message.split(": ")[0] + ":"
-    : known
-      ? error.message
-      : "Something went wrong in this page. Reload it.";
+  const told = known ? title(error) : "Something went wrong in this page. Reload it.";
   const again = reload && (label || error.status === 412);
   return h(
     "div",
@@ -28,6 +24,12 @@ export function problemBox(error, reload = null, label = null) {
       ),
     again && h("button", { type: "button", onclick: () => reload() }, label ?? "Reload"),
   );
+}
+
+/** The message without the problems, which stand below it. */
+function title({ message, problems }) {
+  if (!problems.length) return message;
+  return `${message.replace(problems.join("; "), "").replace(/[;:]\s*$/, "")}:`;
 }
 
 /** A place for the error of a form. */

@@ -20,13 +20,14 @@ function keyField() {
 
 /** Take a key if the server knows it; else the old one stays, and the error is thrown. */
 async function take(app, key) {
-  const before = app.api.key;
+  const before = { key: app.api.key, set: app.set };
   app.api.key = key.trim();
   try {
     app.set = null;
     await app.load();
   } catch (error) {
-    app.api.key = before;
+    app.api.key = before.key;
+    app.set = before.set;
     throw error;
   }
 }
