@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ class Start:
     url: str
     self_test: bool
     quiet: bool
+    make_engine: Callable[[Backbone], Engine]
     error: LKSError | None = None
     _engine: Engine | None = None
     _service: LiveService | None = None
@@ -113,9 +114,8 @@ class Start:
         from lks.serving.http.model_front import ModelFront
         from lks.serving.http.server import Backend
         from lks.serving.live import LiveService
-        from lks.serving.transformers_engine import TransformersEngine
 
-        engine = TransformersEngine(backbone)
+        engine = self.make_engine(backbone)
         engine.start()
         self._engine = engine
         test = _self_test if self.self_test else None

@@ -8,12 +8,11 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
-from importlib.util import find_spec
 from itertools import count
 from threading import Thread
 from typing import Any, TypeVar
 
-from lks.errors import InputError, LKSError, MissingExtra
+from lks.errors import InputError, LKSError
 from lks.model.backbone import Backbone
 from lks.model.engine.generation import RULES
 from lks.model.loading import resolve
@@ -155,8 +154,6 @@ class VllmEngine:
     # --- in the thread of vLLM's client
 
     async def _begin(self) -> None:
-        if find_spec("vllm") is None:
-            raise MissingExtra("--engine vllm", ModuleNotFoundError(name="vllm"), "vllm")
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from vllm.engine.arg_utils import AsyncEngineArgs
