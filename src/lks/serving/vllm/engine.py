@@ -91,7 +91,7 @@ class VllmEngine:
         self._thread.start()
         try:
             self._soon(self._begin()).result()
-            check(self, self._backbone)
+            check(self, self._backbone, self._client.model_config.dtype)
         except BaseException as error:
             self.close()
             if isinstance(error, LKSError) or not isinstance(error, Exception):
@@ -213,6 +213,8 @@ class VllmEngine:
                     async for output in outputs:
                         text.begun = True
                         for step in steps(output.outputs[0], request.sampling.logprobs):
+                            if step.finish:
+                                self._texts.pop(key, None)
                             if not text.give(step):
                                 return
         except Exception as error:
