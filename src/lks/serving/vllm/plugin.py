@@ -11,10 +11,21 @@ from lks.errors import InputError, LKSError
 from lks.packs.manifest import verify
 from lks.serving.vllm.settings import GUARD, KEY, Settings, refused, salted
 
+VERSION = "0.32."  # of vLLM: inner names of its classes are used
+
 
 def register() -> None:
     """Ready vLLM's classes; a second call does nothing."""
+    import vllm
     from vllm.engine.arg_utils import EngineArgs
+
+    if hasattr(EngineArgs, KEY):
+        return
+    setattr(EngineArgs, KEY, True)
+    known = vllm.__version__.startswith(VERSION)
+    _arm_config(EngineArgs, None if known else vllm.__version__)
+    if not known:
+        return
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.core import EngineCore
     from vllm.v1.worker.worker_base import WorkerBase
@@ -22,23 +33,26 @@ def register() -> None:
     from lks.serving.vllm.serve import read_prompts
     from lks.serving.vllm.worker import lks_armed, lks_put
 
-    if hasattr(WorkerBase, lks_armed.__name__):
-        return
-    _arm_config(EngineArgs)
     read_prompts(AsyncLLM)
     _ask_at_start(EngineCore)
     _arm_worker(WorkerBase)
     WorkerBase.lks_armed, WorkerBase.lks_put = lks_armed, lks_put
 
 
-def _arm_config(args_class: Any) -> None:
-    """The config is salted, has the guard, and is refused where the places would be lost."""
+def _arm_config(args_class: Any, unknown: str | None = None) -> None:
+    """The config is salted, has the guard, and is refused where the places would be lost.
+
+    Args:
+        unknown: the version of a vLLM for which this plugin is not made.
+    """
     make = args_class.create_engine_config
 
     def create_engine_config(self: Any, *args: Any, **kwargs: Any) -> Any:
         settings = Settings.of(self.additional_config)
         if settings is None:
             return make(self, *args, **kwargs)
+        if unknown is not None:
+            raise InputError(f"LKS knows vLLM {VERSION}x, and this is {unknown}; install that one")
         if settings.packs and type(self).__name__ != "AsyncEngineArgs":
             raise InputError(
                 f'additional_config: "{KEY}" with packs is for a server; take vllm serve'

@@ -35,17 +35,17 @@ def read_prompts(client_class: Any) -> None:
         try:
             await front.start()
             reading = await asyncio.to_thread(front.read, prompt, sampling_params)
+            async with front.bank.holding(reading.blocks, reading.targets) as handed:
+                params = sampling_params.clone()
+                params.extra_args = {**_others(params), **handed.extra}
+                if handed.salt is not None:
+                    salts = filter(None, (prompt.get("cache_salt"), handed.salt))
+                    prompt = {**prompt, "cache_salt": ":".join(salts)}
+                async with aclosing(generate(self, prompt, params, request_id, **kwargs)) as own:
+                    async for output in own:
+                        yield output
         except LKSError as error:
             raise _bad_request(error) from error
-        async with front.bank.holding(reading.blocks, reading.targets) as handed:
-            params = sampling_params.clone()
-            params.extra_args = {**_others(params), **handed.extra}
-            if handed.salt is not None:
-                salts = filter(None, (prompt.get("cache_salt"), handed.salt))
-                prompt = {**prompt, "cache_salt": ":".join(salts)}
-            async with aclosing(generate(self, prompt, params, request_id, **kwargs)) as own:
-                async for output in own:
-                    yield output
 
     client_class.generate = edited
 
