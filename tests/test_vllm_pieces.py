@@ -283,7 +283,8 @@ def config(**changed: Any) -> Any:
         "cache_config": SimpleNamespace(
             kv_sharing_fast_prefill=changed.pop("kv_sharing_fast_prefill", False)
         ),
-        "speculative_config": None, "use_v2_model_runner": False, **changed,
+        "speculative_config": None, "kv_transfer_config": None, "use_v2_model_runner": False,
+        **changed,
     }  # fmt: skip
     return SimpleNamespace(**whole)
 
@@ -295,6 +296,7 @@ def config(**changed: Any) -> Any:
         ("decode_context_parallel_size", 2), ("enable_hc_sp", True), ("data_parallel_size", 2),
         ("use_sequence_parallel_moe", True), ("kv_sharing_fast_prefill", True),
         ("_api_process_count", 2), ("use_v2_model_runner", True), ("speculative_config", {}),
+        ("kv_transfer_config", {}),
     ],
 )  # fmt: skip
 def test_what_loses_the_places_is_refused(key: str, value: object) -> None:

@@ -191,6 +191,8 @@ def test_what_cannot_be_written_is_refused(vllm: VllmEngine, wide: Backbone) -> 
     for ids, reason in (([], "without a token"), ([5] * 512, "shorten it")):
         with pytest.raises(InputError, match=reason):
             vllm.submit(EngineRequest(ids, GREEDY), print)
+        with pytest.raises(InputError, match=reason):
+            vllm.score(EngineRequest(ids, GREEDY))
 
 
 # --- engines of their own

@@ -120,17 +120,10 @@ class VllmEngine:
             InputError: the prompt has no token, or leaves no room for one.
             EngineFailure: the engine does not run.
         """
-        check_request(self._backbone, request)
-        most, room = request.sampling.max_tokens, (self.context or 0) - len(request.ids)
+        room, most = self._room(request), request.sampling.max_tokens
         if most < 1:
             raise InputError(f"max_tokens is {most}; give at least 1")
-        if self.context is not None and room < 1:
-            raise InputError(
-                f"the prompt has {len(request.ids)} tokens, and the engine holds {self.context} "
-                "with those that are written; shorten it"
-            )
-        if self.context is not None:
-            most = min(most, room)
+        most = most if room is None else min(most, room)
         key, text = str(next(self._keys)), Delivery(request, deliver)
         self._texts[key] = text
         try:
@@ -148,7 +141,7 @@ class VllmEngine:
 
     def score(self, request: EngineRequest) -> list[Scored]:
         """The prompt's tokens under the model with the request's blocks in; see `Engine`."""
-        check_request(self._backbone, request)
+        self._room(request)
         return self._soon(self._score(request)).result()
 
     # --- in the thread of vLLM's client
@@ -259,6 +252,17 @@ class VllmEngine:
         )
 
     # ---
+
+    def _room(self, request: EngineRequest) -> int | None:
+        """How many tokens may be written behind a prompt; vLLM wants room for one."""
+        check_request(self._backbone, request)
+        n, context = len(request.ids), self.context
+        if context is not None and n >= context:
+            raise InputError(
+                f"the prompt has {n} tokens, and the engine holds {context} with those that are "
+                "written; shorten it"
+            )
+        return None if context is None else context - n
 
     def _soon(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Do something in the client's thread."""

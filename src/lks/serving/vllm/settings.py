@@ -79,7 +79,8 @@ def code() -> str:
 
 
 def refused(config: Attribute) -> list[str]:
-    """What in a whole vLLM config splits a step's tokens in ways that lose the places."""
+    """What in a whole vLLM config the plugin cannot go with: places or the salt would be lost, or
+    it was never tried."""
     parallel = config.parallel_config
     found = {
         "micro-batches (--enable-dbo, --ubatch-size)": (
@@ -99,6 +100,9 @@ def refused(config: Attribute) -> list[str]:
         ),
         "several API servers (--api-server-count)": parallel._api_process_count > 1,
         "speculative decoding (--speculative-config)": config.speculative_config is not None,
+        "KV connectors and offloading, which may not know the salt (--kv-transfer-config)": (
+            config.kv_transfer_config is not None
+        ),
         "the V2 model runner (set VLLM_USE_V2_MODEL_RUNNER=0)": config.use_v2_model_runner,
     }
     return [what for what, there in found.items() if there]
