@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from engines import ASKED
 from test_cli import run
 from test_serve import started
@@ -58,6 +59,17 @@ def test_lks_serve_writes_with_vllm(folder: Path, wide: Backbone, tmp_path: Path
         http.delete("/v1/lks/sets/default/edits/eiffel").raise_for_status()
         assert told(f"{name}:default", PROMPTS[0]) == (plain[0][0], [])
         assert server.stop() == 0
+
+
+def test_a_stop_while_vllm_is_started_leaves_no_process(folder: Path, tmp_path: Path) -> None:
+    args = ["--model", folder, "--engine", "vllm", "--engine-args", json.dumps(OPTIONS)]
+    with started(tmp_path, *args) as server:
+        server.until(r"EngineCore pid=\d+", 120)
+        others = psutil.Process(server.process.pid).children(recursive=True)
+        assert others
+        assert server.stop() == 0
+    _, alive = psutil.wait_procs(others, timeout=30)
+    assert not alive
 
 
 @contextmanager

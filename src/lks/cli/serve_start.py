@@ -96,6 +96,8 @@ class Start:
         except LKSError as error:
             self._fail(error)
         except Exception as error:  # the server lives on, and tells
+            if self._stopped.is_set():
+                return
             logging.getLogger("lks.serving").exception("the start failed")
             self._fail(LKSError(f"the start failed: {error}"))
 
@@ -116,8 +118,11 @@ class Start:
         from lks.serving.live import LiveService
 
         engine = self.make_engine(backbone)
+        with self._closing:
+            if self._stopped.is_set():
+                return
+            self._engine = engine  # a stop ends what is being started, too
         engine.start()
-        self._engine = engine
         test = _self_test if self.self_test else None
         service = LiveService(
             backbone,

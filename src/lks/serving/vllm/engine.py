@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from itertools import count
+from multiprocessing import active_children
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -55,6 +56,7 @@ class VllmEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
         self._client: Any = None
+        self._closed = False
         self._bank: Bank | None = None
 
     @property
@@ -80,6 +82,7 @@ class VllmEngine:
         Raises:
             LKSError: this model cannot be served so.
         """
+        self._closed = False
         own = self._backbone.model.generation_config
         if rules := [r for r in NOT_KNOWN if getattr(own, r, None) not in (None, 0)]:
             raise LKSError(
@@ -99,7 +102,15 @@ class VllmEngine:
             raise LKSError(f"vLLM cannot serve {self._backbone.name}: {error}") from error
 
     def close(self) -> None:
-        """Stop; texts that are being written end with an `EngineFailure`."""
+        """Stop; texts that are being written end with an `EngineFailure`.
+
+        While vLLM is being started, its processes are ended: they would outlive this one.
+        """
+        self._closed = True
+        if self._client is None:
+            for process in active_children():
+                if process.name.startswith("EngineCore"):
+                    process.terminate()
         loop, thread, client = self._loop, self._thread, self._client
         self._loop = self._thread = self._client = self._bank = None
         if loop is None or thread is None:
@@ -172,6 +183,8 @@ class VllmEngine:
                 "vLLM has not loaded the LKS plugin; install LKS where vLLM is, and name lks in "
                 "VLLM_PLUGINS if that is set"
             )
+        if self._closed:
+            raise EngineFailure("the engine has stopped")
         self._client = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         answers = await self._client.collective_rpc("lks_armed")
         check_armed(answers, settings, self._backbone.n_layers)
