@@ -51,7 +51,7 @@ from lks.training.gate_metric import learn
 from lks.training.prompts import GATE_WORDINGS, training_prompts
 
 MODEL = "smollm2-135m"
-CLIENTS, TOKENS, TURNS, RATES = 8, 24, 3, (0.5, 0.8)
+CLIENTS, TOKENS, TURNS, RATES = 8, 24, 2, (0.5, 0.8)
 NAMES_NOBODY = (
     "How do I boil an egg?", "Write a short poem about rain.", "What is 17 times 23?",
     "Why is the sky blue?", "Name three kinds of bread.", "How does a bicycle stay upright?",
