@@ -50,6 +50,8 @@ def test_what_each_fact_is_asked() -> None:
     ]
     assert len(checked({}, [HQ])) == 6
     assert len(checked({}, [HQ], others=[CEO])) == 5
+    again = replace(HQ, id="hq2", subject="Acme Ltd")
+    assert len(checked({}, [HQ, again], others=iter([CEO]))) == 10, "the others count for each"
 
 
 def test_how_answers_are_judged() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ from conftest import make_edits
 from served import MODEL, Served, served
 
 from lks.serving.facts import State
+from lks.serving.http import facts, facts_reports
 
 SET = "/v1/lks/sets/facts"
 EDITS = f"{SET}/edits"
@@ -235,7 +239,9 @@ def test_a_record_may_have_its_own_tags_and_times(home: Served) -> None:
 def test_a_wrong_option_is_refused_by_name(home: Served, more: dict[str, Any], param: str) -> None:
     body = json.dumps({"edits": [OSLO], **more})
     answer = home.http.post(EDITS, content=body, headers={"content-type": "application/json"})
-    assert error(answer, 400)["param"] == param or param == "reason"
+    found = error(answer, 400)
+    assert found["param"] == param or param == "reason"
+    assert "with its zone" in found["message"] or param != "valid_from"
 
 
 def test_a_fact_that_says_otherwise_is_a_conflict_until_it_may_replace(home: Served) -> None:
@@ -277,6 +283,24 @@ def test_a_version_that_has_passed_is_refused(home: Served) -> None:
     for header in ("1", '"x"', '""', 'W/"1"'):
         answer = home.http.delete(f"{EDITS}/fuji", headers={"if-match": header})
         assert error(answer, 400)["param"] == "if-match"
+
+
+def test_a_version_is_never_newer_than_what_it_stands_with(
+    home: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody retires a fact while another one reads it: his change is not to be made then."""
+    read = home.service.fact
+
+    def read_and_overtaken(who: Any, set_name: str, fact_id: str) -> Any:
+        found = read(who, set_name, fact_id)
+        home.service.retire(who, set_name, [fact_id])
+        return found
+
+    monkeypatch.setattr(home.service, "fact", read_and_overtaken)
+    answer = home.http.get(f"{EDITS}/fuji")
+    assert told(answer)["state"] == "in_force" and answer.headers["etag"] == '"1"'
+    headers = {"if-match": answer.headers["etag"]}
+    assert home.http.delete(f"{EDITS}/eiffel", headers=headers).status_code == 412
 
 
 def test_a_change_with_a_key_is_made_once(home: Served) -> None:
@@ -394,3 +418,39 @@ def test_a_dry_run_tells_what_would_fire(home: Served) -> None:
 def test_checks_of_facts_in_force_only(home: Served) -> None:
     assert error(home.http.post(f"{SET}/test", json={"ids": ["x"]}), 404)["param"] == "ids"
     assert error(home.http.post(f"{SET}/test", json={}), 400)["code"] == "unsupported"
+
+
+def test_others_are_answered_while_facts_are_read(
+    home: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "read_body", lambda request, content: time.sleep(2))
+    adding = threading.Thread(target=home.http.post, args=(EDITS,), kwargs={"json": {}})
+    adding.start()
+    time.sleep(0.3)
+    with httpx.Client(base_url=home.url) as other:
+        began = time.monotonic()
+        assert other.get("/health").status_code == 200
+        assert time.monotonic() - began < 1
+    adding.join()
+
+
+def test_nothing_is_checked_for_a_client_that_has_left(
+    home: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def test(snapshot: Any, edits: Any) -> list[dict[str, object]]:
+        asked.extend(edit.id for edit in edits)
+        time.sleep(0.5)
+        return [{"id": edit.id, "passed": True, "checks": []} for edit in edits]
+
+    monkeypatch.setattr(facts_reports, "TESTED_AT_ONCE", 1)
+    monkeypatch.setattr(home.server, "backend", replace(home.backend, test=test))
+    two = {"ids": ["fuji", "eiffel"]}
+    found = told(home.http.post(f"{SET}/test", json=two))["data"]
+    assert [own["id"] for own in found] == asked == ["fuji", "eiffel"]
+    asked.clear()
+    with pytest.raises(httpx.TimeoutException):
+        httpx.post(f"{home.url}{SET}/test", json={}, timeout=0.2)
+    time.sleep(1)
+    assert len(asked) == 1

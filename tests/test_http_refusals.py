@@ -196,9 +196,10 @@ def test_more_to_write_than_there_is_room_for_is_refused(home: Served) -> None:
         (b"[]", "application/json", "must be a JSON object"),
         (b"5", "application/json", "must be a JSON object"),
         (b"", "application/json", "must be a JSON object"),
-        (b"\xff", "application/json", ""),
+        (b"\xff", "application/json", "not JSON in UTF-8"),
+        (b'{"model": "\xfc"}', "application/json", "byte 0xfc"),
         (b'{"model": "tiny"}', "text/plain", "content-type: application/json"),
-        (b"[" * 5000, "application/json", ""),
+        (b"[" * 5000, "application/json", "recursion depth"),
         (b'{"model": "\\ud800"}', "application/json", "model: has half a character"),
         (b'{"model": NaN}', "application/json", ""),
     ],
@@ -216,6 +217,9 @@ def test_text_with_half_a_character_is_refused(home: Served) -> None:
     body = '{"model": "tiny", "prompt": ["\\ud83d"]}'
     answer = home.http.post(TEXT, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
+    body = '{"model": "tiny", "prompt": "x", "\\ud83d": 1}'
+    answer = home.http.post(TEXT, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and "half a character" in answer.json()["error"]["message"]
 
 
 def test_the_frameworks_own_errors_have_the_same_shape(home: Served) -> None:
@@ -234,7 +238,9 @@ def test_the_frameworks_own_errors_have_the_same_shape(home: Served) -> None:
             assert answer.headers["allow"]
 
 
-def test_a_long_body_is_refused_before_it_is_read(home: Served) -> None:
+def test_a_long_body_is_refused_before_it_is_read(
+    home: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     long = {"model": MODEL, "messages": [{"role": "user", "content": "a" * 30_000}]}
     told = refused(home, CHAT, long, 413)
     assert "20,000 bytes" in told["message"]
@@ -245,6 +251,13 @@ def test_a_long_body_is_refused_before_it_is_read(home: Served) -> None:
     kind = {"content-type": "application/json"}
     answer = home.http.post(CHAT, content=unknown_length(), headers=kind)
     assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_long"
+
+    def megabytes() -> Iterator[bytes]:
+        yield from [b" " * 2**20] * 17
+
+    with caplog.at_level("ERROR"):
+        answer = home.http.post("/v1/lks/sets/facts/edits", content=megabytes(), headers=kind)
+    assert answer.status_code == 413 and not caplog.records
     facts = {"edits": [{"subject": "a", "prompt": "a", "target": "b" * 30_000}]}
     assert home.http.post("/v1/lks/sets/facts/edits", json=facts).status_code == 202
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,22 @@ def test_a_fact_that_could_never_fire_is_refused_at_once(service: LiveService) -
         service.add(ADMIN, "office", [fact(0), *bad])
     assert len(found.value.problems) == 2 and "b1" in found.value.problems[0]
     assert service.jobs(ADMIN, "office") == []
+
+
+@pytest.mark.parametrize(
+    "odd, told",
+    [
+        (replace(fact(1), note="a\0b"), "U\\+0000"),
+        (replace(fact(1), extra={"price": float("nan")}), "NaN"),
+        (replace(fact(1), id="x" * 501), "at most 500"),
+        (replace(fact(1), id=".."), "only dots"),
+    ],
+)
+def test_what_no_answer_could_tell_is_refused(service: LiveService, odd: Edit, told: str) -> None:
+    with pytest.raises(EditFileError) as found:
+        service.add(ADMIN, "office", [fact(0), odd])
+    (problem,) = found.value.problems
+    assert re.search(told, problem) and service.jobs(ADMIN, "office") == []
 
 
 def test_names_of_facts_in_force_count_too(service: LiveService) -> None:

@@ -93,6 +93,8 @@ def test_what_is_past_at_the_start_is_put_right(place: Place, learnable: None) -
         (Terms(valid_until=datetime(2020, 1, 1, tzinfo=UTC)), "is past already"),
         (Terms(valid_from=soon(9999), valid_until=soon(999)), "is not after valid_from"),
         (Terms(tags=("a\nb",)), "one line"),
+        (Terms(valid_until=datetime.fromisoformat("9999-12-31T23:59:59-12:00")), "in UTC"),
+        (Terms(valid_from=datetime.fromisoformat("0001-01-01T00:00:00+14:00")), "in UTC"),
     ],
 )
 def test_terms_that_cannot_be(service: LiveService, terms: Terms, told: str) -> None:
@@ -170,7 +172,7 @@ def test_sets_are_made_and_deleted(service: LiveService) -> None:
 @both
 def test_texts_that_a_database_would_refuse(service: LiveService) -> None:
     for odd in ("\ud800", "a\0b"):
-        with pytest.raises(EditFileError, match="no text can have"):
+        with pytest.raises(EditFileError, match="cannot be stored"):
             service.add(ADMIN, "office", [fact(0), fact(1, odd)])
         assert service.facts(ADMIN, "office", search=odd, tag=odd, after=odd).facts == ()
         for ask in (
@@ -199,6 +201,16 @@ def test_a_file_is_taken_over(service: LiveService) -> None:
     service.wait(ADMIN, done.job.id)
     assert in_force(service) == {"f0": "Rome", "f9": "Rome", "f1": "Oslo", "f2": "Rome"}
     assert service.import_facts(ADMIN, "office", again).job.facts == ()
+
+
+def test_what_is_being_learnt_is_not_in_force_yet(place: Place, learnable: None) -> None:
+    service = place.open()  # not started: nothing is learnt yet
+    service.create_set(ADMIN, "office")
+    first = service.import_facts(ADMIN, "office", [fact(0), fact(1)])
+    again = service.import_facts(ADMIN, "office", [fact(0), fact(1), fact(2)])
+    assert (again.added, again.unchanged, again.waiting) == (1, 0, 2)
+    assert again.earlier == [first.job.id]
+    service.close()
 
 
 def test_a_pack_is_taken_over_as_it_is(service: LiveService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -33,8 +34,10 @@ from lks.errors import (
     PackMismatch,
     StoreError,
 )
+from lks.serving import training
 from lks.serving.facts import JobState, State
 from lks.serving.live import LiveService
+from lks.training.progress import Epoch
 
 pytest_plugins = ("stores",)
 
@@ -118,6 +121,36 @@ def test_an_error_of_training_fails_its_job_alone(
         assert "division by zero" in added(service, [fact(1)]).failed["f1"]
     assert added(service, [fact(2)]).state == JobState.DONE
     assert [*in_force(service)] == ["f0", "f2"]
+
+
+def endless(*given: object, on_epoch: Callable[[Epoch], None]) -> None:
+    while True:
+        on_epoch(Epoch(1, 1, 0.0, 0.0, 0.0))
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("base", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_nobody_waits_for_is_not_learnt_to_its_end(
+    service: LiveService, monkeypatch: pytest.MonkeyPatch, base: bool, deleted: bool
+) -> None:
+    """Facts are retired, or their set is deleted, while they are learnt: others come next."""
+    service.create_set(ADMIN, "other")
+    if base:
+        added(service, [fact(5)])
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train_pack", endless)
+        patched.setattr(ScalpelModel, "add", endless)
+        job = service.add(ADMIN, "office", [fact(0)])
+        until(lambda: service.job(ADMIN, job.id).state == JobState.LEARNING)
+        time.sleep(0.1)
+    if deleted:
+        service.delete_set(ADMIN, "office")
+    else:
+        service.retire(ADMIN, "office", ["f0"])
+        assert "retired" in service.wait(ADMIN, job.id, 20).failed["f0"]
+        assert added(service, [fact(2)]).state == JobState.DONE
+    assert added(service, [fact(1)], name="other").state == JobState.DONE
 
 
 def test_the_blocks_of_another_model_are_refused(place: Place, learnable: None) -> None:

@@ -15,6 +15,7 @@ from lks.blocks import in_force
 from lks.editors.lks.model import ScalpelModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
 from lks.model.detokenizer import Detokenizer, with_offsets
 from lks.serving import front
 
@@ -98,6 +99,29 @@ def test_spans_are_of_the_messages_own_words(model: ScalpelModel, template: str 
     }
     only = read(model, CHAT, chat=True, roles=("system",))
     assert {own.message for own in only.found} == {0} and only.fired == ("fuji",)
+
+
+def test_a_long_chat_is_divided_once(model: ScalpelModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    divided: list[object] = []
+    of = Rendered._of
+    monkeypatch.setattr(Rendered, "_of", lambda *given: divided.append(given) or of(*given))
+    model.backbone.tokenizer = make_tokenizer(chat=True)
+    found = read(model, [CHAT[0]] * 40, chat=True).found
+    assert [own.message for own in found] == [*range(40)]
+    assert len(divided) < 10
+
+
+def test_what_no_engine_takes_is_not_looked_through(
+    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = model.backbone.context
+    assert limit is not None
+    monkeypatch.setattr(in_force.InForce, "located", lambda *given, **more: 1 / 0)
+    found = read(model, "Mount Fuji " * limit)
+    assert len(found.ids) > limit and not found.found
+    assert not read(model, list(found.ids)).found
+    with pytest.raises(ZeroDivisionError):
+        read(model, "Mount Fuji")
 
 
 def test_the_unedited_model_reads_the_same_tokens(model: ScalpelModel) -> None:

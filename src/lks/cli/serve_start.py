@@ -176,12 +176,13 @@ class Start:
             return
         came = service.import_facts(who, self.set_name, list(self.facts), reason="lks serve")
         parts = [f"{came.unchanged} in force already"] if came.unchanged else []
+        parts += [f"{came.waiting} on their way already"] if came.waiting else []
         parts += [f"{came.failed} not learnt before, and not tried again"] if came.failed else []
         echo(
             ", ".join([f"set {self.set_name}: {len(came.job.facts)} to learn", *parts]), self.quiet
         )
-        if came.job.facts:
-            self._follow(service, who, came.job.id)
+        for job_id in [*came.earlier, *([came.job.id] if came.job.facts else [])]:
+            self._follow(service, who, job_id)
 
     def _bring_in(self, service: LiveService, who: Caller, path: Path) -> None:
         """A pack's facts, of which nothing is trained."""

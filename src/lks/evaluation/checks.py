@@ -70,7 +70,8 @@ def check_facts(
     Returns:
         The checks, in the order of the edits.
     """
-    asks = [ask for edit in edits for ask in _asks(edit, _asked_by_others(edits, others))]
+    asked_by = _asked_by_others(edits, others)
+    asks = [ask for edit in edits for ask in _asks(edit, asked_by)]
     changed = [ask for ask in asks if ask.test is None]
     fired = edited.triggered([ask.prompt for ask in changed], chat=chat)
     # where nothing fires, the unedited model itself writes

@@ -88,8 +88,10 @@ class Rendered:
                 "edited entity can be found there; ask with a plain prompt (--plain)"
             )
 
+        spoken = self.spoken(roles)
+
         def place(start: int, end: int) -> Span:
-            piece, first = self.spoken(start, roles)
+            piece, first = spoken(start)
             return piece.placed(start - first, end - first)
 
         return BETWEEN.join(self.said(piece) for piece in self._of(roles)), place
@@ -98,13 +100,17 @@ class Rendered:
         """What somebody wrote, before a chat template changed it."""
         return self.text[piece.start : piece.end] if piece.said is None else piece.said
 
-    def spoken(self, at: int, roles: Sequence[str] = ROLES) -> tuple[Piece, int]:
-        """The piece that holds a character of the text that `scanned` gives, and where in that
-        text it begins."""
+    def spoken(self, roles: Sequence[str] = ROLES) -> Callable[[int], tuple[Piece, int]]:
+        """A map from a character of the text that `scanned` gives to the piece that holds it, and
+        to where in that text the piece begins."""
         pieces = self._of(roles)
         firsts = [0, *accumulate(len(self.said(piece)) + len(BETWEEN) for piece in pieces)]
-        number = bisect_right(firsts, at) - 1
-        return pieces[number], firsts[number]
+
+        def holder(at: int) -> tuple[Piece, int]:
+            number = bisect_right(firsts, at) - 1
+            return pieces[number], firsts[number]
+
+        return holder
 
     def _of(self, roles: Sequence[str]) -> list[Piece]:
         return [piece for piece in self.pieces if piece.role in roles]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from lks.edits.text import counted, encodable
 from lks.errors import Conflict, EditFileError, InputError
 from lks.scope.inspect.silent import silent_edits
 from lks.scope.types import ids
-from lks.serving.facts import State
+from lks.serving.facts import LONGEST_ID, State
 from lks.serving.service import Terms
 from lks.serving.store import changes, queries
 from lks.serving.store.schema import JobRow, RevisionRow, SetRow
@@ -29,13 +29,12 @@ def checked_edits(edits: Sequence[Edit]) -> EditSet:
     """The edits without those that say the same twice.
 
     Raises:
-        EditFileError: two have one id, or give one prompt two targets, or there are characters
-            that cannot be stored.
+        EditFileError: two have one id, or give one prompt two targets, or there is something that
+            cannot be stored.
     """
-    odd = [edit.id for edit in edits if not _storable(edit)]
-    if odd:
-        told = [f'edit "{encodable(own)}": has U+0000 or half of a surrogate pair' for own in odd]
-        raise EditFileError("edits have characters that no text can have; take them out", told)
+    told = [f'edit "{encodable(edit.id):.40}": {odd}' for edit in edits if (odd := _odd(edit))]
+    if told:
+        raise EditFileError(f"{counted(len(told), 'edit')} cannot be stored", told)
     new = EditSet(edits)
     told = [str(pair) for pair in new.conflicts.pairs if not pair.repeated]
     if told:
@@ -43,9 +42,17 @@ def checked_edits(edits: Sequence[Edit]) -> EditSet:
     return new
 
 
-def _storable(edit: Edit) -> bool:
-    text = json.dumps(edit.to_record(), ensure_ascii=False)
-    return text == encodable(text) and "\\u0000" not in text
+def _odd(edit: Edit) -> str | None:
+    """Why an edit cannot be kept as JSON in a database, or asked for by an address."""
+    if len(edit.id) > LONGEST_ID or edit.id in (".", ".."):
+        return f"give an id of at most {LONGEST_ID} characters that is not only dots"
+    try:
+        text = json.dumps(edit.to_record(), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return "has NaN or an infinite number, which JSON has not; take it out"
+    if text != encodable(text) or "\\u0000" in text:
+        return "has U+0000 or half of a surrogate pair, which no text can have; take it out"
+    return None
 
 
 def checked_terms(terms: Terms, now: datetime) -> Terms:
@@ -60,6 +67,8 @@ def _check_terms(terms: Terms, now: datetime) -> None:
         moment: datetime | None = getattr(terms, name)
         if moment is not None and moment.utcoffset() is None:
             raise InputError(f"{name} {moment.isoformat()}: without a time zone; add one, or a Z")
+        if moment is not None and not _has_utc(moment):
+            raise InputError(f"{name} {moment.isoformat()}: no year from 1 to 9999 has it in UTC")
     start, end = terms.valid_from, terms.valid_until
     if end is not None and end <= now:
         raise InputError(f"valid_until {end.isoformat()}: is past already; give a later time")
@@ -70,6 +79,14 @@ def _check_terms(terms: Terms, now: datetime) -> None:
     for tag in terms.tags:
         if not tag.strip() or not tag.isprintable():
             raise InputError(f'tag "{tag[:40]}": give one line of printable characters')
+
+
+def _has_utc(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def check_fire(new: EditSet, now: InForce) -> None:

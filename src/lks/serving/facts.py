@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from lks.edits.edit import Edit
 
+LONGEST_ID = 500  # characters of a fact's id
+
 
 class Role(StrEnum):
     """What a key may do; each may do what those before it may."""

@@ -6,7 +6,7 @@ and what an answer tells.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from lks.blocks.in_force import Located
@@ -72,10 +72,14 @@ def read(
         InputError: the prompt is none, or the chat template refuses it.
     """
     if tokens := _tokens(backbone, prompt):
+        if _unread(backbone, snapshot, tokens):
+            return Reading(tokens)
         return read_tokens(backbone.tokenizer, backbone.special_ids, snapshot, tokens, roles=roles)
     given: Prompt = prompt  # type: ignore[assignment]
     text = backbone.render(given, chat=chat)
     tokens, offsets = backbone.tokenize(text, chat=chat)
+    if _unread(backbone, snapshot, tokens):
+        return Reading(tokens)
     said = messages(given) if chat else None
     return _reading(snapshot, tokens, text, offsets, said, roles)
 
@@ -105,8 +109,15 @@ def _reading(
         return Reading(tokens)
     now = snapshot.in_force
     (own,) = now.located([text], [offsets], roles, exact=snapshot.exact)
-    found = [_found(finding, text, said, roles) for finding in own.findings]
+    spoken = text.spoken(roles)
+    found = [_found(finding, text, said, spoken) for finding in own.findings]
     return Reading(tokens, _blocks(snapshot, own), own.targets, found)
+
+
+def _unread(backbone: Backbone, snapshot: Snapshot | None, tokens: Sequence[int]) -> bool:
+    """Whether nothing can fire: of the unedited model, or in what no engine takes."""
+    limit = backbone.context
+    return snapshot is None or (limit is not None and len(tokens) > limit)
 
 
 def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
@@ -119,11 +130,14 @@ def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
 
 
 def _found(
-    finding: Finding, text: Rendered, said: Sequence[Message] | None, roles: Sequence[str]
+    finding: Finding,
+    text: Rendered,
+    said: Sequence[Message] | None,
+    spoken: Callable[[int], tuple[Piece, int]],
 ) -> Found:
     """Where in a message a mention stands, or in the prompt where there are none."""
     mention = finding.mention
-    piece, first = text.spoken(mention.start, roles)
+    piece, first = spoken(mention.start)
     start, end = mention.start - first, mention.end - first
     if said is None:
         return Found(finding, 0, *piece.placed(start, end))

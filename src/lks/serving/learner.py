@@ -112,7 +112,7 @@ class Learner(Worker):
         new = [row for row in batch.rows if row.part is None]
         try:
             held = self._snapshots.get(batch.key)
-            learnt = self._teacher.learn(held, new, batch.jobs[0])
+            learnt = self._teacher.learn(held, new, batch.jobs[0], lambda: self._wanted(batch))
             self._keep(batch, learnt)
             self._put_in_force(batch, learnt)
         except Stopped:
@@ -125,6 +125,11 @@ class Learner(Worker):
                 str(error) if isinstance(error, LKSError) else f"training failed ({error!r:.200})"
             )
             self._put_in_force(batch, Learnt.nothing({row.id: told for row in batch.rows}))
+
+    def _wanted(self, batch: _Batch) -> bool:
+        """Whether anything of it is still to be learnt: it may be taken out, or its set deleted."""
+        with self._database.reading() as session:
+            return bool(_waiting(session, batch.jobs, limit=1))
 
     def adopt(self, key: Key, job_id: str, pack: Pack) -> None:
         """Bring the facts of a job into force with the blocks that a pack has of them; the pack is
@@ -261,10 +266,13 @@ class Learner(Worker):
         self._snapshots.change(key, decide)
 
 
-def _waiting(session: Session, jobs: Sequence[str]) -> list[RevisionRow]:
+def _waiting(
+    session: Session, jobs: Sequence[str], *, limit: int | None = None
+) -> list[RevisionRow]:
     """Revisions of jobs that are still to be learnt."""
     wanted = (RevisionRow.job_id.in_(jobs), RevisionRow.state == State.LEARNING)
-    return [*session.scalars(select(RevisionRow).where(*wanted).order_by(RevisionRow.id))]
+    found = select(RevisionRow).where(*wanted).order_by(RevisionRow.id).limit(limit)
+    return [*session.scalars(found)]
 
 
 def _entered(session: Session, own: SetRow, job: JobRow, into: Sequence[RevisionRow]) -> int | None:

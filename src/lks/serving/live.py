@@ -39,15 +39,20 @@ class Imported:
     """What a file of facts came to.
 
     Attributes:
-        failed: facts that the model did not learn when they came before, just as they are.
+        unchanged: facts in force just as they are.
+        waiting: those that came before, and are not in force yet.
+        failed: those that the model did not learn when they came before, just as they are.
         job: brings the new ones into force.
+        earlier: jobs that came before, and bring others of the file into force.
     """
 
     added: int
     replaced: int
     unchanged: int
+    waiting: int
     failed: int
     job: Job
+    earlier: Sequence[str]
 
 
 class LiveService(Changing):
@@ -173,6 +178,8 @@ class LiveService(Changing):
         }
         failed = {fact for fact, state in same.items() if state == State.FAILED}
         held = {fact for fact, state in same.items() if state in _HELD}
+        late = {fact for fact, state in same.items() if state in queries.PENDING}
+        jobs = {latest[fact].job_id for fact in late if latest[fact].state == State.LEARNING}
         wanted = [edit for edit in new if edit.id not in failed | held]
         job = self.add(who, set_name, wanted, terms)
         replaced = sum(
@@ -183,9 +190,11 @@ class LiveService(Changing):
         return Imported(
             added=len(job.facts) - replaced,
             replaced=replaced,
-            unchanged=len(new) - len(job.facts) - len(failed),
+            unchanged=len(new) - len(job.facts) - len(failed) - len(late),
+            waiting=len(late),
             failed=len(failed),
             job=job,
+            earlier=[job_id for job_id in jobs if job_id is not None],
         )
 
     def import_pack(self, who: Caller, set_name: str, pack: Pack) -> Job:

@@ -28,6 +28,10 @@ class Stopped(Exception):
     """The server is being stopped."""
 
 
+class _Unwanted(Exception):
+    """Nobody waits for what is being learnt any more."""
+
+
 @dataclass(frozen=True, eq=False)
 class NewBase:
     """The base that a set's first facts made, with these."""
@@ -82,11 +86,14 @@ class Teacher:
         self._snapshots, self._stopped, self._told = snapshots, stopped, told
         self._last: tuple[Base, ScalpelModel] | None = None
 
-    def learn(self, held: Held, rows: Sequence[RevisionRow], name: str) -> Learnt:
+    def learn(
+        self, held: Held, rows: Sequence[RevisionRow], name: str, wanted: Callable[[], bool]
+    ) -> Learnt:
         """Train revisions beside what is in force.
 
         Args:
             name: of the base, if this makes one.
+            wanted: whether any of them is to come into force yet.
         """
         edits = {row.id: queries.edit_of(row.record) for row in rows}
         if not edits:
@@ -97,7 +104,11 @@ class Teacher:
         new = EditSet(edit for edit in new if edit.id not in silent)
         if not len(new):
             return Learnt.nothing(failed, held.base)
-        model, made = self._taught(held, new, name)
+        try:
+            model, made = self._taught(held, new, wanted)
+        except _Unwanted:
+            self._last = None  # it was left in the middle of training
+            return Learnt.nothing(failed, held.base)
         unstated = self._unstated(model, new)
         failed |= {row: unstated[edit.id] for row, edit in edits.items() if edit.id in unstated}
         kept = {row: edit for row, edit in edits.items() if row not in failed}
@@ -126,19 +137,24 @@ class Teacher:
         model.restore(held.snapshot.in_force)
         return model
 
-    def _taught(self, held: Held, new: EditSet, name: str) -> tuple[ScalpelModel, bool]:
+    def _taught(
+        self, held: Held, new: EditSet, wanted: Callable[[], bool]
+    ) -> tuple[ScalpelModel, bool]:
         """(model with the new edits in force, whether a base was made)."""
+
+        def go_on(epoch: Epoch) -> None:
+            self._told(epoch)
+            if self._stopped():
+                raise Stopped
+            if not wanted():
+                raise _Unwanted
+
         if held.base is None:
-            pack = train_pack(self._backbone, new, self._config, on_epoch=self._go_on)
+            pack = train_pack(self._backbone, new, self._config, on_epoch=go_on)
             return ScalpelModel(self._backbone, pack), True
         model = self.model(held)
-        model.add(new, on_epoch=self._go_on)
+        model.add(new, on_epoch=go_on)
         return model, False
-
-    def _go_on(self, epoch: Epoch) -> None:
-        self._told(epoch)
-        if self._stopped():
-            raise Stopped
 
     def _unstated(self, model: ScalpelModel, edits: Iterable[Edit]) -> dict[str, str]:
         """Facts that the model does not state, each with the reason."""

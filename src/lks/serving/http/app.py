@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lks.serving.http import about, chat, completions, docs, facts
+from lks.serving.http import about, chat, completions, docs, facts, facts_reports
 from lks.serving.http.errors import UNEXPECTED, ApiError, answer_errors
 from lks.serving.http.facts_requests import AddRequest
 from lks.serving.http.limits import Guard
@@ -37,8 +37,8 @@ def make_app(server: Server, page_folder: Path = FOLDER) -> FastAPI:
         generate_unique_id_function=_name,
     )
     app.state.server = server
-    for router in (chat.router, completions.router, about.router, facts.router, docs.router):
-        app.include_router(router)
+    for part in (chat, completions, about, facts, facts_reports, docs):
+        app.include_router(part.router)
     app.include_router(page(page_folder))
     answer_errors(app)
     _describe(app)

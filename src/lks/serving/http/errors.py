@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lks.errors import (
     Conflict,
@@ -118,9 +119,15 @@ def answer_errors(app: FastAPI) -> None:
         told = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
         return of_validation(told).response
 
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return ApiError(400, "the body ended too early").response  # nobody reads it
+
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
+        if isinstance(error.__cause__, ValueError | RecursionError):  # of reading the body
+            message = f"the body is not JSON in UTF-8 ({error.__cause__})"
         code = HTTPStatus(error.status_code).name.lower()
         return ApiError(error.status_code, message, code=code, headers=error.headers).response
 

@@ -11,24 +11,19 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from lks.edits.diff import diff
-from lks.edits.export import FORMATS
 from lks.edits.records import kind_of
-from lks.serving.facts import Caller, Job, State
+from lks.serving.facts import LONGEST_ID, Caller, Job, State
 from lks.serving.http import replies as r
-from lks.serving.http.answering import spot_json
 from lks.serving.http.auth import WRITES, Admin, Approver, Asker, Editor, TheBackend, TheServer
 from lks.serving.http.errors import ApiError
 from lks.serving.http.facts_body import JSON, LINES, TABLE, edits_of, read_body
-from lks.serving.http.facts_json import change_json, fact_json, job_json, set_json
+from lks.serving.http.facts_json import fact_json, job_json, set_json
 from lks.serving.http.facts_requests import (
-    DryRunRequest,
     Edits,
     FactIds,
     Record,
     RollbackRequest,
     SetRequest,
-    TestRequest,
 )
 from lks.serving.http.json_response import Json
 from lks.serving.http.replies import replies
@@ -43,7 +38,7 @@ MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv", "markdown": "text/mark
 router = APIRouter(tags=["facts"])
 
 SetName = Annotated[str, Path(min_length=1, max_length=200)]
-FactId = Annotated[str, Path(min_length=1, max_length=500)]
+FactId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 VersionNumber = Annotated[int, Query(ge=0, lt=2**31)]
 IfMatch = Annotated[
@@ -94,12 +89,12 @@ def facts(
     after: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
     """The newest revision of each fact, by id; `after` of an answer asks for the next page."""
+    version = version_of(backend.service, who, set_name)  # first: it must not be newer
     found = backend.service.facts(
         who, set_name, search=search, states=state, tag=tag, limit=limit, after=after
     )
     hits = server.traffic.hits_of
     told = [fact_json(fact, hits(who.tenant, set_name, fact.id)) for fact in found.facts]
-    version = _version(backend.service, who, set_name)
     return Json({"data": told, "total": found.total, "after": found.after, "version": version})
 
 
@@ -118,8 +113,8 @@ def fact(
     set_name: SetName, fact_id: FactId, server: TheServer, backend: TheBackend, who: Editor
 ) -> Response:
     """A fact. The header ETag has the set's version, for If-Match."""
+    version = version_of(backend.service, who, set_name)  # first: it must not be newer
     found = backend.service.fact(who, set_name, fact_id)
-    version = _version(backend.service, who, set_name)
     hits = server.traffic.hits_of(who.tenant, set_name, fact_id)
     return Json(fact_json(found, hits), headers={"etag": f'"{version}"'})
 
@@ -157,9 +152,12 @@ async def add(
 ) -> Response:
     """New facts, which are in force when the job is done. Options of CSV and JSON lines stand in
     the query."""
-    body = await read_body(request)
-    job = await run_in_threadpool(_add, backend, who, set_name, body, if_match, once)
-    return _job(job, 202)
+    content = await request.body()
+
+    def whole() -> Job:  # megabytes take seconds to read
+        return _add(backend, who, set_name, read_body(request, content), if_match, once)
+
+    return _job(await run_in_threadpool(whole), 202)
 
 
 @router.put(EDIT, responses=replies(r.JobReply, 202), status_code=202, dependencies=WRITES)
@@ -258,91 +256,6 @@ def jobs(set_name: SetName, backend: TheBackend, who: Editor, limit: Limit = 20)
     return Json({"data": [job_json(one) for one in found]})
 
 
-# --- looking at them
-
-
-@router.post(f"{SET}/dry-run", responses=replies(r.DryRun))
-def dry_run(set_name: SetName, body: DryRunRequest, backend: TheBackend, who: Asker) -> Response:
-    """What texts would fire; with `edits`, if these were in force too. Nothing is written."""
-    edits = edits_of(Edits(edits=[*body.edits]))[0] if body.edits else []
-    snapshot = backend.service.snapshot(who, set_name)
-    found = backend.front.dry_run(body.texts, snapshot, edits)
-    data = [
-        {"text": text, "fired": [*map(spot_json, fired)], "near": [*map(spot_json, near)]}
-        for text, (fired, near) in zip(body.texts, found, strict=True)
-    ]
-    return Json({"version": snapshot.version, "data": data})
-
-
-@router.get(f"{SET}/history", responses=replies(r.History))
-def history(
-    set_name: SetName,
-    backend: TheBackend,
-    who: Editor,
-    limit: Limit = 50,
-    before: VersionNumber | None = None,
-) -> Response:
-    """Who changed what, when and why; the newest first."""
-    found = backend.service.history(who, set_name, limit=limit, before=before)
-    return Json({"data": [change_json(change) for change in found]})
-
-
-@router.get(f"{SET}/diff", responses=replies(r.Diff))
-def difference(
-    set_name: SetName,
-    backend: TheBackend,
-    who: Editor,
-    a: VersionNumber,
-    b: VersionNumber | None = None,
-) -> Response:
-    """What version `b`, or what is in force now, has that version `a` has not, and so on."""
-    service = backend.service
-    last = _version(service, who, set_name) if b is None else b
-    before, after = (service.at_version(who, set_name, version) for version in (a, last))
-    return Json(diff(before, after).to_json())
-
-
-@router.get(
-    f"{SET}/export",
-    responses={
-        **replies(None),
-        200: {
-            "description": "The file.",
-            "content": {kind: {"schema": {"type": "string"}} for kind in MEDIA.values()},
-        },
-    },
-)
-def export(
-    set_name: SetName,
-    backend: TheBackend,
-    who: Editor,
-    format: Annotated[str, Query(pattern="^(jsonl|csv|markdown)$")] = "jsonl",
-    version: VersionNumber | None = None,
-) -> Response:
-    """The facts in force, now or at a version, as a file."""
-    service = backend.service
-    number = _version(service, who, set_name) if version is None else version
-    text = FORMATS[format](service.at_version(who, set_name, number))
-    ending = {"markdown": "md"}.get(format, format)
-    name = re.sub(r"[^\w.-]", "_", f"{set_name}-{number}.{ending}", flags=re.ASCII)
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(text.encode(), headers=headers, media_type=f"{MEDIA[format]}; charset=utf-8")
-
-
-@router.post(f"{SET}/test", responses=replies(r.Tests))
-def run_tests(set_name: SetName, body: TestRequest, backend: TheBackend, who: Editor) -> Response:
-    """Run the checks of the facts in force, or of some of them."""
-    snapshot = backend.service.snapshot(who, set_name)
-    in_force = snapshot.in_force.edits
-    ids = list(in_force) if body.ids is None else body.ids
-    if absent := [fact_id for fact_id in ids if fact_id not in in_force]:
-        told = f'no fact "{absent[0]}" is in force in "{set_name}"'
-        raise ApiError(404, told, param="ids", code="not_found")
-    if backend.test is None:
-        raise ApiError(400, "this server cannot run the checks of facts", code="unsupported")
-    return Json({"data": list(backend.test(snapshot, [in_force[i] for i in ids]))})
-
-
 # --- what several share
 
 
@@ -396,6 +309,6 @@ def _if_version(header: str | None) -> int | None:
     return int(match[1])
 
 
-def _version(service: Service, who: Caller, set_name: str) -> int:
+def version_of(service: Service, who: Caller, set_name: str) -> int:
     """Of what is in force now."""
     return service.snapshot(who, set_name).version

@@ -23,14 +23,13 @@ TABLE, JSON = "text/csv", "application/json"
 BODY = Path("body")
 
 
-async def read_body(request: Request) -> AddRequest:
+def read_body(request: Request, content: bytes) -> AddRequest:
     """The facts of a request and its options; those of files stand in the query.
 
     Raises:
         ApiError: it is of no kind that is known, or not what it says.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    content = await request.body()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,27 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from lks.serving.facts import LONGEST_ID
 from lks.serving.http.requests import Body
 from lks.serving.service import Terms
+from lks.serving.terms import time_of
 
-Id = Annotated[str, Field(min_length=1, max_length=500)]
+Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 Reason = Annotated[str, Field(max_length=2000)]
 Tag = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-def _time(value: object) -> object:
-    """Strict models take no text for a time; JSON has nothing else."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError("must be a time with its zone, such as 2027-01-31T12:00:00Z") from None
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_time, json_schema_input_type=str)]
+# Strict models take no text for a time; JSON has nothing else.
+Time = Annotated[datetime, BeforeValidator(time_of, json_schema_input_type=str)]
 
 
 # A record of the file of facts. `Edit.from_record` reads it, and tells all problems at once.

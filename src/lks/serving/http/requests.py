@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from lks.edits.text import encodable
 from lks.serving.http.unsupported import OF_BOTH, OF_CHAT, OF_MESSAGE, without
 
 MOST_CHOICES, MOST_PROMPTS = 16, 128
@@ -56,7 +57,8 @@ class Body(Strict):
                 json.dumps([name, value], ensure_ascii=False).encode()
             except UnicodeEncodeError:
                 raise problem(
-                    str(name), "has half a character, as of an emoji that was cut; take it out"
+                    encodable(str(name)),
+                    "has half a character, as of an emoji that was cut; take it out",
                 ) from None
         return body
 

@@ -47,9 +47,11 @@ def checked_name(name: str, what: str) -> str:
         not name.strip()
         or len(name) > LONGEST
         or any(not c.isprintable() or c in "/:" for c in name)
+        or name.strip() in (".", "..")  # addresses are read without them
     ):
         raise InputError(
-            f'{what} "{name[:40]}": give 1 to {LONGEST} printable characters without "/" and ":"'
+            f'{what} "{name[:40]}": give 1 to {LONGEST} printable characters without "/" and ":", '
+            "not only dots"
         )
     return name.strip()
 
