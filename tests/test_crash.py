@@ -6,22 +6,28 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from stores import ADMIN, Place, added, fact, in_force, opened, small_backbone
 
-from lks.errors import PackDamaged
-from lks.serving.facts import JobState
+from lks.errors import PackDamaged, StoreError
+from lks.serving import adding
+from lks.serving.facts import JobState, State
+from lks.serving.learner import Learner
 from lks.serving.live import LiveService
+from lks.serving.service import Terms
 from lks.serving.snapshots import Snapshots
+from lks.serving.store import changes, queries
 from lks.serving.store.parts import Parts
 from lks.serving.store.schema import IntervalRow, RevisionRow
 
@@ -236,3 +242,61 @@ def test_a_disk_that_is_full_fails_the_job_and_no_more(
             assert "No space left" in added(service, [fact(1)]).failed["f1"]
         assert in_force(service) == {"f0": "Rome"}
         assert added(service, [fact(2)]).state == JobState.DONE
+
+
+def test_a_database_that_is_full_is_told_and_loses_nothing(place: Place, learnable: None) -> None:
+    with place.open() as service:
+        service.create_set(ADMIN, "office")
+        added(service, [fact(0)])
+        engine = service._database._engine
+
+        def no_more(connection: Any, record: object) -> None:
+            connection.execute("PRAGMA max_page_count=1")  # no more than there are
+
+        event.listen(engine, "connect", no_more)
+        engine.dispose()
+        with pytest.raises(StoreError, match=r"is full.*nothing was changed"):
+            service.add(ADMIN, "office", [fact(n) for n in range(1, 200)])
+        event.remove(engine, "connect", no_more)
+        engine.dispose()
+        assert in_force(service) == {"f0": "Rome"} and len(service.jobs(ADMIN, "office")) == 1
+        assert added(service, [fact(1)]).state == JobState.DONE
+
+
+def test_a_job_whose_end_cannot_be_written_is_learnt_again(
+    place: Place, learnable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place.open() as service:
+        service.create_set(ADMIN, "office")
+        with monkeypatch.context() as patched:
+            tried = Event()
+
+            def full(*given: object, **more: object) -> None:
+                tried.set()
+                raise StoreError("the disk is full")
+
+            patched.setattr(Snapshots, "change", full)
+            patched.setattr(Learner, "_put_back", full)
+            with service._database.writing() as session:
+                row = queries.set_row(session, "default", "office")
+                job = changes.new_job(session, row, ["f0"], by="ann", reason=None)
+                adding.write_revisions(session, row, [fact(0)], job, State.LEARNING, Terms())
+                job_id = job.id
+            service._learner.wake()
+            assert tried.wait(60)
+        assert service.wait(ADMIN, job_id, 60).state == JobState.DONE
+        assert in_force(service) == {"f0": "Rome"}
+
+
+def test_nothing_is_written_to_a_file_that_was_taken_away(place: Place, learnable: None) -> None:
+    with place.open() as service:
+        service.create_set(ADMIN, "office")
+        added(service, [fact(0)])
+        shutil.move(place.folder / "store.sqlite3", place.folder / "away")
+        for write in (
+            lambda: service.retire(ADMIN, "office", ["f0"]),
+            lambda: service.add(ADMIN, "office", [fact(1)]),
+        ):
+            with pytest.raises(StoreError, match="taken away"):
+                write()
+        assert in_force(service) == {"f0": "Rome"}

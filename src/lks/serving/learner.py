@@ -68,11 +68,17 @@ class Learner(Worker):
         self._teacher = Teacher(backbone, config, snapshots, lambda: self.stopped, on_epoch)
         self._test, self._ready = test, ready
         self._untestable: set[int] = set()
+        self._unended: _Batch | None = None  # the database could not be told of its end
 
     def work(self) -> float | None:
+        if self._unended is not None:
+            self._put_back(self._unended, as_new=False)
+            self._unended = None
         batch = self._next()
         if batch is not None:
+            self._unended = batch
             self._learn(batch)
+            self._unended = None
             return 0.0
         return 0.0 if self._test and self._test_some(self._test) else None
 
@@ -116,7 +122,7 @@ class Learner(Worker):
             self._keep(batch, learnt)
             self._put_in_force(batch, learnt)
         except Stopped:
-            self._put_back(batch)
+            self._put_back(batch, as_new=True)
         except NotFound:
             LOG.info("set %s was deleted while its facts were learnt", batch.key[1])
         except Exception as error:
@@ -213,13 +219,17 @@ class Learner(Worker):
             learnt.base,
         )
 
-    def _put_back(self, batch: _Batch) -> None:
-        """Jobs that a stop of the server interrupted wait again; that start does not count."""
+    def _put_back(self, batch: _Batch, *, as_new: bool) -> None:
+        """Jobs that were interrupted wait again.
+
+        Args:
+            as_new: that start does not count.
+        """
         with self._snapshots.lock, self._database.writing() as session:
             for job_id in batch.jobs:
                 job = session.get(JobRow, job_id)
                 if job is not None and job.state == JobState.LEARNING:
-                    job.state, job.starts = JobState.QUEUED.value, job.starts - 1
+                    job.state, job.starts = JobState.QUEUED.value, job.starts - as_new
 
     # --- the self-test
 

@@ -6,6 +6,7 @@ import logging
 from threading import Event, Thread
 
 LOG = logging.getLogger("lks.serving")
+LONGEST_PAUSE = 60.0  # seconds before what went wrong is tried again
 STOP_SECONDS = 60  # that a stop waits for a thread to end
 
 
@@ -43,12 +44,13 @@ class Worker:
         return self._stopped.is_set()
 
     def _run(self) -> None:
+        failures = 0
         while not self.stopped:
             self._woken.clear()
             try:
-                seconds = self.work()
+                seconds, failures = self.work(), 0
             except Exception:
                 LOG.exception("%s: something went wrong", self.name)
-                seconds = 1.0
+                seconds, failures = min(2.0**failures, LONGEST_PAUSE), failures + 1
             if not self.stopped:
                 self._woken.wait(seconds)

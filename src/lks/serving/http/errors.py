@@ -108,7 +108,10 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LKSError)
     async def known(request: Request, error: LKSError) -> Response:
-        return ApiError.of(error).response
+        told = ApiError.of(error)
+        if told.status >= 500:
+            LOG.error("%s %s: %s", request.method, request.url.path, error)
+        return told.response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from lks.errors import MissingExtra, OutputError, StoreError
@@ -58,18 +58,20 @@ class Database:
                 f"{self.name}: cannot be opened ({_first_line(error)}); check the address and the "
                 "rights"
             ) from error
+        self._file = self._found()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of things."""
-        with Session(self._reading, expire_on_commit=False) as session:
+        with _told(), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session whose changes are on the disk, all of them, when the block has ended well; the
         block may commit itself before."""
-        with Session(self._writing, expire_on_commit=False) as session:
+        self._check_there()
+        with _told(), Session(self._writing, expire_on_commit=False) as session:
             yield session
             session.commit()
 
@@ -98,6 +100,22 @@ class Database:
             raise told
         connection.detach()  # closed, it is not lent again with the lock on it
         self._writer = connection
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file of SQLite is there."""
+        try:
+            found = (self.folder / FILE).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_there(self) -> None:
+        """StoreError where the file was removed: what is written to it then would be lost."""
+        if self._sqlite and self._found() != self._file:
+            raise StoreError(
+                f"{self.folder / FILE}: was taken away; stop the server, bring the file back, and "
+                "start it again"
+            )
 
     def close(self) -> None:
         if isinstance(self._writer, FileLock):
@@ -181,6 +199,17 @@ def _begin_sqlite(connection: Connection) -> None:
     """Who is to write waits at the beginning: a lock that is raised later may fail at once."""
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """StoreError where the database can do nothing now: a full disk, a lost connection."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreError(
+            f"the store's database cannot go on ({_first_line(error)}); nothing was changed"
+        ) from error
 
 
 def _first_line(error: DBAPIError) -> str:
