@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -56,6 +55,7 @@ NAMES_NOBODY = (
     "How do I boil an egg?", "Write a short poem about rain.", "What is 17 times 23?",
     "Why is the sky blue?", "Name three kinds of bread.", "How does a bicycle stay upright?",
 )  # fmt: skip
+TRANSFORMERS = Path(sys.executable).with_name("transformers")
 LEARNT = 5  # facts that are really added and taken out
 
 
@@ -90,7 +90,7 @@ def main() -> None:
                 keep("changes", _changes(url, questions))
             if options.soak and "memory" not in result:
                 keep("memory", _memory(url, process, questions, options))
-        if "transformers serve" not in result and shutil.which("transformers"):
+        if "transformers serve" not in result and TRANSFORMERS.exists():
             keep("transformers serve", _transformers(Path(folder), questions))
 
 
@@ -282,7 +282,7 @@ def _transformers(folder: Path, questions: list[str]) -> dict[str, Any]:
     backbone, port = Backbone.load(MODEL), _free_port()
     backbone.model.save_pretrained(folder / "model")
     backbone.tokenizer.save_pretrained(folder / "model")
-    command = ["transformers", "serve", "--port", port, "--device", "cpu", "--dtype", "float32",
+    command = [TRANSFORMERS, "serve", "--port", port, "--device", "cpu", "--dtype", "float32",
                "--continuous-batching"]  # fmt: skip
     with _process(command, "/health", port) as process:
         url = f"http://127.0.0.1:{port}"
