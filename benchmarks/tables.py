@@ -17,12 +17,13 @@ import _tables_editors
 import _tables_life
 import _tables_lks
 import _tables_scope
+import _tables_serving
 import _tables_speed
 from _record import program
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
-TABLES |= _tables_life.TABLES
+TABLES |= _tables_life.TABLES | _tables_serving.TABLES
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -10,7 +10,7 @@ from threading import RLock
 import torch
 
 from lks.blocks.bank import Bank
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from lks.scope.scope import Scope

@@ -295,10 +295,10 @@ def _of(exemplars: Exemplars, edit: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_metric_learns_what_tells_relations_apart(embed: Embedder) -> None:
     wordings = [["where was it born", "the birthplace of it is"], ["how old is it", "it lives in"]]
     others, half = [["who is it in the city of"], ["what language does it speak"]], LEAST_EDITS // 2
-    learnt = train_metric(embed, wordings * half, others * half, least=0.6)
+    learnt = train_metric(embed, wordings * half, others * half, [False] * 2 * half, least=0.6)
     one, two, other = learnt(embed([*wordings[0], *others[0]]))
     assert one @ two > learnt.threshold > max(one @ other, two @ other)
-    again = train_metric(embed, wordings * half, others * half, least=0.9)
+    again = train_metric(embed, wordings * half, others * half, [False] * 2 * half, least=0.9)
     assert np.array_equal(learnt.matrix, again.matrix)
     assert learnt.threshold == again.threshold, "learnt, too"
 
@@ -311,10 +311,11 @@ def test_of_few_edits_that_tell_both_nothing_is_learnt(embed: Embedder) -> None:
         (told[0] * 200, [[]] * 200),  # one relation, without locality prompts
         ([["where was it born"] * 2] * 200, told[1] * 200),  # without paraphrases
     ):
-        metric = train_metric(embed, wordings, others, least=0.61)
+        metric = train_metric(embed, wordings, others, [True] * len(wordings), least=0.61)
         assert np.array_equal(metric.matrix, np.eye(64))
         assert (metric.threshold, metric.open_threshold) == (0.61, LEAST_OPEN)
-    learnt = train_metric(embed, told[0] * LEAST_EDITS, told[1] * LEAST_EDITS, least=0.61)
+    none = [False] * LEAST_EDITS
+    learnt = train_metric(embed, told[0] * LEAST_EDITS, told[1] * LEAST_EDITS, none, least=0.61)
     assert not np.array_equal(learnt.matrix, np.eye(64))
 
 
@@ -327,7 +328,10 @@ WORDS = (
 
 def test_without_locality_prompts_many_relations_are_told_from_each_other(embed: Embedder) -> None:
     wordings = [[f"which {word} has it", f"{word} of it"] for word in WORDS]
-    learnt = train_metric(embed, wordings * 4, [[]] * 4 * len(WORDS), least=0.61)
+    asks, many = wordings * 4, 4 * len(WORDS)
+    borrowed = train_metric(embed, asks, [[]] * many, [False] * many, least=0.61)
+    assert np.array_equal(borrowed.matrix, np.eye(64)), "wordings of common relations only"
+    learnt = train_metric(embed, asks, [[]] * many, [True] * many, least=0.61)
     asked, told = (learnt(embed([own[k] for own in wordings])) for k in range(2))
     cosines = asked @ told.T
     right = cosines.diagonal() >= learnt.threshold

@@ -11,7 +11,7 @@ from conftest import make_backbone, make_tokenizer
 from engines import snapshot
 from test_threads import random_pack
 
-from lks.editors.lks import in_force
+from lks.blocks import in_force
 from lks.editors.lks.model import ScalpelModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone

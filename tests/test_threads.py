@@ -23,7 +23,7 @@ from conftest import make_backbone, make_edits
 from lks.blocks.bank import Bank, Place
 from lks.blocks.forms import apply_form
 from lks.blocks.hypernetwork import HyperNetwork
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone

@@ -12,7 +12,7 @@ import torch
 from conftest import make_edits
 
 from lks.blocks.bank import Bank
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.scope.candidates.exact import Exact

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lks.cli.console import echo
+from lks.cli.engines import EngineName, engine_maker
 from lks.cli.keys import STORE
 from lks.cli.options import (
     DEFAULT_MODEL,
@@ -45,6 +46,15 @@ def serve(
     set_name: Annotated[
         str, typer.Option("--set", help="The set that the files' facts belong to.")
     ] = "default",
+    engine: Annotated[
+        EngineName, typer.Option(help="What writes: transformers, or vLLM in processes of its own.")
+    ] = EngineName.TRANSFORMERS,
+    tensor_parallel: Annotated[
+        int, typer.Option(help="GPUs that vLLM splits the model over.", min=1)
+    ] = 1,
+    engine_args: Annotated[
+        str | None, typer.Option(help="Further options of vLLM, as a JSON object.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; another than this machine's needs keys.")
     ] = "127.0.0.1",
@@ -81,6 +91,7 @@ def serve(
             raise MissingExtra("lks serve", ModuleNotFoundError(name=package), "serve")
     from lks.serving.address import LOCAL_NAMES, bound, is_loopback
 
+    make_engine = engine_maker(engine, tensor_parallel, engine_args)
     pack, own_model = _pack([file for file in files or [] if file.is_dir()])
     facts = _facts([file for file in files or [] if not file.is_dir()], demo)
     if read_only and (pack or len(facts)):
@@ -117,6 +128,7 @@ def serve(
         f"http://{shown}:{at.getsockname()[1]}",
         self_test=self_test,
         quiet=quiet,
+        make_engine=make_engine,
     )
     echo(f"{start.url}/health answers; loading the model ...", quiet)
     run(make_app(server), at, start.begin, start.stop)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ class Start:
     url: str
     self_test: bool
     quiet: bool
+    make_engine: Callable[[Backbone], Engine]
     error: LKSError | None = None
     _engine: Engine | None = None
     _service: LiveService | None = None
@@ -95,6 +96,8 @@ class Start:
         except LKSError as error:
             self._fail(error)
         except Exception as error:  # the server lives on, and tells
+            if self._stopped.is_set():
+                return
             logging.getLogger("lks.serving").exception("the start failed")
             self._fail(LKSError(f"the start failed: {error}"))
 
@@ -113,11 +116,13 @@ class Start:
         from lks.serving.http.model_front import ModelFront
         from lks.serving.http.server import Backend
         from lks.serving.live import LiveService
-        from lks.serving.transformers_engine import TransformersEngine
 
-        engine = TransformersEngine(backbone)
+        engine = self.make_engine(backbone)
+        with self._closing:
+            if self._stopped.is_set():
+                return
+            self._engine = engine  # a stop ends what is being started, too
         engine.start()
-        self._engine = engine
         test = _self_test if self.self_test else None
         service = LiveService(
             backbone,

@@ -26,9 +26,6 @@ def fingerprint(
 ) -> Fingerprint:
     """The fingerprint of a model."""
     config = model.config.to_dict()
-    text = json.loads(tokenizer.backend_tokenizer.to_str())
-    for key in ("padding", "truncation"):
-        text.pop(key, None)
     weights, shapes, sample = hashlib.sha256(), hashlib.sha256(), []
     for key, shape, flat in _tensors(model):
         weights.update(key.encode())
@@ -43,13 +40,20 @@ def fingerprint(
         n_layers=n_layers,
         width=width,
         config=_hash({k: v for k, v in config.items() if k not in VOLATILE}),
-        tokenizer=_hash(text),
+        tokenizer=tokenizer_hash(tokenizer),
         weights=weights.hexdigest(),
         settings=_settings(config),
         shapes=shapes.hexdigest(),
         sample=base64.b64encode(np.concatenate(sample).astype("<i2").tobytes()).decode(),
         adapters=tuple(sorted(getattr(model, "peft_config", {}))),
     )
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    text = json.loads(tokenizer.backend_tokenizer.to_str())
+    for key in ("padding", "truncation"):
+        text.pop(key, None)
+    return _hash(text)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Tensor]]:

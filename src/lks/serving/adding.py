@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import counted, encodable

@@ -6,15 +6,16 @@ and what an answer tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from lks.editors.lks.in_force import Located
+from lks.blocks.in_force import Located
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import ROLES, Message, Piece, Prompt, Rendered, messages
 from lks.model.detokenizer import with_offsets
 from lks.model.offsets import Offsets
+from lks.model.untyped import Tokenizer
 from lks.scope.types import Finding, ids
 from lks.serving.protocol import Blocks
 from lks.serving.service import Snapshot
@@ -70,19 +71,42 @@ def read(
     Raises:
         InputError: the prompt is none, or the chat template refuses it.
     """
-    said = None
     if tokens := _tokens(backbone, prompt):
         if _unread(backbone, snapshot, tokens):
             return Reading(tokens)
-        text, offsets = _of_tokens(backbone, tokens)
-    else:
-        given: Prompt = prompt  # type: ignore[assignment]
-        text = backbone.render(given, chat=chat)
-        tokens, offsets = backbone.tokenize(text, chat=chat)
-        if _unread(backbone, snapshot, tokens):
-            return Reading(tokens)
-        said = messages(given) if chat else None
-    assert snapshot is not None
+        return read_tokens(backbone.tokenizer, backbone.special_ids, snapshot, tokens, roles=roles)
+    given: Prompt = prompt  # type: ignore[assignment]
+    text = backbone.render(given, chat=chat)
+    tokens, offsets = backbone.tokenize(text, chat=chat)
+    if _unread(backbone, snapshot, tokens):
+        return Reading(tokens)
+    said = messages(given) if chat else None
+    return _reading(snapshot, tokens, text, offsets, said, roles)
+
+
+def read_tokens(
+    tokenizer: Tokenizer,
+    special_ids: Collection[int],
+    snapshot: Snapshot | None,
+    tokens: Sequence[int],
+    *,
+    roles: Sequence[str] = ROLES,
+) -> Reading:
+    """The same for a prompt of tokens; there need be no backbone."""
+    text, offsets = _of_tokens(tokenizer, special_ids, tokens)
+    return _reading(snapshot, tokens, text, offsets, None, roles)
+
+
+def _reading(
+    snapshot: Snapshot | None,
+    tokens: Sequence[int],
+    text: Rendered,
+    offsets: Offsets,
+    said: Sequence[Message] | None,
+    roles: Sequence[str],
+) -> Reading:
+    if snapshot is None:
+        return Reading(tokens)
     now = snapshot.in_force
     (own,) = now.located([text], [offsets], roles, exact=snapshot.exact)
     spoken = text.spoken(roles)
@@ -132,12 +156,14 @@ def _tokens(backbone: Backbone, prompt: Prompt | Sequence[int] | Sequence[Messag
     return list(prompt)  # type: ignore[arg-type]
 
 
-def _of_tokens(backbone: Backbone, tokens: Sequence[int]) -> tuple[Rendered, Offsets]:
+def _of_tokens(
+    tokenizer: Tokenizer, special_ids: Collection[int], tokens: Sequence[int]
+) -> tuple[Rendered, Offsets]:
     """The text of tokens, with a piece for each part between special ones."""
-    text, offsets = with_offsets(backbone.tokenizer, tokens)
+    text, offsets = with_offsets(tokenizer, tokens)
     pieces = list[Piece]()
     for token, (start, end) in zip(tokens, offsets, strict=True):
-        if token in backbone.special_ids:
+        if token in special_ids:
             continue
         if pieces and pieces[-1].end >= start:
             pieces[-1] = replace(pieces[-1], end=end)

@@ -24,18 +24,21 @@ NEAR = {torch.float32: 0.01, torch.float64: 0.01}  # nats between two readings, 
 NEAR_ROUGHLY = 0.7  # in sixteen bits
 
 
-def check(engine: Engine, backbone: Backbone) -> None:
+def check(engine: Engine, backbone: Backbone, dtype: torch.dtype | None = None) -> None:
     """LKSError if a text does not come out as one pass through the backbone says.
 
     The tokens are the backbone's likeliest, or as likely, and each is as likely as there. One text
     has a block in it, whose place and value show in what follows.
+
+    Args:
+        dtype: the engine's precision, if it is not the backbone's.
     """
     first, second = (backbone.tokenize(text, chat=False)[0] for text in TEXTS)
     requests = [
         EngineRequest(first, _SAMPLING, _block(backbone, first, second)),
         EngineRequest(second, _SAMPLING),
     ]
-    near = NEAR.get(backbone.model.dtype, NEAR_ROUGHLY)
+    near = NEAR.get(dtype or backbone.model.dtype, NEAR_ROUGHLY)
     for request, steps in zip(requests, _written(engine, requests), strict=True):
         ids = [*request.ids, *(step.token for step in steps)]
         read = engine.score(EngineRequest(ids, _SAMPLING, request.blocks))[len(request.ids) :]

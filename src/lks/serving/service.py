@@ -15,7 +15,7 @@ from lks.edits.edit import Edit
 from lks.serving.facts import Caller, Change, Fact, FactSet, Job, Page, State
 
 if TYPE_CHECKING:  # it needs torch
-    from lks.editors.lks.in_force import InForce
+    from lks.blocks.in_force import InForce
 
 
 @dataclass(frozen=True, eq=False)

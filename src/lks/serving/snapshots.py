@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from lks.blocks.bank import Bank
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import NotFound, PackMismatch, StoreError

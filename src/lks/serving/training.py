@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lks.editors.lks.in_force import InForce
+from lks.blocks.in_force import InForce
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet

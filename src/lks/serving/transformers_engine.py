@@ -6,11 +6,9 @@ texts without blocks are read in the same step, and nothing is put into them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from threading import RLock
 
 import torch
 from torch import Tensor
@@ -22,38 +20,18 @@ from lks.model.encoding import Encoding
 from lks.model.engine.continuous import Chunk, ContinuousBatch, Limits
 from lks.model.engine.hook import replacing
 from lks.model.shared import shared
+from lks.serving.delivery import Delivery, check_request
 from lks.serving.probe import check
-from lks.serving.protocol import Blocks, Deliver, EngineFailure, EngineRequest, Load, Scored, Step
+from lks.serving.protocol import Blocks, Deliver, EngineFailure, EngineRequest, Load, Scored
 from lks.serving.sampling import Writing, next_steps, tops
 
 SCORED_AT_ONCE = 256  # places whose logits are held at a time
-_log = logging.getLogger(__name__)
 
 
-class _Text:
-    """A request that is not finished. Its lock orders what is delivered, and its end."""
-
+class _Text(Delivery):
     def __init__(self, request: EngineRequest, deliver: Deliver, writing: Writing) -> None:
-        self.request, self.writing = request, writing
-        self.begun = False
-        self._deliver, self._over, self._lock = deliver, False, RLock()
-
-    def give(self, step: Step | EngineFailure) -> bool:
-        """Deliver a step; whether the text goes on."""
-        with self._lock:
-            if not self._over:
-                self._over = isinstance(step, EngineFailure) or step.finish is not None
-                try:
-                    self._deliver(step)
-                except Exception:
-                    _log.exception("a text is given up: nobody takes it")
-                    self._over = True
-            return not self._over
-
-    def end(self) -> None:
-        """Deliver nothing any more."""
-        with self._lock:
-            self._over = True
+        super().__init__(request, deliver)
+        self.writing = writing
 
 
 class TransformersEngine:
@@ -138,7 +116,7 @@ class TransformersEngine:
 
     def score(self, request: EngineRequest) -> list[Scored]:
         """The prompt's tokens under the model with the request's blocks in; see `Engine`."""
-        self._check(request)
+        check_request(self._backbone, request)
         backbone, ids = self._backbone, list(request.ids)
         row = torch.tensor([ids], device=backbone.device)
         encoding = Encoding([], [], [0], row, torch.ones_like(row))
@@ -191,16 +169,9 @@ class TransformersEngine:
 
     # ---
 
-    def _check(self, request: EngineRequest) -> None:
-        if not request.ids:
-            raise InputError("a prompt without a token; give at least one")
-        self._backbone.check_lengths([len(request.ids)])
-        if request.blocks is not None:
-            _check_blocks(self._backbone, request.blocks, len(request.ids))
-
     def _room(self, request: EngineRequest) -> int:
         """How many tokens are written behind a prompt, at most."""
-        self._check(request)
+        check_request(self._backbone, request)
         n, most, context = len(request.ids), request.sampling.max_tokens, self.context
         if most < 1:
             raise InputError(f"max_tokens is {most}; give at least 1")
@@ -214,15 +185,6 @@ class TransformersEngine:
     def _fail(self, key: str, reason: str) -> None:
         if (text := self._texts.pop(key, None)) is not None:
             text.give(EngineFailure(reason))
-
-
-def _check_blocks(backbone: Backbone, blocks: Blocks, n: int) -> None:
-    backbone.layer(blocks.layer)
-    if outside := [p for p in blocks.positions if not 0 <= p < n]:
-        raise InputError(f"a block at token {outside[0]} of a prompt of {n} tokens")
-    wanted = (len(blocks.positions), backbone.width)
-    if tuple(blocks.values.shape) != wanted:
-        raise InputError(f"blocks of shape {tuple(blocks.values.shape)}, not {wanted}")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ DIRECTIONS = 512  # as good as a whole matrix, at half of the cost
 FOLDS, RELATIONS = 3, 20  # cross-validation, where there are so many relations
 MANY = 300  # edits, from which it wins nothing
 LEAST_EDITS = 80  # with paraphrases; with 40 the plain cosine is better
+SHARED = 4  # edits of one relation: what else is asked of its entities are the other relations
 OTHERS = 8  # so many wordings of other relations, where an edit has no locality prompts
 OPEN_PAIRS = 32
 LEAST_OPEN = 0.8  # "Where is it?" is near to "Who is it?", and asks for one fact
@@ -65,7 +66,8 @@ def learn(
     exemplars = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]
     if metric is None:
         others = [questions(edit, more.locality) for edit, more in pairs]
-        metric = train_metric(embed, exemplars, others, least=embed.same, seed=seed)
+        paraphrased = [bool(more.paraphrases) for more in prompts]
+        metric = train_metric(embed, exemplars, others, paraphrased, least=embed.same, seed=seed)
     negatives = [questions(edit, (*edit.negative, *edit.training_locality)) for edit in edits]
     if not any((*exemplars, *negatives)):
         return metric, Exemplars.none(len(metric.matrix))
@@ -76,6 +78,7 @@ def train_metric(
     embed: Embed,
     wordings: Sequence[Sequence[str]],
     others: Sequence[Sequence[str]],
+    paraphrased: Sequence[bool],
     *,
     least: float,
     seed: int = 0,
@@ -83,12 +86,14 @@ def train_metric(
     """A metric for edits with these masked wordings and locality prompts; there may be none.
 
     Args:
+        paraphrased: whether some of an edit's wordings are its own, or lent by other edits; those
+            of common relations are nearer to each other than what people write.
         least: its threshold where nothing is learnt.
     """
     open_ended = embed(open_ended_requests())
     identity = np.eye(open_ended.shape[1], dtype=np.float32)
     metric = Metric(identity, open_ended, least, LEAST_OPEN)
-    pairs = _Pairs.of(wordings, others).told()
+    pairs = _Pairs.of(wordings, others).told(paraphrased)
     if len(pairs.wordings) < LEAST_EDITS:
         return metric
     texts, requests = embed(pairs.texts), open_ended[: len(open_ended_requests(plain=True))]
@@ -135,19 +140,18 @@ class _Pairs:
         ]
         return cls(list(number), own, rest, _components(own, len(number)))
 
-    def told(self) -> _Pairs:
-        """The edits that tell what is near and what is far.
-
-        They have several wordings. Of many relations each is far from the others; else only edits
-        with locality prompts tell it.
+    def told(self, paraphrased: Sequence[bool]) -> _Pairs:
+        """The edits that tell what is near and what is far: those with several wordings and
+        locality prompts. Where these are too few, but many relations are shared by several
+        paraphrased edits each, they tell it too: a wording is far from those of other relations.
         """
-        near = [len(own) > 1 for own in self.wordings]
-        many = len(np.unique(self.relation[near])) >= RELATIONS
-        return self._only(
-            np.flatnonzero(
-                [n and (many or bool(o)) for n, o in zip(near, self.others, strict=True)]
-            )
-        )
+        near = np.array([len(own) > 1 for own in self.wordings], bool)
+        told = near & np.array([bool(rest) for rest in self.others], bool)
+        mine = near & np.array(paraphrased, bool)
+        _, of, edits = np.unique(self.relation[mine], return_inverse=True, return_counts=True)
+        if told.sum() < LEAST_EDITS and (edits >= SHARED).sum() >= RELATIONS:
+            told[mine] |= edits[of] >= SHARED
+        return self._only(np.flatnonzero(told))
 
     def folds(self, seed: int) -> Iterator[tuple[_Pairs, _Pairs]]:
         """The edits but for some relations, and those; of few relations none.

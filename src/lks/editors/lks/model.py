@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lks.blocks.bank import Bank
 from lks.blocks.hypernetwork import HyperNetwork
+from lks.blocks.in_force import InForce
 from lks.blocks.trainable import RefinedBlocks
 from lks.editors.lks import rescan as rescanning
-from lks.editors.lks.in_force import InForce
 from lks.editors.lks.stream import Stream, stream
 from lks.editors.protocol import EditedModel, EditingCost
 from lks.edits import profiles

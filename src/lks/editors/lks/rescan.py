@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+from lks.blocks.in_force import Scan
 from lks.model.backbone import Backbone
 from lks.model.chat import Piece, Prompt, Rendered
 from lks.model.engine.generation import Stops
@@ -16,19 +17,6 @@ from lks.model.untyped import Setting
 MOST_RESCANS = 8  # times that one text is taken up anew
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n|(?<=[。！？])(?=.)")
 WORD_END = re.compile(r"(?<=[^\W_])(?=[\W_])")
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What a look through a text found.
-
-    Attributes:
-        fired: what fires, and where; compared for equality.
-        ends: where mentions of edited entities end in the text, whether they fire or not.
-    """
-
-    fired: Hashable
-    ends: Sequence[int]
 
 
 def generate(

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lks.editors.lks.in_force import Placed
+from lks.blocks.in_force import Placed
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
 from lks.model.engine.protocol import Positions
 from lks.model.offsets import tokens_from
-from lks.model.untyped import Setting
+from lks.model.untyped import Setting, Tokenizer
 
 # A target is not begun by these alone: too many texts have them.
 _FILLERS = frozenset(
@@ -73,6 +74,18 @@ class Target:
         )
 
 
+class Words(Protocol):
+    """What a guard asks of a model: `Backbone`, or a tokenizer alone."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def sticking_ids(self) -> Tensor:
+        """Tokens that go on with the word or number before them, [k]."""
+        ...
+
+
 class TextGuard:
     """Keeps one text from leaving a target that it has begun.
 
@@ -80,8 +93,8 @@ class TextGuard:
         targets: what is said whole.
     """
 
-    def __init__(self, backbone: Backbone, targets: Sequence[str]) -> None:
-        self._backbone, self._targets = backbone, [*_written(backbone, targets)]
+    def __init__(self, words: Words, targets: Sequence[str]) -> None:
+        self._words, self._targets = words, [*_written(words, targets)]
 
     def __bool__(self) -> bool:
         """Whether there is anything to keep."""
@@ -108,7 +121,7 @@ class TextGuard:
             scores.fill_(-torch.inf)
             scores[kept] = allowed
         elif any(t.open_end for t in longest if size == len(t.tokens)):
-            stuck = self._backbone.sticking_ids.to(scores.device)
+            stuck = self._words.sticking_ids.to(scores.device)
             goes_on = torch.tensor(sorted(following), dtype=stuck.dtype, device=scores.device)
             scores[stuck[~torch.isin(stuck, goes_on)]] = -torch.inf
 
@@ -157,24 +170,24 @@ def settings(
     return {**given, "logits_processor": [*(given.get("logits_processor") or ()), own]}
 
 
-def _written(backbone: Backbone, targets: Sequence[str]) -> Iterator[Target]:
+def _written(words: Words, targets: Sequence[str]) -> Iterator[Target]:
     """Targets as tokens, as they are written at a text's beginning and behind a space."""
     for target in targets:
         own = target.strip()
         ways = [
-            tuple(backbone.tokenizer(text, add_special_tokens=False).input_ids)
+            tuple(words.tokenizer(text, add_special_tokens=False).input_ids)
             for text in (own, f" {own}")
         ]
         for tokens in dict.fromkeys(ways):
             if len(tokens) > 1:
-                yield Target(tokens, ways, _least(backbone, tokens), own[-1].isalnum())
+                yield Target(tokens, ways, _least(words, tokens), own[-1].isalnum())
 
 
-def _least(backbone: Backbone, tokens: Sequence[int]) -> int:
+def _least(words: Words, tokens: Sequence[int]) -> int:
     """How many tokens begin a target: up to the first that is more than a filler or a sign."""
     for size in range(1, len(tokens)):
-        begun = backbone.tokenizer.decode(tokens[:size]).casefold()
-        words = "".join(c if c.isalnum() else " " for c in begun).split()
-        if any(word not in _FILLERS for word in words):
+        begun = words.tokenizer.decode(tokens[:size]).casefold()
+        said = "".join(c if c.isalnum() else " " for c in begun).split()
+        if any(word not in _FILLERS for word in said):
             return size
     return len(tokens) - 1

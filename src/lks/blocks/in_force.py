@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lks.blocks.bank import Bank, Place
 from lks.blocks.placement import locate
-from lks.editors.lks.rescan import Scan
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.chat import Rendered
@@ -26,6 +25,19 @@ from lks.scope.types import Finding, ids
 
 # From a text and its tokens' spans to what was found in it, and what puts its blocks in.
 Placed = Callable[[Rendered, Offsets], tuple[Sequence[Finding], Intervention]]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look through a text found.
+
+    Attributes:
+        fired: what fires, and where; compared for equality.
+        ends: where mentions of edited entities end in the text, whether they fire or not.
+    """
+
+    fired: Hashable
+    ends: Sequence[int]
 
 
 @dataclass(frozen=True)

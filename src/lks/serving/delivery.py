@@ -1,0 +1,56 @@
+"""What the engines share: requests that can be written, and the way of their steps to who waits."""
+
+from __future__ import annotations
+
+import logging
+from threading import RLock
+
+from lks.errors import InputError
+from lks.model.backbone import Backbone
+from lks.serving.protocol import Blocks, Deliver, EngineFailure, EngineRequest, Step
+
+_log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """A text that is not finished. Its lock orders what is delivered, and its end."""
+
+    def __init__(self, request: EngineRequest, deliver: Deliver) -> None:
+        self.request = request
+        self.begun = False
+        self._deliver, self._over, self._lock = deliver, False, RLock()
+
+    def give(self, step: Step | EngineFailure) -> bool:
+        """Deliver a step; whether the text goes on."""
+        with self._lock:
+            if not self._over:
+                self._over = isinstance(step, EngineFailure) or step.finish is not None
+                try:
+                    self._deliver(step)
+                except Exception:
+                    _log.exception("a text is given up: nobody takes it")
+                    self._over = True
+            return not self._over
+
+    def end(self) -> None:
+        """Deliver nothing any more."""
+        with self._lock:
+            self._over = True
+
+
+def check_request(backbone: Backbone, request: EngineRequest) -> None:
+    """InputError for a prompt that the model cannot read, or blocks that belong nowhere."""
+    if not request.ids:
+        raise InputError("a prompt without a token; give at least one")
+    backbone.check_lengths([len(request.ids)])
+    if request.blocks is not None:
+        _check_blocks(backbone, request.blocks, len(request.ids))
+
+
+def _check_blocks(backbone: Backbone, blocks: Blocks, n: int) -> None:
+    backbone.layer(blocks.layer)
+    if outside := [p for p in blocks.positions if not 0 <= p < n]:
+        raise InputError(f"a block at token {outside[0]} of a prompt of {n} tokens")
+    wanted = (len(blocks.positions), backbone.width)
+    if tuple(blocks.values.shape) != wanted:
+        raise InputError(f"blocks of shape {tuple(blocks.values.shape)}, not {wanted}")
