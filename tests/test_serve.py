@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -20,9 +22,13 @@ from conftest import make_backbone, make_edits
 from test_cli import one_line, run
 from test_threads import random_pack
 
+from lks.cli.options import Machine
+from lks.cli.serve_start import Start
+from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.serving.address import bound, is_loopback
 from lks.serving.facts import Role
+from lks.serving.http.server import Server, Settings
 from lks.serving.store import keys
 from lks.serving.store.database import Database
 
@@ -226,3 +232,20 @@ def test_a_model_that_is_not_there_ends_it(tmp_path: Path) -> None:
         assert server.process.wait(60) == 2
         assert "no/such/model" in server.told.splitlines()[-1]
         assert "Traceback" not in server.told
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_training_that_goes_on_does_not_keep_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], busy: bool
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    start = Start(
+        Server(Settings()), "none", Machine(), tmp_path, None, "default", None, EditSet(), "",
+        self_test=False, quiet=False, make_engine=lambda backbone: 1 / 0,  # type: ignore[arg-type]
+    )  # fmt: skip
+    start._thread = Thread(target=print)
+    start._thread.start()
+    start._service = SimpleNamespace(close=lambda: None, busy=busy)  # type: ignore[assignment]
+    start.close()
+    assert left == [0] * busy

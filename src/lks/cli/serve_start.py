@@ -80,15 +80,19 @@ class Start:
                 self._engine = None
 
     def close(self) -> None:
-        """Stop everything. What is being loaded cannot be stopped: then the process just ends."""
+        """Stop everything. What is being loaded, and a long epoch, cannot be stopped: then the
+        process just ends, since Python may abort where a thread is in the midst of torch's work."""
         self.stop()
         self._thread.join(LOADING_SECONDS)
-        if self._thread.is_alive():
+        busy = self._thread.is_alive()
+        if self._service is not None and not busy:
+            self._service.close()
+            busy = self._service.busy
+        if busy:
+            echo("stopped", self.quiet)
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
-        if self._service is not None:
-            self._service.close()
 
     def _run(self) -> None:
         try:

@@ -142,6 +142,11 @@ class LiveService(Changing):
             thread.stop()
         self._database.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a training goes on, as it does behind a `close` that did not wait for it."""
+        return self._learner.alive
+
     def __enter__(self) -> Self:
         self.start()
         return self

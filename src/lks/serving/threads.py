@@ -36,8 +36,13 @@ class Worker:
         """End the thread; it may have never begun."""
         self._stopped.set()
         self._woken.set()
-        if self._thread.is_alive():
+        if self.alive:
             self._thread.join(STOP_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still works; for a while perhaps after a stop, too."""
+        return self._thread.is_alive()
 
     @property
     def stopped(self) -> bool:
