@@ -39,7 +39,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(*arguments: str) -> str:
     """What make prints."""
-    done = subprocess.run(["make", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -224,5 +224,7 @@ class InForce:
         return [e.target for e in edits if (usual if e.exact is None else e.exact)]
 
     def stored_bytes(self) -> int:
-        """Of blocks and the gate's references."""
-        return self.bank.blocks.nbytes + (self.gate.exemplars.vectors.nbytes if self.gate else 0)
+        """Of blocks and the gate's references; those of edits that were taken out count no more."""
+        own = self.bank.of_edits(self.edits).nbytes
+        found = self.exemplars(self.edits.values())
+        return own + (found.vectors.nbytes if found else 0)
