@@ -10,6 +10,7 @@
         │   └── LayerError      layer out of range, layers not found
         ├── OutputError         a folder or file that cannot be written
         ├── StoreError          a change or a question that the store of facts refuses
+        │   ├── StoreUnavailable  it cannot do it now: a full disk, a lost database
         │   ├── NotFound        no such set, fact, version or job
         │   ├── Conflict        another fact, or another change of this name, stands against it
         │   ├── VersionMismatch the set has changed meanwhile
