@@ -33,7 +33,9 @@ from lks.serving.transformers_engine import TransformersEngine
 collect_ignore = [] if os.environ.get("LKS_TEST_VLLM") else ["with_vllm"]
 DEVICE = os.environ.get("LKS_TEST_DEVICE", "cpu")  # where the small models live
 pytest_plugins = ["page_fixtures"]
-pytest.register_assert_rewrite("stores", "vllm_engines")  # what tests of the server share
+pytest.register_assert_rewrite(
+    "facts_api", "stores", "vllm_engines"
+)  # what tests of the server share
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 # The same examples in each run; --hypothesis-profile=search looks for new ones.
 settings.register_profile("same", derandomize=True)

@@ -6,16 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from conftest import make_edits
+from facts_api import EDITS, OSLO, SET, begun_anew, error, told
 from served import MODEL, Served, served
 
 from lks.serving.facts import State
 
-SET = "/v1/lks/sets/facts"
-EDITS = f"{SET}/edits"
-OSLO = {"id": "oslo", "subject": "Oslo", "prompt": "Oslo is in", "target": "Peru"}
 CSV = "id,subject,prompt,target,paraphrases\noslo,Oslo,{} is in,Peru,Where is {}?|Where's {}?\n"
 
 
@@ -27,22 +24,7 @@ def server() -> Iterator[Served]:
 
 @pytest.fixture
 def home(server: Served) -> Served:
-    """The set `facts`, with four edits in force at version 1."""
-    server.service._sets.clear()
-    server.service._snapshots.clear()
-    who = server.service.caller(None)
-    server.service.create_set(who, "facts")
-    server.service.add(who, "facts", list(make_edits()))
-    return server
-
-
-def told(answer: httpx.Response, status: int = 200) -> Any:
-    assert answer.status_code == status, answer.text
-    return answer.json() if answer.content else None
-
-
-def error(answer: httpx.Response, status: int) -> dict[str, Any]:
-    return told(answer, status)["error"]
+    return begun_anew(server)
 
 
 def ids(home: Served, **query: Any) -> list[str]:

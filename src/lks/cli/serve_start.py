@@ -117,6 +117,7 @@ class Start:
         if self._stopped.is_set():
             return
 
+        from lks.model.embedder import Embedders
         from lks.serving.http.model_front import ModelFront
         from lks.serving.http.server import Backend
         from lks.serving.live import LiveService
@@ -127,7 +128,7 @@ class Start:
                 return
             self._engine = engine  # a stop ends what is being started, too
         engine.start()
-        test = _self_test if self.self_test else None
+        test, embedders = _self_test if self.self_test else None, Embedders()
         service = LiveService(
             backbone,
             self.store,
@@ -135,13 +136,14 @@ class Start:
             read_only=self.server.settings.read_only,
             test=test,
             on_epoch=self._epoch,
+            embedders=embedders,
         )
         self._service = service
         name = Path(self.model).name if Path(self.model).exists() else self.model
         self.server.backend = Backend(
             name,
             engine,
-            ModelFront(backbone),
+            ModelFront(backbone, embedders),
             service,
             fingerprint=backbone.fingerprint.weights[:8],
             test=_Checks(backbone, engine),
@@ -201,7 +203,7 @@ class Start:
 
     def _follow(self, service: LiveService, who: Caller, job_id: str) -> None:
         """Tell how far a job is, until it has ended."""
-        from lks.serving.live import ENDED
+        from lks.serving.facts import ENDED
 
         began = time.monotonic()
         while not self._stopped.wait(POLL):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lks.edits.text import encodable
 from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.model import hub, kept
+from lks.scope.gate.metric import GateState
 
 if TYPE_CHECKING:
     from lks.model.duo import Duo
@@ -167,6 +168,20 @@ class _SentenceTransformer:
             sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
             digest.update(sample.numpy().tobytes())
         return digest.hexdigest()
+
+
+class Embedders:
+    """The embedders of gates, each loaded once for all that ask here. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Embedder] = {}
+
+    def of(self, gate: GateState | None) -> Embedder | None:
+        """What a gate compares questions with; None without one."""
+        if gate is None:
+            return None
+        name, fingerprint = key = gate.embedder, gate.fingerprint
+        return self._known.setdefault(key, Embedder(name, expected=fingerprint))
 
 
 class CachedEmbedder:

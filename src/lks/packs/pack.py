@@ -14,10 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lks import files as files_module
+from lks.blocks.bank import Bank
+from lks.blocks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.profiles import in_force
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
+from lks.model.embedder import Embedder
 from lks.model.fingerprint import Fingerprint
 from lks.packs import manifest as manifest_module
 from lks.packs.folder import check_target, whole_folder
@@ -35,6 +38,7 @@ from lks.packs.records import (
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState
+from lks.scope.scope import Scope
 
 
 @dataclass
@@ -75,6 +79,17 @@ class Pack:
                 f"the pack was made for {made_for}{has} {other}; "
                 "load the model it was made for, or train a new pack"
             )
+
+    def in_force_with(self, embed: Embedder | None, device: torch.device) -> InForce:
+        """What is in force with these edits.
+
+        Args:
+            embed: what the gate compares questions with.
+            device: where the blocks are put in.
+        """
+        ids, blocks = [edit.id for edit in self.edits], self.blocks.to(device)
+        bank = Bank.of(ids, blocks, form=self.form, scale=self.scale)
+        return InForce.of(Scope(self.edits, config=self.parts), self.edits, bank, self.gate, embed)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the pack to a folder as version 1, whole or not at all.

@@ -15,7 +15,8 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.edits.text import counted, encodable
 from lks.errors import Conflict, EditFileError, InputError
-from lks.scope.inspect.silent import silent_edits
+from lks.scope.inspect.silent import check_edits_fire, silent_edits
+from lks.scope.scope import Scope
 from lks.scope.types import ids
 from lks.serving.facts import LONGEST_ID, State
 from lks.serving.service import Terms
@@ -91,21 +92,23 @@ def _has_utc(moment: datetime) -> bool:
 
 def check_fire(new: EditSet, now: InForce) -> None:
     """EditFileError for edits that could never fire beside those in force, all at once."""
-    if silent := silent_beside(new, now):
-        told = counted(len(silent), "edit")
-        raise EditFileError(f"{told} would never fire; mend the prompts", [*silent.values()])
+    check_edits_fire(new, _names_beside(new, now))
 
 
 def silent_beside(new: EditSet, now: InForce) -> dict[str, str]:
-    """The edits that would not fire on their own prompts beside those in force, and why.
+    """The edits that would not fire on their own prompts beside those in force, and why."""
+    return silent_edits(new, _names_beside(new, now))
+
+
+def _names_beside(new: EditSet, now: InForce) -> Scope:
+    """A scope in which new edits fire, or not, as beside those in force.
 
     Only edits whose names stand in the new prompts can take them away, so an index of these will
     do: one of all names takes seconds where there are many.
     """
     found = now.scope.with_gate(None).fired([edit.prompt for edit in new])
     near = {edit_id for own in found for edit_id in ids(own)} - {edit.id for edit in new}
-    names = now.scope.of_edits([*(now.edits[edit_id] for edit_id in sorted(near)), *new])
-    return silent_edits(new, names)
+    return now.scope.of_edits([*(now.edits[edit_id] for edit_id in sorted(near)), *new])
 
 
 def content_of(*parts: object) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from lks.errors import LKSError, MissingExtra
 from lks.serving import calls
 from lks.serving.calls import Call, error_of
-from lks.serving.facts import Job, JobState
+from lks.serving.facts import ENDED, Job
 
 try:
     import httpx
@@ -29,7 +29,6 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 HOME = "http://127.0.0.1:8000"
 POLL = 0.2  # seconds between two looks at a job
-ENDED = (JobState.PROPOSED, JobState.DONE, JobState.FAILED)  # proposed: it waits for somebody
 
 
 def _method(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from queue import Queue
 from threading import RLock
 
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.serving.protocol import Blocks, Deliver, EngineFailure, EngineRequest, Step
+from lks.serving.protocol import Blocks, Deliver, Engine, EngineFailure, EngineRequest, Step
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,29 @@ class Delivery:
         """Deliver nothing any more."""
         with self._lock:
             self._over = True
+
+
+def submitted(engine: Engine, request: EngineRequest) -> Queue[Step | EngineFailure]:
+    """Where the steps of a text that is begun come."""
+    steps: Queue[Step | EngineFailure] = Queue()
+    engine.submit(request, steps.put)
+    return steps
+
+
+def all_steps(coming: Queue[Step | EngineFailure], seconds: float | None = None) -> list[Step]:
+    """The steps of a text when it has ended.
+
+    Raises:
+        EngineFailure: the engine could not go on.
+        Empty: no step came within so many seconds.
+    """
+    steps = list[Step]()
+    while not steps or steps[-1].finish is None:
+        step = coming.get(timeout=seconds)
+        if isinstance(step, EngineFailure):
+            raise step
+        steps.append(step)
+    return steps
 
 
 def check_request(backbone: Backbone, request: EngineRequest) -> None:

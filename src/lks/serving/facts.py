@@ -104,6 +104,9 @@ class JobState(StrEnum):
     FAILED = "failed"  # some are not
 
 
+ENDED = (JobState.PROPOSED, JobState.DONE, JobState.FAILED)  # nothing more happens by itself
+
+
 @dataclass(frozen=True)
 class Job:
     """New facts on their way into force.

@@ -161,7 +161,7 @@ class Learner(Worker):
             revisions=[row.id for row in batch.rows],
             blocks=pack.blocks[places],
             exemplars=pack.gate.exemplars.only(places) if pack.gate else None,
-            base=Base.of(job_id, pack, self._snapshots.embedder),
+            base=Base.of(job_id, pack, self._snapshots.embedders),
             new_base=NewBase(job_id, pack),
         )
         self._keep(batch, learnt)

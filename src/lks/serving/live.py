@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from lks.edits.edit import Edit
 from lks.errors import Conflict, StoreError
 from lks.model.backbone import Backbone
+from lks.model.embedder import Embedders
 from lks.packs.pack import Pack
 from lks.serving import adding
 from lks.serving.changing import Changing
 from lks.serving.clock import Clock
-from lks.serving.facts import Caller, Job, JobState, Role, State
+from lks.serving.facts import ENDED, Caller, Job, JobState, Role, State
 from lks.serving.learner import Learner, SelfTesting
 from lks.serving.reader import Reader
 from lks.serving.service import Terms
@@ -31,7 +32,7 @@ from lks.serving.terms import with_own_terms
 from lks.training.config import TrainingConfig
 from lks.training.progress import Epoch
 
-ENDED = (JobState.DONE, JobState.FAILED, JobState.PROPOSED)  # nothing more happens by itself
+_HELD = (*queries.PENDING, State.IN_FORCE)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class LiveService(Changing):
             when nothing else is to be learnt.
         poll: seconds between two looks at what the writer has done, of a reader.
         on_epoch: told of each epoch of training.
+        embedders: where embedders are loaded, if others use the same ones.
 
     Raises:
         StoreError: the store cannot be opened, or another process writes it.
@@ -87,23 +89,16 @@ class LiveService(Changing):
         test: SelfTesting | None = None,
         poll: float = 1.0,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        embedders: Embedders | None = None,
     ) -> None:
-        opened, parts = (
-            Database(Path(folder), database, migrate=not read_only),
-            Parts(Path(folder)),
-        )
-        snapshots = Snapshots(opened, parts, backbone, config or TrainingConfig())
+        config, embedders = config or TrainingConfig(), embedders or Embedders()
+        opened = Database(Path(folder), database, migrate=not read_only)
+        parts = Parts(Path(folder))
+        snapshots = Snapshots(opened, parts, backbone, config, embedders)
         self._backbone = backbone
         self._clock = Clock(opened, snapshots)
         self._learner = Learner(
-            opened,
-            snapshots,
-            parts,
-            backbone,
-            config or TrainingConfig(),
-            test,
-            self._clock.wake,
-            on_epoch,
+            opened, snapshots, parts, backbone, config, test, self._clock.wake, on_epoch
         )
         self._reader = Reader(snapshots, poll)
         super().__init__(opened, snapshots, parts, self._wake_all, read_only=read_only)
@@ -229,6 +224,3 @@ class LiveService(Changing):
         job_id = self._once(who, set_name, None, "", make)
         self._learner.adopt((who.tenant, set_name), job_id, pack)
         return self.job(who, job_id)
-
-
-_HELD = (*queries.PENDING, State.IN_FORCE)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from queue import Empty, Queue
+from queue import Empty
 
 import torch
 
 from lks.errors import LKSError
 from lks.model.backbone import Backbone
+from lks.serving.delivery import all_steps, submitted
 from lks.serving.protocol import (
     Blocks,
     Engine,
@@ -68,20 +69,10 @@ def _block(backbone: Backbone, ids: Sequence[int], other: Sequence[int]) -> Bloc
 
 
 def _written(engine: Engine, requests: Sequence[EngineRequest]) -> list[list[Step]]:
-    queues: list[Queue[Step | EngineFailure]] = [Queue() for _ in requests]
-    for request, queue in zip(requests, queues, strict=True):
-        engine.submit(request, queue.put)
-    return [_all(queue) for queue in queues]
-
-
-def _all(queue: Queue[Step | EngineFailure]) -> list[Step]:
-    steps = list[Step]()
-    while not steps or steps[-1].finish is None:
-        try:
-            step = queue.get(timeout=WAIT)
-        except Empty:
-            raise LKSError(f"the engine wrote nothing in {WAIT:.0f} seconds") from None
-        if isinstance(step, EngineFailure):
-            raise LKSError(f"the engine cannot run this model: {step}")
-        steps.append(step)
-    return steps
+    coming = [submitted(engine, request) for request in requests]
+    try:
+        return [all_steps(own, WAIT) for own in coming]
+    except Empty:
+        raise LKSError(f"the engine wrote nothing in {WAIT:.0f} seconds") from None
+    except EngineFailure as error:
+        raise LKSError(f"the engine cannot run this model: {error}") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Queue
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, messages
 from lks.model.engine.protocol import Generation
 from lks.scope.normalizer import BETWEEN
+from lks.serving.delivery import all_steps, submitted
 from lks.serving.front import Reading, read
 from lks.serving.protocol import Engine, EngineFailure, EngineRequest, Sampling, Step
 from lks.serving.service import Snapshot
@@ -42,20 +43,12 @@ class ServedModel:
         texts = [BETWEEN.join(turn["content"] for turn in own) for own in turns]
         return [bool(fired) for fired in self._snapshot.in_force.scope.fired(texts)]
 
-    def _begin(self, reading: Reading, sampling: Sampling) -> SimpleQueue[Step | EngineFailure]:
-        steps: SimpleQueue[Step | EngineFailure] = SimpleQueue()
+    def _begin(self, reading: Reading, sampling: Sampling) -> Queue[Step | EngineFailure]:
         request = EngineRequest(reading.ids, sampling, reading.blocks, reading.targets)
-        self._engine.submit(request, steps.put)
-        return steps
+        return submitted(self._engine, request)
 
-    def _whole(self, reading: Reading, steps: SimpleQueue[Step | EngineFailure]) -> Generation:
-        ids = []
-        while True:
-            step = steps.get()
-            if isinstance(step, EngineFailure):
-                raise step
-            ids.append(step.token)
-            if step.finish:
-                break
+    def _whole(self, reading: Reading, coming: Queue[Step | EngineFailure]) -> Generation:
+        steps = all_steps(coming)
+        ids = [step.token for step in steps]
         text = self._backbone.tokenizer.decode(ids, skip_special_tokens=True)
-        return Generation(text, step.finish, [own.finding for own in reading.found])
+        return Generation(text, steps[-1].finish, [own.finding for own in reading.found])

@@ -23,7 +23,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import NotFound, PackMismatch, StoreError
 from lks.model.backbone import Backbone
-from lks.model.embedder import Embedder
+from lks.model.embedder import Embedder, Embedders
 from lks.packs.pack import Pack
 from lks.scope.config import preset
 from lks.scope.gate.metric import Exemplars
@@ -52,13 +52,13 @@ class Base:
     embedder: Embedder | None
 
     @classmethod
-    def of(cls, name: str, pack: Pack, embedders: Callable[[Pack], Embedder | None]) -> Base:
+    def of(cls, name: str, pack: Pack, embedders: Embedders) -> Base:
         gate = pack.gate
         if gate is not None:
             gate = replace(gate, exemplars=Exemplars.none(len(gate.metric.matrix)))
         blocks = torch.zeros(0, pack.blocks.shape[1])
         bare = replace(pack, edits=EditSet(), blocks=blocks, gate=gate, tested=None)
-        return cls(name, bare, embedders(pack))
+        return cls(name, bare, embedders.of(pack.gate))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +113,19 @@ class Snapshots:
 
     Args:
         config: of sets without facts, which have no base yet.
+        embedders: that the gates of all sets share.
     """
 
     def __init__(
-        self, database: Database, parts: Parts, backbone: Backbone, config: TrainingConfig
+        self,
+        database: Database,
+        parts: Parts,
+        backbone: Backbone,
+        config: TrainingConfig,
+        embedders: Embedders,
     ) -> None:
         self._database, self._parts, self._backbone = database, parts, backbone
-        self._config, self._embedders = config, dict[tuple[str, str], Embedder]()
+        self._config, self.embedders = config, embedders
         self._held: dict[Key, Held] = {}
         self.lock = RLock()  # held while the database is changed, never while anything is trained
         self._publishing = Lock()  # held from a commit until its snapshot has taken its place
@@ -310,28 +316,13 @@ class Snapshots:
             pack.check(self._backbone.fingerprint)
         except PackMismatch as error:
             raise PackMismatch(f'set "{row.name}": {error}') from None
-        return Base.of(row.base, pack, self.embedder)
-
-    def embedder(self, pack: Pack) -> Embedder | None:
-        """The one that a pack's gate compares questions with; all sets share it."""
-        if pack.gate is None:
-            return None
-        name, fingerprint = key = pack.gate.embedder, pack.gate.fingerprint
-        if key not in self._embedders:
-            self._embedders[key] = Embedder(name, expected=fingerprint)
-        return self._embedders[key]
+        return Base.of(row.base, pack, self.embedders)
 
     def _built(
         self, base: Base, edits: Iterable[Edit], blocks: Tensor, exemplars: Exemplars | None
     ) -> InForce:
-        edits, pack, gate = [*edits], base.pack, base.pack.gate
+        gate = base.pack.gate
         if gate is not None and exemplars is not None:
             gate = replace(gate, exemplars=exemplars)
-        bank = Bank.of(
-            [edit.id for edit in edits],
-            blocks.to(self._backbone.device),
-            form=pack.form,
-            scale=pack.scale,
-        )
-        names = Scope(edits, config=pack.parts)
-        return InForce.of(names, edits, bank, gate, base.embedder)
+        pack = replace(base.pack, edits=EditSet(edits), blocks=blocks, gate=gate)
+        return pack.in_force_with(base.embedder, self._backbone.device)

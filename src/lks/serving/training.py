@@ -121,7 +121,7 @@ class Teacher:
             blocks=model.blocks(own),
             exemplars=model.exemplars(own),
             failed=failed,
-            base=held.base or Base.of(name, model.pack, self._snapshots.embedder),
+            base=held.base or Base.of(name, model.pack, self._snapshots.embedders),
             new_base=NewBase(name, model.pack) if made else None,
             began=held,
             in_force=model.in_force.without(unheld, model.embedder) if unheld else model.in_force,
@@ -132,7 +132,7 @@ class Teacher:
         assert held.base is not None
         if self._last is None or self._last[0] is not held.base:
             # one at a time: it may hold a copy of the model's upper layers
-            self._last = held.base, ScalpelModel(self._backbone, held.base.pack)
+            self._last = held.base, self._made(held.base.pack)
         model = self._last[1]
         model.restore(held.snapshot.in_force)
         return model
@@ -151,10 +151,13 @@ class Teacher:
 
         if held.base is None:
             pack = train_pack(self._backbone, new, self._config, on_epoch=go_on)
-            return ScalpelModel(self._backbone, pack), True
+            return self._made(pack), True
         model = self.model(held)
         model.add(new, on_epoch=go_on)
         return model, False
+
+    def _made(self, pack: Pack) -> ScalpelModel:
+        return ScalpelModel(self._backbone, pack, embedders=self._snapshots.embedders)
 
     def _unstated(self, model: ScalpelModel, edits: Iterable[Edit]) -> dict[str, str]:
         """Facts that the model does not state, each with the reason."""

@@ -15,7 +15,6 @@ from typing import Self, Unpack
 import torch
 from torch import Tensor
 
-from lks.blocks.bank import Bank
 from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.in_force import InForce
 from lks.blocks.trainable import RefinedBlocks
@@ -28,7 +27,7 @@ from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.chat import ROLES, Prompt, each_prompt, messages
-from lks.model.embedder import CachedEmbedder, Embedder
+from lks.model.embedder import CachedEmbedder, Embedder, Embedders
 from lks.model.engine import transformers
 from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
 from lks.model.engine.split_model import SplitModel
@@ -38,7 +37,6 @@ from lks.scope.gate.metric import Exemplars
 from lks.scope.inspect.conflicts import CONTRADICTING, NEARER_DECIDES
 from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.normalizer import BETWEEN
-from lks.scope.scope import Scope
 from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
 from lks.training.examples import EditExamples, build_examples, features
@@ -67,19 +65,21 @@ class ScalpelModel(EditedModel):
 
     Args:
         roles: whose messages in a chat are looked through for mentions.
+        embedders: where embedders are loaded, if others use the same ones.
     """
 
-    def __init__(self, backbone: Backbone, pack: Pack, *, roles: Sequence[str] = ROLES) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        pack: Pack,
+        *,
+        roles: Sequence[str] = ROLES,
+        embedders: Embedders | None = None,
+    ) -> None:
         self.backbone, self.pack, self.roles = backbone, pack, roles
         self.layer = backbone.layer(pack.layer)
-        self._embed = (
-            Embedder(pack.gate.embedder, expected=pack.gate.fingerprint) if pack.gate else None
-        )
-        ids, blocks = [edit.id for edit in pack.edits], pack.blocks.to(backbone.device)
-        bank = Bank.of(ids, blocks, form=pack.form, scale=pack.scale)
-        self._now = InForce.of(
-            Scope(pack.edits, config=pack.parts), pack.edits, bank, pack.gate, self._embed
-        )
+        self._embed = (embedders or Embedders()).of(pack.gate)
+        self._now = pack.in_force_with(self._embed, backbone.device)
         self._changing = RLock()
 
     def __enter__(self) -> Self:

@@ -321,8 +321,8 @@ def spot_json(spot: Spot, choice: int | None = None) -> dict[str, object]:
 
 def _near_json(spot: Spot) -> dict[str, object]:
     """For the traffic."""
-    score = None if spot.score is None else round(spot.score, 4)
-    return {"edit": spot.edit, "subject": spot.subject, "reason": spot.reason, "score": score}
+    told = spot_json(spot)
+    return {key: told.get(key) for key in ("edit", "subject", "reason", "score")}
 
 
 def _said(prompt: Prompt | Sequence[int], spot: Spot) -> str:

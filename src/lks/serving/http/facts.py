@@ -33,7 +33,6 @@ from lks.serving.service import Service
 MOST = 500  # of anything in one answer
 SETS, SET = "/v1/lks/sets", "/v1/lks/sets/{set_name}"
 EDITS, EDIT = f"{SET}/edits", f"{SET}/edits/{{fact_id:path}}"
-MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv", "markdown": "text/markdown"}
 
 router = APIRouter(tags=["facts"])
 

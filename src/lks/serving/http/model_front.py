@@ -9,15 +9,14 @@ import torch
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.edits.text import counted
-from lks.errors import EditFileError, InputError
+from lks.errors import InputError
 from lks.model import tokens
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
-from lks.model.embedder import CachedEmbedder, Embedder
+from lks.model.embedder import CachedEmbedder, Embedders
 from lks.model.untyped import Tokenizer
 from lks.scope.inspect.report import NEAR
-from lks.scope.inspect.silent import silent_edits
+from lks.scope.inspect.silent import check_edits_fire
 from lks.scope.scope import Scope
 from lks.scope.types import Finding, Mention, Reason
 from lks.serving.front import Found, read
@@ -36,16 +35,19 @@ SAID = "zebra"  # an answer that stands for any
 class ModelFront:
     """`server.Front` of a backbone.
 
+    Args:
+        embedders: where embedders are loaded, if others use the same ones.
+
     Attributes:
         around: what the chat template has around an answer.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, embedders: Embedders | None = None) -> None:
         self._backbone = backbone
         self.vocabulary = Vocabulary(backbone.tokenizer)
         self.around = around_answers(backbone.tokenizer)
         self._added, _ = tokens.special_around(backbone.tokenizer)
-        self._embedders: dict[tuple[str, str], Embedder] = {}
+        self._embedders = embedders or Embedders()
 
     def stop_ids(self, *, chat: bool) -> frozenset[int]:
         """The model's own, whoever asks."""
@@ -83,23 +85,16 @@ class ModelFront:
             return scope_of_edits(new, texts)
         known = now.beside(new)
         names = now.scope.of_edits([*known, *new])
-        if silent := silent_edits(new, names):
-            told = counted(len(silent), "edit")
-            raise EditFileError(f"{told} would never fire; mend the prompts", [*silent.values()])
+        check_edits_fire(new, names)
         if now.gate is None:
             return names
-        embedder = self._embedder(now.gate.embedder, now.gate.fingerprint)
+        embedder = self._embedders.of(now.gate)
+        assert embedder is not None
         embed = CachedEmbedder(embedder)
         lent, _ = training_prompts(new, known, embed=embed, most=GATE_WORDINGS)
         _, exemplars = learn(embed, new, lent, metric=now.gate.metric)
         blocks = torch.zeros(len(new), self._backbone.width)
         return now.joined(new, blocks, exemplars, embedder, names).scope
-
-    def _embedder(self, name: str, fingerprint: str) -> Embedder:
-        key = name, fingerprint
-        if key not in self._embedders:
-            self._embedders[key] = Embedder(name, expected=fingerprint)
-        return self._embedders[key]
 
 
 def _spots(found: Iterable[Found], *, chat: bool) -> Spots:

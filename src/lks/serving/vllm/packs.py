@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from lks.blocks.bank import Bank
-from lks.blocks.in_force import InForce
+import torch
+
 from lks.errors import InputError, PackMismatch
 from lks.model import tokens
-from lks.model.embedder import Embedder
+from lks.model.embedder import Embedders
 from lks.model.fingerprinting import tokenizer_hash
 from lks.model.untyped import Tokenizer
 from lks.packs.folder import MANIFEST
 from lks.packs.manifest import verify
 from lks.packs.pack import Pack
-from lks.scope.scope import Scope
 from lks.serving.front import Reading, read_tokens
 from lks.serving.service import Snapshot
 
@@ -45,7 +44,7 @@ class Packs:
     default: str | None
     layers: Sequence[int] = ()
     _held: dict[str, tuple[object, Snapshot]] = field(default_factory=dict)
-    _embedders: dict[tuple[str, str], Embedder] = field(default_factory=dict)
+    _embedders: Embedders = field(default_factory=Embedders)
     _loading: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -82,11 +81,7 @@ class Packs:
     def _load(self, name: str, path: Path) -> Snapshot:
         pack = Pack.load(path)
         self._check(path, pack)
-        bank = Bank.of(
-            [edit.id for edit in pack.edits], pack.blocks, form=pack.form, scale=pack.scale
-        )
-        names = Scope(pack.edits, config=pack.parts)
-        now = InForce.of(names, pack.edits, bank, pack.gate, self._embedder(pack))
+        now = pack.in_force_with(self._embedders.of(pack.gate), torch.device("cpu"))
         return Snapshot(name, verify(path).version, now, pack.layer, pack.training.exact)
 
     def _check(self, path: Path, pack: Pack) -> None:
@@ -109,14 +104,6 @@ class Packs:
             )
         if self.layers and pack.layer not in self.layers:
             raise InputError(f'{path}: its blocks belong to layer {pack.layer}; add it to "layers"')
-
-    def _embedder(self, pack: Pack) -> Embedder | None:
-        if pack.gate is None:
-            return None
-        key = pack.gate.embedder, pack.gate.fingerprint
-        if key not in self._embedders:
-            self._embedders[key] = Embedder(key[0], expected=key[1])
-        return self._embedders[key]
 
 
 def _stamp(path: Path) -> object:
