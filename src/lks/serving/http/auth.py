@@ -27,20 +27,15 @@ def backend_of(request: Request) -> Backend:
 
 def caller_of(request: Request, backend: Annotated[Backend, Depends(backend_of)]) -> Caller:
     """Whose key was sent. Without keys in the store everybody is the local user."""
-    service, key = backend.service, _key(request)
-    if service.open:
-        key = None  # clients send one all the same
-    elif key is None:
-        raise ApiError(
-            401, "no API key; send the header Authorization: Bearer KEY", code="invalid_api_key",
-            headers=ASKS_KEY,
-        )  # fmt: skip
-    who = service.caller(key)
+    key = _key(request)
+    who = backend.service.caller(key)
     if who is None:
-        raise ApiError(
-            401, "unknown API key; it may have been revoked", code="invalid_api_key",
-            headers=ASKS_KEY,
-        )  # fmt: skip
+        told = (
+            "no API key; send the header Authorization: Bearer KEY"
+            if key is None
+            else "unknown API key; it may have been revoked"
+        )
+        raise ApiError(401, told, code="invalid_api_key", headers=ASKS_KEY)
     return who
 
 
