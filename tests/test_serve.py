@@ -174,6 +174,7 @@ def test_others_are_let_in_with_keys_only(tmp_path: Path, monkeypatch: pytest.Mo
     code, _, err = run("serve", "--host", "0.0.0.0", "--store", store, "--port", "0")
     assert code == 2
     assert f"lks keys add NAME --store {store}" in one_line(err)
+    assert not store.exists()
     database = Database(store)
     with database.writing() as session:
         keys.add_key(session, "ann", Role.ADMIN)

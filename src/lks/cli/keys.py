@@ -49,7 +49,7 @@ def add_key(
     """Make a key, and print it: it is shown only now."""
     from lks.serving.store import keys
 
-    with _opened(store, database, make=True) as found, found.writing() as session:
+    with opened(store, database, make=True) as found, found.writing() as session:
         key = keys.add_key(session, name, role, tenant=tenant, default_set=default_set)
     if as_json:
         print_json({"name": name, "role": role, "tenant": tenant, "set": default_set, "key": key})
@@ -64,7 +64,7 @@ def list_keys(
     """The keys of a store, by how each begins; the whole key is nowhere kept."""
     from lks.serving.store import keys
 
-    with _opened(store, database) as found, found.reading() as session:
+    with opened(store, database) as found, found.reading() as session:
         rows = keys.list_keys(session)
     if as_json:
         print_json(
@@ -98,13 +98,13 @@ def revoke_key(
     """End a key. A running server refuses it a second later at most."""
     from lks.serving.store import keys
 
-    with _opened(store, database) as found, found.writing() as session:
+    with opened(store, database) as found, found.writing() as session:
         keys.revoke_key(session, name, tenant=tenant)
     print(f'key "{name}" of tenant "{tenant}" is revoked')
 
 
 @contextmanager
-def _opened(store: Path, address: str | None, *, make: bool = False) -> Iterator[Database]:
+def opened(store: Path, address: str | None, *, make: bool = False) -> Iterator[Database]:
     """The database of a store; a server may be at work on it.
 
     Args:

@@ -13,7 +13,7 @@ import typer
 
 from lks.cli.console import echo
 from lks.cli.engines import EngineName, engine_maker
-from lks.cli.keys import STORE
+from lks.cli.keys import STORE, opened
 from lks.cli.options import (
     DEFAULT_MODEL,
     Machine,
@@ -159,16 +159,13 @@ def _facts(files: Sequence[Path], demo: bool) -> EditSet:
 
 def _check_keys(host: str, store: Path, address: str | None) -> None:
     """InputError if everybody who reaches the server might change its facts."""
-    from lks.serving.store.database import Database
+    from lks.serving.store.database import FILE
     from lks.serving.store.keys import any_keys
 
-    database = Database(store, address)
-    try:
-        with database.reading() as session:
+    if address is not None or (store / FILE).is_file():
+        with opened(store, address) as found, found.reading() as session:
             if any_keys(session):
                 return
-    finally:
-        database.close()
     raise InputError(
         f"--host {host} lets others in, and there are no API keys; make one first: "
         f"lks keys add NAME --store {store}"
