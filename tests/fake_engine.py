@@ -28,6 +28,7 @@ class FakeEngine:
     Attributes:
         pause: seconds between two rounds.
         fails_at: after so many tokens each text fails.
+        held_at: after so many tokens each text waits for `let_go`.
         seen: all requests that it was given.
     """
 
@@ -36,6 +37,7 @@ class FakeEngine:
     slots: int = 8
     pause: float = 0.0
     fails_at: int | None = None
+    held_at: int | None = None
     seen: list[EngineRequest] = field(default_factory=list)
     scored: list[EngineRequest] = field(default_factory=list)
     cancelled: int = 0
@@ -54,6 +56,11 @@ class FakeEngine:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(5)
+
+    def let_go(self) -> None:
+        with self._changed:
+            self.held_at = None
+            self._changed.notify_all()
 
     @property
     def alive(self) -> bool:
@@ -95,7 +102,7 @@ class FakeEngine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting or self._running)
+                self._changed.wait_for(lambda: self._closed or self._waiting or self._free())
                 if self._closed:
                     for text in (*self._running, *self._waiting):
                         text.deliver(EngineFailure("closed"))
@@ -105,8 +112,12 @@ class FakeEngine:
                 self._round()
             time.sleep(self.pause)
 
+    def _free(self) -> list[_Text]:
+        held = self.held_at
+        return [text for text in self._running if held is None or text.written < held]
+
     def _round(self) -> None:
-        for text in list(self._running):
+        for text in self._free():
             sampling = text.request.sampling
             if self.fails_at is not None and text.written >= self.fails_at:
                 self._running.remove(text)

@@ -71,7 +71,7 @@ def test_a_fact_is_in_force_from_its_time_to_its_end(service: LiveService) -> No
 
 def test_a_correction_takes_its_place_on_time(service: LiveService) -> None:
     added(service, [fact(0)])
-    added(service, [fact(0, "Oslo")], Terms(valid_from=soon(2.5), replace=True))
+    added(service, [fact(0, "Oslo")], Terms(valid_from=soon(4), replace=True))
     assert in_force(service) == {"f0": "Rome"}
     until(lambda: in_force(service) == {"f0": "Oslo"})
 

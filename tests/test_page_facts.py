@@ -26,16 +26,16 @@ def test_both_answers_are_written_at_once_and_the_mention_is_marked(
     page: Any, home: PageServed
 ) -> None:
     show(page, "ask")
-    home.engine.pause = 0.08
+    home.engine.held_at = 4
     try:
         page.get_by_label("Prompt").fill("😀 Where is the Eiffel Tower?")
         page.get_by_role("button", name="Send").click()
         busy = page.locator('.answer[aria-busy="true"]')
         expect(busy.filter(has_text=re.compile(r"\w"))).to_have_count(2)
-        home.engine.pause = 0
+        home.engine.let_go()
         expect(busy).to_have_count(0)
     finally:
-        home.engine.pause = 0
+        home.engine.let_go()
     expect(page.locator(".before .answer")).to_have_text(KNEW)
     expect(page.locator(".after .answer")).to_have_text("It is Rome.")
     expect(page.locator(".prompt")).to_have_text("😀 Where is the Eiffel Tower?")
@@ -67,7 +67,7 @@ def test_each_side_goes_on_with_its_own_answers(page: Any) -> None:
 
 def test_stop_ends_both_answers(page: Any, home: PageServed) -> None:
     show(page, "ask")
-    home.engine.pause = 0.3
+    home.engine.held_at = 1
     try:
         page.get_by_label("Prompt").fill("Where is the Eiffel Tower?")
         page.get_by_role("button", name="Send").click()
@@ -75,7 +75,7 @@ def test_stop_ends_both_answers(page: Any, home: PageServed) -> None:
         expect(page.get_by_text("Stopped.", exact=True)).to_have_count(2)
         assert home.idle()
     finally:
-        home.engine.pause = 0
+        home.engine.let_go()
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.get_by_label("Prompt")).to_be_focused()
 
