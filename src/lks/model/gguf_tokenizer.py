@@ -31,7 +31,8 @@ def write_tokenizer(place: JsonObject, reader: Reader, folder: Path, name: str) 
     Raises:
         ModelError: there is none in the file, or it is not known how it splits text.
     """
-    if told(reader, "tokenizer.ggml.tokens") is None:
+    tokens = told(reader, "tokenizer.ggml.tokens")
+    if tokens is None:
         raise ModelError(
             f"{name}: has no tokenizer in it; give the folder or the hub id of the original model"
         )
@@ -43,6 +44,8 @@ def write_tokenizer(place: JsonObject, reader: Reader, folder: Path, name: str) 
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     if told(reader, "tokenizer.ggml.model") == "gpt2":
         _follow(rule, content, name)
+    # transformers adds GPT-2's end-of-text to files that have none, behind the model's embeddings
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["id"] < len(tokens)]
     _strip(content)
     file = folder / "tokenizer.json"
     file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
