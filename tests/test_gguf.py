@@ -24,7 +24,10 @@ from lks.model.backbone import Backbone
 from lks.model.fingerprinting import tokenizer_hash
 
 IDS = torch.tensor([[5, 6, 7, 80, 81, 5, 6, 9, 33]])
-GEMMA = {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 16}
+GEMMA = {
+    "head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 16,
+    "num_hidden_layers": 6,  # the last has no window
+}  # fmt: skip
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
@@ -79,11 +82,18 @@ def test_stretched_positions_are_the_files(tmp_path: Path) -> None:
         Backbone.load(str(tmp_path / "other.gguf"), device="cpu")
 
 
-def test_evenly_stretched_positions_are_the_files(tmp_path: Path) -> None:
-    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
-    made = tiny("llama", rope_parameters=rope)
+@pytest.mark.parametrize(("architecture", "settings", "pre"), [
+    ("llama", {}, "smollm"), ("gemma3", GEMMA, "gpt-2"),
+])  # fmt: skip
+def test_evenly_stretched_positions_are_the_files(
+    tmp_path: Path, architecture: str, settings: dict, pre: str
+) -> None:
+    """In Gemma's layers without a window only."""
+    rope = tiny(architecture, **settings).config.rope_parameters
+    rope.get("full_attention", rope).update({"rope_type": "linear", "factor": 4.0})
+    made = tiny(architecture, **settings, rope_parameters=rope)
     said = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
-    write_gguf(tmp_path / "m.gguf", model=made, said=said)
+    write_gguf(tmp_path / "m.gguf", architecture, model=made, said=said, pre=pre)
     backbone = Backbone.load(str(tmp_path / "m.gguf"), device="cpu")
     with torch.no_grad():
         assert torch.allclose(backbone.model(IDS).logits, made(IDS).logits, atol=1e-5)
