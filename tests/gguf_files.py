@@ -71,7 +71,7 @@ def written(writer: GGUFWriter) -> None:
 
 
 def settings_of(config: tf.PreTrainedConfig) -> dict[str, object]:
-    rope = config.rope_parameters
+    rope = getattr(config, "rope_parameters", {})
     return {
         "block_count": config.num_hidden_layers,
         "context_length": config.max_position_embeddings,
@@ -83,7 +83,7 @@ def settings_of(config: tf.PreTrainedConfig) -> dict[str, object]:
         "attention.layer_norm_epsilon": getattr(config, "norm_epsilon", None),
         "attention.key_length": getattr(config, "head_dim", None),
         "attention.sliding_window": getattr(config, "sliding_window", None),
-        "rope.freq_base": rope.get("full_attention", rope)["rope_theta"],
+        "rope.freq_base": rope.get("full_attention", rope).get("rope_theta"),
     }
 
 
@@ -102,7 +102,8 @@ def tensors_of(model: tf.PreTrainedModel, architecture: str) -> dict[str, np.nda
             values = _interleaved(values, config.num_attention_heads)
         if architecture == "llama" and ".attn_k" in name:
             values = _interleaved(values, config.num_key_value_heads)
-        if architecture.startswith("gemma") and name.endswith("norm"):
+        one_less = architecture == "nemotron" or architecture.startswith("gemma")
+        if one_less and name.endswith("norm") and kind == "weight":
             values = values + 1
         found[f"{name}.{kind}"] = values
     return found

@@ -52,6 +52,10 @@ def refused(path: Path, told: str) -> None:
     ("qwen2", {"rope_theta": 1e6}, "qwen2"),
     ("gemma2", GEMMA, "gpt-2"),
     ("gemma3", GEMMA, "gpt-2"),
+    ("qwen3", {"head_dim": 128}, "qwen2"),
+    ("nemotron", {}, "gpt-2"),
+    ("stablelm", {}, "gpt-2"),
+    ("starcoder2", {}, "starcoder"),
 ])  # fmt: skip
 def test_a_file_gives_the_model_that_it_was_made_from(
     tmp_path: Path, architecture: str, settings: dict, pre: str
@@ -151,8 +155,9 @@ def test_an_unknown_architecture_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "told"), [
-    (lambda t: {**t, "blk.0.attn_q.bias": np.ones(WIDTH, np.float32)}, "takes "),
-    (lambda t: {k: v for k, v in t.items() if "blk.1.ffn_up" not in k}, "lacks weights that"),
+    (lambda t: {**t, "blk.0.attn_q.bias": np.ones(WIDTH, np.float32)}, "transformers takes "),
+    (lambda t: {k: v for k, v in t.items() if "blk.1.ffn_up" not in k}, "lacks weights of the"),
+    (lambda t: {k: v[:-1] if "blk.1.ffn_up" in k else v for k, v in t.items()}, "another shape"),
 ])  # fmt: skip
 def test_weights_that_are_left_out_or_lacking_are_told(tmp_path: Path, change, told: str) -> None:
     write_gguf(tmp_path / "m.gguf", change=change)

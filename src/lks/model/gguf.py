@@ -16,11 +16,12 @@ from io import StringIO
 from pathlib import Path
 from textwrap import shorten
 
-from lks.errors import ModelError
+from lks.errors import LKSError, ModelError
 from lks.files import cache_dir, to_disk
 from lks.json_record import JsonObject
 from lks.model.gguf_reader import Reader, opened, told
 from lks.model.made_once import made_once, need_room
+from lks.model.untyped import CausalLM
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # kept as they are
@@ -60,18 +61,22 @@ def convert(gguf: Path, folder: Path, dtype: str | None = None) -> None:
     """
     reader = opened(gguf)
     kept_in = dtype or _dtype(reader)
-    with _alone(gguf) as place, redirect_stderr(StringIO()):  # it draws bars
+    with _alone(gguf) as place, _quiet():
         try:
-            _write(place, reader, folder, gguf.name, kept_in)
-        except (ImportError, ValueError, KeyError, RuntimeError) as error:  # of transformers
+            model = _read(place, reader, folder, gguf.name, kept_in)
+        except (LKSError, OSError):
+            raise
+        except Exception as error:  # whatever a file leads transformers to
             reason = shorten(str(error), REASON, placeholder=" …") or type(error).__name__
             raise ModelError(f"{gguf.name}: cannot be opened: {reason}") from error
+        model.save_pretrained(folder)
     _tidy(reader, folder, "bfloat16" if kept_in == "float16" else kept_in)
     for file in folder.iterdir():
         to_disk(file)
 
 
-def _write(place: JsonObject, reader: Reader, folder: Path, name: str, dtype: str) -> None:
+def _read(place: JsonObject, reader: Reader, folder: Path, name: str, dtype: str) -> CausalLM:
+    """The model that a file tells of, checked. The tokenizer is written to `folder`."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
@@ -84,15 +89,30 @@ def _write(place: JsonObject, reader: Reader, folder: Path, name: str, dtype: st
     with_rope(config, reader, name)
     check_config(config, reader, name)
     write_tokenizer(place, reader, folder, name)
-    model, info = AutoModelForCausalLM.from_pretrained(
+    model, found = AutoModelForCausalLM.from_pretrained(
         **place,
         config=config,
         dtype=getattr(torch, dtype),
         quantization_config=GgufConfig(dequantize=True),  # packed weights pass no gradients
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # it refuses them in a table; `check_weights` in a sentence
     )
-    check_weights(model, reader, name, info["missing_keys"])
-    model.save_pretrained(folder)
+    check_weights(model, reader, name, found["missing_keys"], found["mismatched_keys"])
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and reports."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _dtype(reader: Reader) -> str:

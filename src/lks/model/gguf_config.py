@@ -83,15 +83,9 @@ def check_config(config: Config, reader: Reader, name: str) -> None:
     said = _said(reader)
     for key, attributes in SETTINGS.items():
         _same(name, key, said(key), (getattr(config, one, None) for one in attributes))
-    rope = getattr(config, "rope_parameters", None) or {}
-    thetas = [one["rope_theta"] for one in (rope, *rope.values()) if "rope_theta" in _dict(one)]
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    parts = [_dict(one).get("partial_rotary_factor") for one in (rope, *rope.values())]
-    turned = [round(width * (one or 1)) for one in parts] or [width]
     for key in ("rope.freq_base", "rope.freq_base_swa"):
-        _same(name, key, said(key), thetas)
-    others = (getattr(config, one, None) for one in ("rotary_dim", "qk_rope_head_dim"))
-    _same(name, "rope.dimension_count", said("rope.dimension_count"), [*turned, *others])
+        _same(name, key, said(key), (rope.get("rope_theta") for rope in _ropes(config)))
+    _same(name, "rope.dimension_count", said("rope.dimension_count"), _turned(config))
     # Gemma's files do not tell by what attention is scaled; it is the width of a head, but for some
     scale = getattr(config, "query_pre_attn_scalar", None)
     _same(name, "attention.key_length", scale and said("attention.key_length"), [scale])
@@ -104,13 +98,37 @@ def check_config(config: Config, reader: Reader, name: str) -> None:
         )
 
 
-def check_weights(model: CausalLM, reader: Reader, name: str, missing: Iterable[str]) -> None:
-    """ModelError if the model lacks weights, or takes fewer than the file has."""
-    if absent := sorted(missing):
-        raise ModelError(
-            f"{name}: lacks weights that transformers wants ('{absent[0]}', {len(absent)} in all); "
-            "give the folder or the hub id of the original model"
-        )
+def _ropes(config: Config) -> list[dict[str, Any]]:
+    """How positions are told: of all layers, or of each kind of them."""
+    own = getattr(config, "rope_parameters", None) or {}
+    return [one for one in (own, *own.values()) if isinstance(one, dict)]
+
+
+def _turned(config: Config) -> Iterator[int | None]:
+    """How many values of a head positions may turn."""
+    heads = getattr(config, "num_attention_heads", None)
+    width = getattr(config, "head_dim", None) or (heads and config.hidden_size // heads)
+    for rope in _ropes(config) if width else ():
+        yield round(width * rope.get("partial_rotary_factor", 1))
+    for own in ("rotary_dim", "qk_rope_head_dim"):
+        yield getattr(config, own, None)
+
+
+def check_weights(
+    model: CausalLM, reader: Reader, name: str, missing: Iterable[str], other: Iterable[Any]
+) -> None:
+    """ModelError if the model lacks weights, has others, or takes fewer than the file has.
+
+    Args:
+        missing, other: names of weights that the file lacks, or has in another shape.
+    """
+    for what, keys in (("lacks", missing), ("has in another shape", other)):
+        names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
+        if names:
+            raise ModelError(
+                f"{name}: {what} weights of the model that transformers makes of it ('{names[0]}', "
+                f"{len(names)} in all); give the folder or the hub id of the original model"
+            )
     tensors = model.state_dict()
     taken = sum({t.data_ptr(): t.numel() for t in tensors.values()}.values())
     there = sum(int(tensor.n_elements) for tensor in _weights(model, reader))
@@ -163,7 +181,3 @@ def _windows(pattern: Any, layers: int) -> list[bool]:
         if isinstance(pattern, list)
         else [(i + 1) % pattern != 0 for i in range(layers)]
     )
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
