@@ -201,6 +201,15 @@ def test_weights_are_kept_as_they_are_or_in_half_the_room(tmp_path: Path) -> Non
     assert json.loads((place / "config.json").read_text())["dtype"] == "float32"
 
 
+def test_weights_that_are_too_large_for_half_the_room_get_it_all(tmp_path: Path) -> None:
+    def large(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**tensors, "output_norm.weight": np.full(WIDTH, 1e5, np.float32)}
+
+    write_gguf(tmp_path / "m.gguf", packed=True, change=large)
+    backbone = Backbone.load(str(tmp_path / "m.gguf"), device="cpu", dtype="float32")
+    assert backbone.model.model.norm.weight.eq(1e5).all()
+
+
 def test_a_full_disk_is_told_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

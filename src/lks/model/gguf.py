@@ -64,6 +64,9 @@ def convert(gguf: Path, folder: Path, dtype: str | None = None) -> None:
     with _alone(gguf) as place, _quiet():
         try:
             model = _read(place, reader, folder, gguf.name, kept_in)
+            if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+                kept_in = "float32"  # too large for float16
+                model = _read(place, reader, folder, gguf.name, kept_in)
         except (LKSError, OSError):
             raise
         except Exception as error:  # whatever a file leads transformers to
