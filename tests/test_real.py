@@ -47,6 +47,15 @@ def test_it_knows_facts_plain_and_in_a_chat(real: Backbone) -> None:
     assert not real.adds_bos
 
 
+def test_it_is_the_model_that_packs_were_made_for(real: Backbone) -> None:
+    """However it is converted: weights bit by bit, and how text is split."""
+    found = real.fingerprint
+    assert (found.weights[:16], found.shapes[:16], found.tokenizer[:16]) == (
+        "0b3491e38b0643f1", "d998b9fdc03c25fa", "f40923940f5e1f42",
+    )  # fmt: skip
+    assert real.stop_ids == (2,)
+
+
 def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     chosen = EditSet(list(facts())[:6])
     base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen, QUICK))

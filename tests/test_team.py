@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lks.errors import InputError, ModelError
+from lks.errors import ModelError
 from lks.model.backbone import Backbone
 from lks.training.distributed import ProcessGroup
 
@@ -64,15 +64,6 @@ def test_two_processes_have_the_losses_and_blocks_of_one(model_folder: Path) -> 
     for key in ("losses", "blocks"):
         for ours, theirs in zip(one[key], two[key], strict=True):
             assert theirs == pytest.approx(ours, abs=1e-4)
-
-
-def test_several_processes_without_accelerate_are_told_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(InputError, match=r"need Accelerate: pip install .*\[multi\]"):
-        ProcessGroup.of_environment(torch.device("cpu"))
 
 
 def test_more_processes_than_gpus_are_told_so(

@@ -16,6 +16,7 @@ from lks.cli.check import check_pack
 from lks.cli.evaluate import ability, evaluate_pack, robustness
 from lks.cli.facts import diff, export
 from lks.cli.keys import keys_app
+from lks.cli.models import models
 from lks.cli.options import (
     DEFAULT_MODEL,
     Epochs,
@@ -89,6 +90,7 @@ for function in (
     *(scope, ability, robustness, ask, chat, diff, export, serve),
 ):
     app.command()(with_options(function))
+app.command()(models)
 app.command("eval")(with_options(evaluate_pack))
 app.command("test")(with_options(check_pack))
 

@@ -31,7 +31,7 @@ Loaded = TypeVar("Loaded")
 Place = TypeVar("Place", bound=Path | str)
 
 Model = Annotated[
-    str, typer.Option(help="The default model, a local folder, a GGUF file, or a hub id.")
+    str, typer.Option(help="A name of `lks models`, a folder, a GGUF file, or a hub id.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -35,8 +35,8 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A local folder, a GGUF file, or a hub id; the pack's own, or smollm2-135m, if "
-            "not given."
+            help="A name of `lks models`, a folder, a GGUF file, or a hub id; the pack's own, or "
+            "smollm2-135m, if not given."
         ),
     ] = None,
     store: Annotated[Path, typer.Option(help="Folder of facts, versions and keys.")] = Path(STORE),

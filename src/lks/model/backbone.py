@@ -79,7 +79,7 @@ class Backbone:
     ) -> Backbone:
         """Load a packaged model by name, a local folder, a GGUF file, or a hub id.
 
-        A hub's model may have a revision, owner/name@revision, or be a file, owner/name/file.gguf.
+        A hub's model may have a revision, owner/name@revision, or be a file, owner/name:file.gguf.
 
         Args:
             device: auto (CUDA if there is one), or any torch device.

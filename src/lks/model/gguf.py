@@ -1,107 +1,157 @@
-"""A GGUF file of the Llama architecture as config, tokenizer and safetensors."""
+"""A GGUF file as a folder with config, tokenizer and safetensors, which is made once.
+
+transformers reads the file and unpacks its weights. What it would get wrong without a word is
+looked for in what the file says of itself (`gguf_config.py`, `gguf_tokenizer.py`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 
-from lks.errors import MissingExtra, ModelError
+from lks.errors import LKSError, ModelError
+from lks.files import cache_dir, to_disk
 from lks.json_record import JsonObject
+from lks.model.gguf_reader import Reader, opened, told
+from lks.model.made_once import made_once, need_room
+from lks.model.untyped import CausalLM
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # kept as they are
+UNPACKED = "float16"  # half the room of float32, and ten times closer to it than bfloat16
+CONVERSION = "1"  # another number: every file is converted anew
+ENDS = ("eos", "eot", "eom", "padding")  # tokens behind which no text goes on
+OF_THE_FILE = ("_model_name_or_path", "unk_token_id", "quantization_config", "dtype")
+REASON = 300  # characters of another library's error
 
 
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write a GGUF file of the Llama architecture as config, tokenizer and float32 safetensors."""
-    try:
-        from gguf import GGUFReader
-        from gguf.quants import dequantize
-    except ModuleNotFoundError as error:
-        raise MissingExtra(gguf.name, error, "demo") from error
-    from safetensors.numpy import save_file
+def converted(gguf: Path, echo: Callable[[str], None]) -> Path:
+    """The folder in the cache that a GGUF file was converted to.
 
-    reader = GGUFReader(gguf)
-    meta = {key: field.contents() for key, field in reader.fields.items()}
-    if meta["general.architecture"] != "llama":
-        raise ModelError(f"{gguf.name}: architecture {meta['general.architecture']}, not llama")
-    config = _llama_config(meta)
-    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    tensors = {}
-    for tensor in reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type).astype("float32")
-        block = tensor.name.split(".")[2] if tensor.name.startswith("blk.") else ""
-        if block in heads:  # GGUF interleaves the two halves that rotary embedding pairs
-            rows, columns = values.shape
-            values = values.reshape(heads[block], -1, 2, columns).swapaxes(1, 2)
-            values = values.reshape(rows, columns)
-        tensors[_llama_name(tensor.name)] = values.copy()
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    _write_tokenizer(meta, folder)
+    Raises:
+        ModelError: it cannot be converted.
+        OutputError: the cache cannot be written.
+    """
+    known = gguf.stat()
+    which = f"{CONVERSION} {gguf.name} {known.st_size} {known.st_mtime_ns}"
+    key = hashlib.sha256(which.encode()).hexdigest()[:16]
+
+    def make(folder: Path) -> None:
+        reader = opened(gguf)
+        size = sum(int(tensor.n_elements) for tensor in reader.tensors) * BYTES[_dtype(reader)]
+        need_room(folder, size, f"to convert {gguf.name}")
+        echo(f"converting {gguf.name} to safetensors ({size / 1e9:.1f} GB, once)")
+        convert(gguf, folder)
+
+    return made_once(cache_dir() / "gguf" / f"{gguf.stem}-{key}", make, echo)
 
 
-def _llama_config(meta: JsonObject) -> JsonObject:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "dtype": "float32",
-        "vocab_size": len(meta["tokenizer.ggml.tokens"]),
-        "hidden_size": meta["llama.embedding_length"],
-        "intermediate_size": meta["llama.feed_forward_length"],
-        "num_hidden_layers": meta["llama.block_count"],
-        "num_attention_heads": meta["llama.attention.head_count"],
-        "num_key_value_heads": meta["llama.attention.head_count_kv"],
-        "max_position_embeddings": meta["llama.context_length"],
-        "rms_norm_eps": meta["llama.attention.layer_norm_rms_epsilon"],
-        "rope_parameters": {"rope_type": "default", "rope_theta": meta["llama.rope.freq_base"]},
-        "hidden_act": "silu",
-        "tie_word_embeddings": True,
-        "bos_token_id": meta["tokenizer.ggml.bos_token_id"],
-        "eos_token_id": meta["tokenizer.ggml.eos_token_id"],
-        "pad_token_id": meta["tokenizer.ggml.padding_token_id"],
-    }
+def convert(gguf: Path, folder: Path, dtype: str | None = None) -> None:
+    """Write a GGUF file as config, tokenizer and safetensors.
+
+    Args:
+        dtype: of the weights; float16, or the file's own if it has them unpacked.
+    """
+    reader = opened(gguf)
+    kept_in = dtype or _dtype(reader)
+    with _alone(gguf) as place, _quiet():
+        try:
+            model = _read(place, reader, folder, gguf.name, kept_in)
+            if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+                kept_in = "float32"  # too large for float16
+                model = _read(place, reader, folder, gguf.name, kept_in)
+        except (LKSError, OSError):
+            raise
+        except Exception as error:  # whatever a file leads transformers to
+            reason = shorten(str(error), REASON, placeholder=" …") or type(error).__name__
+            raise ModelError(f"{gguf.name}: cannot be opened: {reason}") from error
+        model.save_pretrained(folder)
+    _tidy(reader, folder, "bfloat16" if kept_in == "float16" else kept_in)
+    for file in folder.iterdir():
+        to_disk(file)
 
 
-def _llama_name(name: str) -> str:
-    """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
-    whole = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
-    if name in whole:
-        return f"model.{whole[name]}"
-    parts = {
-        "attn_q": "self_attn.q_proj",
-        "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj",
-        "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj",
-        "attn_norm": "input_layernorm",
-        "ffn_norm": "post_attention_layernorm",
-    }
-    _, index, part, kind = name.split(".")
-    return f"model.layers.{index}.{parts[part]}.{kind}"
+def _read(place: JsonObject, reader: Reader, folder: Path, name: str, dtype: str) -> CausalLM:
+    """The model that a file tells of, checked. The tokenizer is written to `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
+    from lks.model.gguf_config import check_config, check_weights, with_rope
+    from lks.model.gguf_tokenizer import write_tokenizer
 
-def _write_tokenizer(meta: JsonObject, folder: Path) -> None:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    tokens = meta["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    config = AutoConfig.from_pretrained(**place)
+    if config.is_encoder_decoder:
+        raise ModelError(f"{name}: an encoder-decoder; of GGUF files only decoders are read")
+    with_rope(config, reader, name)
+    check_config(config, reader, name)
+    write_tokenizer(place, reader, folder, name)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        **place,
+        config=config,
+        dtype=getattr(torch, dtype),
+        quantization_config=GgufConfig(dequantize=True),  # packed weights pass no gradients
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # it refuses them in a table; `check_weights` in a sentence
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    control = 3  # GGUF's token type of special tokens
-    types = meta["tokenizer.ggml.token_type"]
-    special = [t for t, kind in zip(tokens, types, strict=True) if kind == control]
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": tokens[meta["tokenizer.ggml.bos_token_id"]],
-        "eos_token": tokens[meta["tokenizer.ggml.eos_token_id"]],
-        "pad_token": tokens[meta["tokenizer.ggml.padding_token_id"]],
-        "model_max_length": meta["llama.context_length"],
-        "clean_up_tokenization_spaces": False,
-        "chat_template": meta["tokenizer.chat_template"],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    check_weights(model, reader, name, found["missing_keys"], found["mismatched_keys"])
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and reports."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _dtype(reader: Reader) -> str:
+    """In which weights are kept: as they are, if a file has all its matrices unpacked."""
+    kinds = {tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1}
+    return PLAIN.get(kinds.pop(), UNPACKED) if len(kinds) == 1 else UNPACKED
+
+
+@contextmanager
+def _alone(gguf: Path) -> Iterator[JsonObject]:
+    """What transformers takes for a file, without the other files that lie beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "model.gguf"
+        try:
+            link.symlink_to(gguf.resolve())
+        except OSError:  # a system without links
+            shutil.copy(gguf, link)
+        yield {
+            "pretrained_model_name_or_path": folder,
+            "gguf_file": link.name,
+            "local_files_only": True,
+        }
+
+
+def _tidy(reader: Reader, folder: Path, dtype: str) -> None:
+    """The config without what is the file's and not the model's; the tokens that end a text.
+
+    Args:
+        dtype: to run in: activations may be too large for float16.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in OF_THE_FILE:
+        config.pop(key, None)
+    path.write_text(json.dumps(config | {"dtype": dtype}, indent=2), encoding="utf-8")
+    ids = (told(reader, f"tokenizer.ggml.{name}_token_id") for name in ENDS)
+    ends = list(dict.fromkeys(int(one) for one in ids if one is not None))
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": ends} if ends else {}), encoding="utf-8")

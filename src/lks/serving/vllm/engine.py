@@ -298,9 +298,9 @@ def _prompt(request: EngineRequest, handed: Handed) -> dict[str, Any]:
 def _place(name: str) -> str:
     """Where vLLM finds the backbone's weights."""
     source = resolve(name, lambda text: None)
-    if source.gguf_file is not None or source.revision is not None:
+    if source.revision is not None:
         raise InputError(
-            f"--engine vllm reads no {'GGUF file' if source.gguf_file else 'revision'} ({name}); "
+            f"--engine vllm reads no revision ({name}); "
             "give a folder with config.json and safetensors, or a hub id"
         )
     return source.place
