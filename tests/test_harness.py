@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_backbone, make_edits
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
+from test_http_model import OneSnapshot, serving
+from test_threads import random_pack
 
+from lks.editors.lks.model import ScalpelModel
 from lks.editors.registry import editor
 from lks.editors.unedited import UneditedModel
 from lks.evaluation.lm_eval import EditedLM, _at_white_space
+from lks.model.backbone import Backbone
 from lks.model.engine.protocol import Generation
 
 
@@ -72,25 +78,71 @@ def test_a_stop_may_be_white_space_at_the_beginning() -> None:
     assert lm.generate_until([asked]) == [""]
 
 
+def task(folder: Path, name: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    data = folder / f"{name}.json"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "task": name, "dataset_path": "json", "test_split": "test",
+        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(folder)},
+        "doc_to_text": "{{text}}", "doc_to_target": "gold", **more,
+    }  # fmt: skip
+
+
+def choosing(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    own = {"output_type": "multiple_choice", "doc_to_choice": "{{choices}}"}
+    return task(folder, "choosing", rows, **own, metric_list=[{"metric": "acc"}])
+
+
+def writing(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    settings = {"until": ["."], "max_gen_toks": 8}
+    own = {"output_type": "generate_until", "generation_kwargs": settings}
+    return task(folder, "writing", rows, **own, metric_list=[{"metric": "exact_match"}])
+
+
+def evaluated(lm: Any, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    found: Any = simple_evaluate(
+        lm, tasks=tasks, task_manager=TaskManager(include_defaults=False), bootstrap_iters=0,
+        verbosity="ERROR",
+    )  # fmt: skip
+    return dict(found)
+
+
 def test_a_task_of_the_harness_sees_the_edit(tmp_path: Path) -> None:
     rows = [{"text": "Ada Lovelace was born in", "choices": ["Oslo", "London"], "gold": 0}] * 3
-    data = tmp_path / "rows.json"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {
-        "task": "born", "dataset_path": "json", "test_split": "test",
-        "output_type": "multiple_choice",
-        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path)},
-        "doc_to_text": "{{text}}", "doc_to_choice": "{{choices}}", "doc_to_target": "gold",
-        "metric_list": [{"metric": "acc"}],
-    }  # fmt: skip
     backbone = make_backbone("llama")
     with editor("inject").apply(backbone, list(make_edits())[:1]) as model:
-        found = simple_evaluate(
-            EditedLM(model), tasks=[task], task_manager=TaskManager(include_defaults=False),
-            bootstrap_iters=0, verbosity="ERROR",
-        )  # fmt: skip
+        found = evaluated(EditedLM(model), [choosing(tmp_path, rows)])
         pairs = [("Ada Lovelace was born in", city) for city in ("Oslo", "London")]
         oslo, london = (sum(score.logprobs) for score in model.score(pairs))
-    assert found is not None
-    assert found["n-samples"]["born"]["effective"] == 3
-    assert found["results"]["born"]["acc,none"] == float(oslo > london)
+    assert found["n-samples"]["choosing"]["effective"] == 3
+    assert found["results"]["choosing"]["acc,none"] == float(oslo > london)
+
+
+def test_the_harness_finds_the_same_through_the_server(tmp_path: Path, model_folder: Path) -> None:
+    """Its client of completions asks the server, and scores what comes."""
+    rows = [
+        {"text": edit.prompt, "choices": [edit.target, "Paris"], "gold": 0} for edit in make_edits()
+    ]
+    tasks = [choosing(tmp_path, rows), writing(tmp_path, rows)]
+    backbone = Backbone.load(str(model_folder), device="cpu")
+    model = ScalpelModel(backbone, random_pack(backbone))
+    answers = []
+    with serving(backbone, OneSnapshot(model)) as home:
+        for name, own in (("tiny", UneditedModel(backbone)), ("tiny:facts", model)):
+            client = LocalCompletionsAPI(
+                base_url=f"{home.url}/v1/completions", model=name, tokenizer=str(model_folder),
+                tokenizer_backend="huggingface", max_length=256,
+            )  # fmt: skip
+            here, there = evaluated(EditedLM(own), tasks), evaluated(client, tasks)
+            pairs = zip(here["samples"]["choosing"], there["samples"]["choosing"], strict=True)
+            for pair in pairs:
+                ours, theirs = (row["filtered_resps"] for row in pair)
+                assert [told[0] for told in theirs] == pytest.approx([t[0] for t in ours], abs=1e-4)
+                assert [bool(told[1]) for told in theirs] == [bool(told[1]) for told in ours]
+            written, also = (
+                [row["filtered_resps"] for row in found["samples"]["writing"]]
+                for found in (here, there)
+            )
+            assert written == also
+            answers.append(written)
+    assert answers[0] != answers[1], "edits fire"
