@@ -32,11 +32,13 @@ def models(wide: Backbone) -> list[ScalpelModel]:
 
 
 def mixed(wide: Backbone) -> list[Case]:
-    """Sixteen: edited by two versions and unedited, short and long, plain and in a chat."""
+    """More than 64: edited by two versions and unedited, short and long, plain and in a chat."""
     one, two = models(wide)
-    cases: list[Case] = [(whose, p, False) for p in ASKED[:4] for whose in (one, two, wide)]
-    cases += [(one, LATE, False), (two, LATE, False), (wide, LATE, False), (one, LONG, True)]
-    assert len(cases) == 16
+    prompts = *ASKED, LATE, LONG, "Ada Lovelace speaks"
+    cases: list[Case] = [
+        (whose, p, chat) for p in prompts for chat in (False, True) for whose in (one, two, wide)
+    ]
+    assert len(cases) > 64
     return cases
 
 
@@ -61,13 +63,14 @@ def texts(vllm: VllmEngine, asked_for: Sequence[EngineRequest], wide: Backbone) 
     return [wide.tokenizer.decode(ids, skip_special_tokens=True) for ids in found]
 
 
-def test_sixteen_mixed_texts_are_those_of_transformers(vllm: VllmEngine, wide: Backbone) -> None:
+def test_mixed_texts_at_once_are_those_of_transformers(vllm: VllmEngine, wide: Backbone) -> None:
     cases = mixed(wide)
     wanted = requests(cases, wide)
     assert max(len(request.ids) for request in wanted) > 3 * 48  # read in parts
-    assert sum(request.blocks is not None for request in wanted) == 9
+    edited = sum(request.blocks is not None for request in wanted)
+    assert len(wanted) // 3 < edited < 2 * len(wanted) // 3
     right = expected(cases)
-    assert len(set(right)) > 10 and len({*right[12:15]}) == 3
+    assert len(set(right)) > len(right) // 2
     for _ in range(2):  # the second time, beginnings are found in the cache
         assert texts(vllm, wanted, wide) == right
     assert vllm.load == Load()

@@ -32,7 +32,7 @@ WIDTH = 128
 OPTIONS = {
     "enforce_eager": True,
     "max_num_batched_tokens": 48,
-    "max_num_seqs": 16,
+    "max_num_seqs": 64,
     "max_model_len": 512,
     "block_size": 32,
     "enable_prefix_caching": True,
