@@ -25,7 +25,8 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
-from lks.model.engine.split_model import SplitModel, fast_dtype, short_attention
+from lks.model.engine.frozen import short_attention
+from lks.model.engine.split_model import SplitModel, fast_dtype
 
 DEPTH = 0.93
 
@@ -188,9 +189,7 @@ class TunedModel(WeightModel):
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
-        out = self.backbone.decoder(
-            **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
-        )
+        out = self.backbone.decoder(**self.backbone.inputs(encoding))
         states: Tensor = out.last_hidden_state
         return states
 
