@@ -175,12 +175,12 @@ class Backbone(Passes):
     @cached_property
     def pads_left(self) -> bool:
         """Whether texts of several lengths may be read behind padding."""
-        return self.kind == "decoder" and probes.pads_left(self)
+        return probes.pads_left(self)
 
     @cached_property
     def shares_prefixes(self) -> bool:
         """Whether what several texts begin with may be read once for all."""
-        return self.kind == "decoder" and probes.shares_prefixes(self)
+        return probes.shares_prefixes(self)
 
     # --- text -------------------------------------------------------------------------------
 

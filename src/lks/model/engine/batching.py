@@ -142,7 +142,8 @@ def by_length(
     """Indices in batches of texts of about one length, so that little is padded.
 
     Args:
-        padded: whether anything may be; else texts of a batch are of one length.
+        lengths: in characters will do where texts are padded.
+        padded: whether they may be; else texts of a batch are of one length.
     """
     order = sorted(lengths, key=lengths.__getitem__) if batch_size > 1 else list(lengths)
     for _, alike in groupby(order, lambda i: 0 if padded else lengths[i]):

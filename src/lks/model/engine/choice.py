@@ -6,20 +6,15 @@ a decoder whose positions are counted another way was off by three standard devi
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lks.errors import LayerError
-from lks.model import kept
 from lks.model.backbone import Backbone
 from lks.model.engine import probes
 from lks.model.engine.batching import ragged
@@ -29,7 +24,6 @@ from lks.model.engine.reader import TextRow
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.whole_model import UpperModel, WholeModel
 
-LONG = 0.5  # seconds of finding out
 ENGINES = SplitModel, UpperModel, WholeModel  # the quickest first
 AnyEngine = TrainingEngine[Any, Any]
 
@@ -45,32 +39,11 @@ def choose_engine(backbone: Backbone, layer: int, dtype: torch.dtype | None = No
     """
     if layer not in backbone.engines:
         with backbone.in_use:
-            backbone.engines[layer] = _known(backbone, layer)
+            backbone.engines[layer] = probes.remembered(
+                backbone, f"engine of layer {layer}", lambda: _probed(backbone, layer)
+            )
     kind = next(kind for kind in ENGINES if kind.name == backbone.engines[layer])
     return kind(backbone, layer, dtype)
-
-
-def _known(backbone: Backbone, layer: int) -> str:
-    """The engine's name; where it took long to find out, it is kept in the cache folder."""
-    name = f"engine-{_told_by(backbone, layer)}"
-    found = kept.load(name)
-    if found is not None and str(found) in {kind.name for kind in ENGINES}:
-        return str(found)
-    started = time.monotonic()
-    probed = _probed(backbone, layer)
-    if time.monotonic() - started > LONG:
-        kept.save(name, np.array(probed))
-    return probed
-
-
-def _told_by(backbone: Backbone, layer: int) -> str:
-    """A hash of what the engine depends on."""
-    own, model = backbone.fingerprint, backbone.model
-    versions = [version(name) for name in ("torch", "transformers", "latent-knowledge-scalpel")]
-    run = type(model).__name__, str(model.dtype), str(backbone.device), backbone.bound
-    attention = getattr(model.config, "_attn_implementation", None)
-    told = own.config, own.weights, own.tokenizer, layer, backbone.layers_path, run, attention
-    return hashlib.sha256(repr((told, versions)).encode()).hexdigest()[:32]
 
 
 def _probed(backbone: Backbone, layer: int) -> str:
@@ -154,8 +127,8 @@ def _whole(backbone: Backbone, layer: int, rows: Sequence[TextRow]) -> _Reading:
         unedited = torch.cat([_logits(backbone, own) for own in alike])
     if torch.equal(read.detach(), unedited):
         raise LayerError(
-            f"{backbone.name}: an edit at layer {layer} cannot reach later tokens: the layers "
-            "above it read keys and values of layers up to it only; take a lower layer (--layer)"
+            f"{backbone.name}: an edit at layer {layer} cannot reach later tokens: no layer above "
+            "it reads keys and values of its own; take a lower layer (--layer)"
         )
     raise LayerError(
         f"{backbone.name}: no gradients reach layer {layer} through the layers above it, so "

@@ -106,10 +106,15 @@ class _Count:
         index = _cache_index(module)
         layers = _cache_layers((*args, *kwargs.values()))
         for number, own in enumerate(layers):
-            if isinstance(own, CacheLayerMixin):
-                return int(own.get_seq_length()) - (q if number <= index else 0)
+            if not isinstance(own, CacheLayerMixin):
+                continue
+            held = int(own.get_seq_length())
+            if number > index:  # its turn in this pass comes yet
+                return held
+            if held >= q:  # else it keeps no keys
+                return held - q
         above = [own for own in layers[index + 1 :] if hasattr(own, "has_previous_state")]
-        if above:  # their turn in this pass comes yet
+        if above:
             goes_on = any(above[0].has_previous_state.values())
         else:  # a text of one token goes on by one, and is never read again
             goes_on = bool(self._seen) and (q < self._width or q == self._width == 1)
@@ -127,5 +132,5 @@ def _cache_layers(given: Iterable[object]) -> Sequence[Attribute]:
 
 def _cache_index(module: nn.Module) -> int:
     """The layer's index in a key-value cache, which one of its modules knows."""
-    indices = (m.layer_idx for m in module.modules() if hasattr(m, "layer_idx"))
-    return int(next(indices, 0))  # type: ignore[arg-type]
+    indices = (getattr(m, "layer_idx", None) for m in module.modules())
+    return next((index for index in indices if isinstance(index, int)), 0)

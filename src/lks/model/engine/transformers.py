@@ -85,7 +85,7 @@ def score(
     before = prefix.length if prefix else 0
     batch_size = min(batch_size, prefix.batch_size) if prefix else batch_size
     padded = side == "right" or backbone.pads_left
-    lengths = {i: len(tokenised[i][0]) for i in readings}
+    lengths = {i: len(joined[i][0].text if padded else tokenised[i][0]) for i in readings}
     for chunk in by_length(lengths, batch_size, padded=padded):
         encoding = backbone.encode(
             [joined[i][0] for i in chunk],
@@ -206,7 +206,8 @@ def generate_ids(
     side = "left" if backbone.kind == "decoder" else "right"
     padded = side == "right" or batch_size == 1 or len(texts) == 1 or backbone.pads_left
     for most, some in _by_room(backbone, texts, tokenised, max_new_tokens).items():
-        lengths = {i: len(tokenised[i][0]) for i in some} if most else {}
+        own = some if most else {}
+        lengths = {i: len(texts[i].text if padded else tokenised[i][0]) for i in own}
         for chunk in by_length(lengths, batch_size, padded=padded):
             encoding = backbone.encode(
                 [texts[i] for i in chunk],
