@@ -16,6 +16,7 @@ from conftest import make_backbone, make_edits, make_tokenizer
 from test_cli import QUICK, run
 from tokenizers import processors
 
+from lks.editors.baselines.finetune import FineTune, TuneSettings
 from lks.editors.baselines.grace import Grace
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
@@ -159,6 +160,16 @@ def test_a_folder_is_opened_by_the_right_class(name: str, tmp_path: Path) -> Non
     opened = Backbone.load(str(tmp_path), device="cpu")
     assert type(opened.model) is type(model)
     assert opened.layers_path == Backbone(model, make_tokenizer()).layers_path
+
+
+def test_fine_tuning_reads_whole_texts_where_states_are_not_all_that_is_read() -> None:
+    """Gemma 4's upper layers look at the tokens again."""
+    name, edits = "gemma4 6 layers", make_edits()
+    backbone = Backbone(survey.build(FAMILIES[name]), make_tokenizer(), name)
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    before = sum(sum(score.logprobs) for score in UneditedModel(backbone).score(pairs))
+    with FineTune(layer=2, settings=TuneSettings(epochs=3)).apply(backbone, edits) as model:
+        assert sum(sum(score.logprobs) for score in model.score(pairs)) > before
 
 
 # --- encoder-decoders -----------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from lks.editors.baselines.locate import Spot, layer_at, projection
 from lks.editors.baselines.targets import Targets
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.errors import LayerError
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
+from lks.model.engine.choice import choose_engine
 from lks.model.engine.frozen import short_attention
 from lks.model.engine.split_model import SplitModel, fast_dtype
 
@@ -194,6 +196,15 @@ class TunedModel(WeightModel):
         return states
 
 
+def _above(backbone: Backbone, layer: int) -> SplitModel | None:
+    """What runs the layers above one from its outputs; None where these are not all they read."""
+    try:
+        engine = choose_engine(backbone, layer)
+    except LayerError:
+        return None
+    return engine if isinstance(engine, SplitModel) else None
+
+
 class ProjectionModel(TunedModel):
     """One whose layers below the projection, which stay as they are, read each text once."""
 
@@ -201,7 +212,7 @@ class ProjectionModel(TunedModel):
         self, backbone: Backbone, edits: Iterable[Edit], spot: Spot, settings: TuneSettings
     ) -> None:
         self._layer = spot.layer
-        self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
+        self._split = _above(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
         kind = backbone.fingerprint.to_json(), "projection", spot.layer
         super().__init__(backbone, edits, [spot.parameter], settings, kind)
