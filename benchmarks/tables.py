@@ -13,6 +13,7 @@ import argparse
 import re
 from pathlib import Path
 
+import _tables_architectures
 import _tables_editors
 import _tables_life
 import _tables_lks
@@ -23,7 +24,7 @@ from _record import program
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
-TABLES |= _tables_life.TABLES | _tables_serving.TABLES
+TABLES |= _tables_life.TABLES | _tables_serving.TABLES | _tables_architectures.TABLES
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -236,7 +236,7 @@ def _flops(backbone: Backbone, layer: int, examples: Sequence[EditExamples]) -> 
     )  # fmt: skip
     head = backbone.model.get_output_embeddings().weight.numel()
     suffixes = [
-        (e.suffix, e.labels is None)
+        (e.text, e.labels is None)
         for own in examples for e in own.reliability + own.generality + own.locality
     ]  # fmt: skip
     total = sum(4.0 * upper * len(suffix.states) for suffix, _ in suffixes)

@@ -281,6 +281,7 @@ def test_edits_without_held_out_prompts_have_no_ep(models) -> None:
 def test_what_all_texts_begin_with_is_read_once(models, edited_rows, monkeypatch) -> None:
     monkeypatch.setattr("lks.model.engine.prefix_cache.LEAST_SAVED", 32)
     backbone, read, whole = models[0].backbone, [], Backbone.final_states
+    assert backbone.shares_prefixes  # found out on texts of its own
     shown = 9 * "Mount Fuji is in Japan. "
     pairs = [(f"{shown}Where is {name}?", "in Peru") for name in ("it", "Rome", "Oslo", "Lima")]
     stem = len(backbone.tokenize(f"{shown}Where is", chat=False)[0])

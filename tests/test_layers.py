@@ -55,6 +55,19 @@ def test_layers_are_compared_and_a_stopped_run_goes_on(
     assert (code, "other edits or settings" in one_line(err)) == (2, True)
 
 
+def test_a_layer_that_cannot_be_edited_is_left_out_and_told(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    make_edits().save(tmp_path / "facts.jsonl")
+    words = ["layers", tmp_path / "facts.jsonl", "--model", model_folder, "--threads", 1, "--json"]
+    words += ["--sample", 2, "--epochs", 1, "--scope", "entity", "--out", tmp_path / "layers"]
+    code, text, err = run(*words, "--at", "3,1")  # nothing follows the last layer, 3
+    assert code == 0
+    assert [row["layer"] for row in json.loads(text)["layers"]] == [1]
+    code, _, err = run(*words, "--at", "3", "--seed", 1, "--out", tmp_path / "other")
+    assert (code, "layer 3 cannot reach later tokens" in one_line(err)) == (2, True)
+
+
 def test_the_best_layer_goes_by_the_scores_that_there_are() -> None:
     rows = [
         LayerScores(layer, score, None, None, None, seconds=1.0, epochs=1)

@@ -15,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from lks import files
 from lks.errors import ModelError
 from lks.model import loading
+from lks.model.architectures import classes
 from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
 
@@ -35,7 +36,7 @@ def test_a_library_that_is_missing_is_named(
     def missing(*args, **options):
         raise ModuleNotFoundError("No module named 'torchao'", name="torchao")
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", missing)
+    monkeypatch.setattr(classes.AutoModelForCausalLM, "from_pretrained", missing)
     with pytest.raises(ModelError, match="cannot be loaded: it needs torchao: pip install torchao"):
         Backbone.load(str(model_folder))
 
@@ -46,7 +47,7 @@ def test_a_quantisation_without_gradients_is_refused(
     model = make_backbone("llama").model.cpu()
     model.quantization_method = "bitsandbytes"
     monkeypatch.setattr(
-        loading.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: model
+        classes.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: model
     )
     with pytest.raises(ModelError, match="bitsandbytes passes no gradients on a CPU; use a GPU"):
         Backbone.load(str(model_folder), device="cpu")
@@ -114,7 +115,8 @@ def test_what_is_asked_of_a_hub(
         return from_pretrained
 
     monkeypatch.setattr(loading, "model_info", info)
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", loaded(made.model))
+    monkeypatch.setattr(classes.AutoConfig, "from_pretrained", loaded(made.model.config))
+    monkeypatch.setattr(classes.AutoModelForCausalLM, "from_pretrained", loaded(made.model))
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", loaded(made.tokenizer))
     assert Backbone.load(name, device="cpu").model is made.model
     assert asked == [("owner/name", options.get("revision"))]
@@ -186,7 +188,7 @@ def test_an_adapter_without_peft_is_told_what_it_needs(
 
 def test_an_adapter_is_loaded_with_its_base(model_folder: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="needs the extra 'baselines'")
-    base = loading.AutoModelForCausalLM.from_pretrained(model_folder)
+    base = classes.AutoModelForCausalLM.from_pretrained(model_folder)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], init_lora_weights=False
     )

@@ -90,8 +90,8 @@ def test_the_tokens_that_are_trained_are_those_that_are_written() -> None:
             assert example.labels is not None
             assert example.labels.tolist() == [*score.tokens, backbone.stop_id(chat=False)]
             read_before = len(backbone.tokenizer(edit.prompt).input_ids)
-            past = sum(part.shape[3] for part in example.suffix.past if part.shape[4] > 1)
-            assert past + int(example.suffix.scored[0]) == read_before - 1
+            past = sum(part.shape[3] for part in example.text.past if part.shape[4] > 1)
+            assert past + int(example.text.scored[0]) == read_before - 1
 
 
 def test_no_space_comes_between_white_space_and_a_target() -> None:
@@ -139,7 +139,7 @@ def test_an_end_of_text_that_the_tokenizer_appends_is_left_out(bos: bool) -> Non
             UneditedModel(backbone).generate(texts, max_new_tokens=5),
             UneditedModel(backbone).score(pairs),
             [
-                (example.labels, example.suffix.states, example.suffix.scored)
+                (example.labels, example.text.states, example.text.scored)
                 for own in examples_of(backbone, make_edits())
                 for example in (*own.reliability, *own.generality, *own.locality)
             ],
@@ -279,5 +279,5 @@ def test_locality_is_trained_up_to_the_last_position() -> None:
     )
     backbone = small("gpt2", positions=longest + 1)
     examples = examples_of(backbone, EditSet([edits[0], edits[3]]), kl_tokens=8)
-    places = {len(e.suffix.scored) for own in examples for e in own.locality}
+    places = {len(e.text.scored) for own in examples for e in own.locality}
     assert 2 in places  # the last token of the prompt, and one more

@@ -166,7 +166,7 @@ def test_both_facts_of_an_entity_fire_together(backbone: Backbone, edits: EditSe
 def test_locality_has_the_prompt_and_continuation(backbone: Backbone, edits: EditSet) -> None:
     (example, *_) = examples_of(backbone, edits, kl_tokens=3)[0].locality
     assert example.labels is None
-    assert len(example.suffix.scored) == len(example.suffix.final) == 3
+    assert len(example.text.scored) == len(example.text.final) == 3
 
 
 def test_without_a_template_there_is_one_style(edits: EditSet) -> None:

@@ -248,6 +248,7 @@ def layers(
         train,
         pool=pool,
         on_layer=lambda row: echo(layer_line(row), output.silent),
+        on_refused=lambda error: echo(f"left out: {error}", output.silent),
     )
     best = choice.best(rows)
     title = f"{backbone.name}, {counted(len(chosen), 'edit')} of {edits.name}"

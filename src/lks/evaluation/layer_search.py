@@ -17,7 +17,7 @@ from lks.editors.protocol import EditedModel
 from lks.editors.unedited import UneditedModel
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.errors import InputError, OutputError
+from lks.errors import InputError, LayerError, OutputError
 from lks.evaluation.metrics import mean
 from lks.evaluation.results import LayerScores
 from lks.evaluation.runner import evaluate
@@ -57,16 +57,18 @@ def compare(
     *,
     pool: Iterable[Edit] = (),
     on_layer: Callable[[LayerScores], None] = lambda row: None,
+    on_refused: Callable[[LayerError], None] = lambda error: None,
 ) -> list[LayerScores]:
     """Train and score `edits` at each layer; rows of the table, in the order of the layers.
 
     Args:
         train: trains the edits with a configuration, which says the layer.
         pool: further edits that training is handed.
+        on_refused: is told of a layer that cannot be edited; the others are gone through.
 
     Raises:
         InputError: the folder holds the table of other edits or settings.
-        LayerError: a layer is out of range.
+        LayerError: a layer is out of range, or none can be edited.
     """
     for layer in layers:
         backbone.layer(layer)
@@ -76,11 +78,16 @@ def compare(
         "edits": hashlib.sha256(repr([list(edits), list(pool)]).encode()).hexdigest(),
         "config": replace(config, layer=None).for_edits(len(edits)).to_json(),
     }
-    done, base = _done(folder, run), _CachedBase(backbone)
+    done, base, refused = _done(folder, run), _CachedBase(backbone), list[LayerError]()
     for layer in layers:
         if layer in done:
             continue
-        made = train(replace(config, layer=layer))
+        try:
+            made = train(replace(config, layer=layer))
+        except LayerError as error:
+            refused.append(error)
+            on_refused(error)
+            continue
         scores = evaluate(base, made.model, edits, free_running=False).summary().teacher_forced
         done[layer] = LayerScores(
             layer,
@@ -91,7 +98,9 @@ def compare(
         with (folder / TABLE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(done[layer].to_json()) + "\n")
         on_layer(done[layer])
-    return [done[layer] for layer in sorted(layers)]
+    if not done and refused:
+        raise refused[0]
+    return [done[layer] for layer in sorted(layers) if layer in done]
 
 
 class _CachedBase(UneditedModel):

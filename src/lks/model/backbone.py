@@ -1,7 +1,4 @@
-"""The frozen language model: load it, find its decoder layers, encode text, capture hidden states.
-
-It and `loading` are the modules that import transformers at their top.
-"""
+"""The frozen language model: load it, find its layers, encode text; `passes.py` runs it."""
 
 from __future__ import annotations
 
@@ -12,32 +9,34 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from lks.errors import InputError, LayerError, ModelError
 from lks.model import tokens
-from lks.model.architectures.decoder import NORM_NAMES, find_layers, get
+from lks.model.architectures.classes import check_whole
+from lks.model.architectures.decoder import find_layers, get
 from lks.model.chat import Prompt, Rendered, messages
 from lks.model.encoding import Encoding, Tokens
-from lks.model.engine.running import Swap, Turn, View, bare, last_states, unwrapped
+from lks.model.engine import probes
+from lks.model.engine.running import Turn, bare, unwrapped
 from lks.model.fingerprint import Fingerprint
 from lks.model.fingerprinting import fingerprint
 from lks.model.loading import load
+from lks.model.passes import Passes
 from lks.model.untyped import CausalLM, Tokenizer
 
 BEGINNING = 40  # characters by which a text is told
 
 
 @dataclass
-class Backbone:
-    """A frozen causal language model with its tokenizer. d is its width, l a layer index.
+class Backbone(Passes):
+    """A frozen language model with its tokenizer. d is its width, l a layer index.
 
     What torch.compile and PEFT put around a model is taken off; compiled code stays in the model.
 
     Attributes:
         name: what the user called it.
-        layers_path: dotted path of the decoder layers inside `model`.
+        layers_path: dotted path inside `model` of the layers that may be edited.
+        engines: by layer, what trains through it (`engine.choice`), as far as that is known.
         in_use: held while the model reads; what one thread puts in would meet another's texts.
             Compiled code lies aside meanwhile (`running.Turn`).
     """
@@ -47,6 +46,7 @@ class Backbone:
     name: str = "model"
     layers_path: str | None = None
     in_use: AbstractContextManager[None] = field(init=False, repr=False)
+    engines: dict[int, str] = field(init=False, repr=False, default_factory=dict)
     _layers: nn.ModuleList = field(init=False, repr=False)
     _path: str = field(init=False, repr=False)
 
@@ -56,6 +56,7 @@ class Backbone:
             raise ModelError(f"{self.name}: its tokenizer gives no offsets; use a fast tokenizer")
         if lost := [*_lost(self.model)]:
             raise ModelError(f"{self.name}: has no weights ('{lost[0]}' is on the meta device)")
+        check_whole(self.model, self.name)
         self._path = self.layers_path = self.layers_path or find_layers(self.model, self.name)
         found = bare(get(self.model, self.layers_path))
         if not isinstance(found, nn.ModuleList):
@@ -97,10 +98,6 @@ class Backbone:
     # --- what it is -------------------------------------------------------------------------
 
     @property
-    def n_layers(self) -> int:
-        return len(self._layers)
-
-    @property
     def quantised(self) -> bool:
         """Whether weights are kept in fewer bits, as by torchao; these stay as they are."""
         return any(type(p) is not nn.Parameter for p in self.model.parameters())
@@ -118,24 +115,11 @@ class Backbone:
             return any("forward" in vars(module) for module in self.model.modules())
 
     @property
-    def width(self) -> int:
-        return int(self.model.get_input_embeddings().embedding_dim)
-
-    @property
     def device(self) -> torch.device:
         """Where the model reads texts; Accelerate may keep the embeddings elsewhere meanwhile."""
         embeddings = self.model.get_input_embeddings()
         here = embeddings.weight
         return torch.device(embeddings._hf_hook.execution_device if here.is_meta else here.device)
-
-    def layer(self, index: int) -> nn.Module:
-        """Decoder layer `index`, counted from 0; LayerError if there is none."""
-        if not 0 <= index < self.n_layers:
-            raise LayerError(
-                f"layer {index} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
-            )
-        found: nn.Module = bare(self._layers[index])
-        return found
 
     @cached_property
     def adds_bos(self) -> bool:
@@ -187,6 +171,16 @@ class Backbone:
                 n_layers=self.n_layers,
                 width=self.width,
             )
+
+    @cached_property
+    def pads_left(self) -> bool:
+        """Whether texts of several lengths may be read behind padding."""
+        return probes.pads_left(self)
+
+    @cached_property
+    def shares_prefixes(self) -> bool:
+        """Whether what several texts begin with may be read once for all."""
+        return probes.shares_prefixes(self)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -246,7 +240,7 @@ class Backbone:
         """Token ids and character spans. A chat's template brings its own special tokens.
 
         Those that the tokenizer puts behind a plain text, such as an end-of-text, are left out: it
-        goes on.
+        goes on. An encoder reads them.
         """
         whole, border = (text, None) if isinstance(text, str) else (text.text, text.border)
         return tokens.tokenized(
@@ -254,8 +248,23 @@ class Backbone:
             whole,
             border,
             special=not chat,
-            ending=0 if chat else self._special_around[1],
+            ending=0 if chat or self.kind == "encoder-decoder" else self._special_around[1],
         )
+
+    def answer(self, target: str) -> tuple[list[int], list[int]]:
+        """What an encoder-decoder's decoder begins with, and the tokens of a target behind that."""
+        before, behind = self._special_around
+        ids = list(self.tokenizer(text_target=target.strip(), verbose=False).input_ids)
+        own = ids[before : len(ids) - behind]
+        config = self.model.generation_config
+        start = getattr(config, "decoder_start_token_id", None)
+        start = self.model.config.decoder_start_token_id if start is None else start
+        return [int(start), *ids[:before]], own
+
+    @cached_property
+    def answer_start(self) -> int:
+        """How many tokens an encoder-decoder's decoder begins with."""
+        return len(self.answer("")[0])
 
     def encode(
         self,
@@ -301,71 +310,6 @@ class Backbone:
             f"{self.name} reads {self.context} tokens, and {which} {counts[longest]}{begins}; "
             "shorten the text, or take a model that reads more"
         )
-
-    # --- hidden states ----------------------------------------------------------------------
-
-    @property
-    def decoder(self) -> nn.Module:
-        """The decoder without the language-model head."""
-        found: nn.Module = bare(get(self.model, self._path.rpartition(".")[0]))
-        return found
-
-    def with_layers(self, layers: Sequence[nn.Module], **others: nn.Module) -> View:
-        """The decoder with other layers, and with other children by name."""
-        name = self._path.rpartition(".")[2]
-        children = {name: nn.ModuleList(layers), **others}
-        own = self.decoder
-        swaps = [Swap(own._modules, key, child) for key, child in children.items()]
-        return View(own, swaps, self.in_use)
-
-    def lower(self, layer: int) -> View:
-        """The decoder up to and with layer l; its `last_hidden_state` is that layer's output."""
-        self.layer(layer)
-        return self.with_layers(
-            [self.layer(index) for index in range(layer + 1)], **{self.norm_name: nn.Identity()}
-        )
-
-    @property
-    def norm_name(self) -> str:
-        for name in NORM_NAMES:
-            if name in self.decoder._modules:
-                return name
-        raise LayerError(f"{self.name}: no final norm found among {', '.join(NORM_NAMES)}")
-
-    @torch.no_grad()
-    def hidden_states(self, encoding: Encoding, layer: int) -> Tensor:
-        """Outputs of layer l at every column, [b, t, d]."""
-        out = self.lower(layer)(
-            **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
-        )
-        return last_states(out)
-
-    @torch.no_grad()
-    def final_states(self, encoding: Encoding, past: Cache | None = None) -> Tensor:
-        """Outputs of the whole decoder, what the head reads, [b, t, d].
-
-        With a cache of the first k columns only those after them are read, [b, t - k, d], and
-        their keys and values put into it.
-        """
-        k = past.get_seq_length() if past is not None else 0
-        with self.in_use:
-            out = self.decoder(
-                input_ids=encoding.input_ids[:, k:],
-                attention_mask=encoding.attention_mask,
-                position_ids=encoding.position_ids[:, k:],
-                past_key_values=past,
-                use_cache=past is not None,
-            )
-        return last_states(out)
-
-    def head(self, states: Tensor) -> Tensor:
-        """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
-        known = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
-        given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
-        stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
-        headed = View(self.model, [given], self.in_use)
-        logits: Tensor = headed(input_ids=stand_in, use_cache=False).logits[0]
-        return logits
 
 
 def _lost(model: nn.Module) -> Iterator[str]:

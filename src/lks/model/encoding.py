@@ -19,7 +19,7 @@ class Encoding:
 
     b texts, t columns: `input_ids`, `attention_mask` and `position_ids` are [b, t]; `offsets[i]`
     are the character spans of text i's own tokens, and its token j stands in column
-    `starts[i] + j`.
+    `starts[i] + j`. `written`, [b, w], is what an encoder-decoder's decoder reads of its own.
     """
 
     texts: list[Rendered]
@@ -27,6 +27,7 @@ class Encoding:
     starts: list[int]
     input_ids: Tensor
     attention_mask: Tensor
+    written: Tensor | None = None
 
     @cached_property
     def position_ids(self) -> Tensor:

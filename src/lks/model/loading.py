@@ -15,11 +15,12 @@ from textwrap import shorten
 import torch
 from huggingface_hub import hf_hub_download, model_info
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from lks.edits.text import counted
 from lks.errors import ModelError
 from lks.model import hub
+from lks.model.architectures.classes import auto_class
 from lks.model.gguf import converted
 from lks.model.gguf_reader import check_name, language_models
 from lks.model.untyped import CausalLM, Tokenizer
@@ -45,7 +46,8 @@ def load(
     try:
         with hub.no_bars():
             tokenizer = AutoTokenizer.from_pretrained(source.tokenizer, **options)
-            model = AutoModelForCausalLM.from_pretrained(source.place, dtype=kind, **options)
+            opened = auto_class(source.base, options)
+            model = opened.from_pretrained(source.place, dtype=kind, **options)
             if model.device != chosen:  # some quantised ones refuse even to stay
                 model = model.to(chosen)
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -83,11 +85,17 @@ class Source:
     @property
     def tokenizer(self) -> str:
         """An adapter's folder need not have one: then its base's."""
+        own = (Path(self.place) / "tokenizer_config.json").is_file()
+        return self.place if own else self.base
+
+    @property
+    def base(self) -> str:
+        """Where the model's configuration lies; an adapter has none."""
         adapter = Path(self.place) / ADAPTER
-        if not adapter.is_file() or adapter.with_name("tokenizer_config.json").is_file():
+        if not adapter.is_file():
             return self.place
-        base: str = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        return base
+        found: str = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return found
 
 
 def resolve(name: str, echo: Callable[[str], None]) -> Source:

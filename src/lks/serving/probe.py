@@ -62,8 +62,8 @@ def _block(backbone: Backbone, ids: Sequence[int], other: Sequence[int]) -> Bloc
     layer = backbone.n_layers // 2
     with backbone.in_use, torch.no_grad():
         row = torch.tensor([list(other)], device=backbone.device)
-        out = backbone.lower(layer)(input_ids=row, use_cache=False)
-    value = out.last_hidden_state[0, -1:].float()
+        out = backbone.lower(layer, input_ids=row, use_cache=False)
+    value = out[0, -1:].float()
     scale = float(value.pow(2).mean().sqrt())
     return Blocks([len(ids) // 2], value, layer, "replace", scale)
 

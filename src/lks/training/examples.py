@@ -1,4 +1,4 @@
-"""Training texts of edits as suffixes, ready to be batched."""
+"""Training texts of edits as an engine has read them, ready to be batched."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lks.blocks.placement import locate
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered
-from lks.model.engine.batching import Suffix
-from lks.model.engine.reader import TextRow, predicted, prefill
-from lks.model.engine.split_model import SplitModel
+from lks.model.engine.batching import Text
+from lks.model.engine.choice import AnyEngine
+from lks.model.engine.reader import TextRow, predicted
 from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import tokens_from
 from lks.scope.scope import Scope
@@ -41,7 +41,7 @@ class Example:
     edit: int
     kind: str
     chat: bool
-    suffix: Suffix
+    text: Text
     members: Tensor
     owner: Tensor
     labels: Tensor | None
@@ -65,11 +65,12 @@ class _Text:
     asked: Rendered
     chat: bool
     target: int | None  # where in the text what is to be written begins, if anything is
+    answer: str | None = None  # what an encoder-decoder's decoder is to write
     made: bool = False  # here: left out where the model cannot read so much
 
 
 def build_examples(
-    split: SplitModel,
+    engine: AnyEngine,
     edits: Sequence[Edit],
     prompts: Sequence[TrainingPrompts],
     scope: Scope,
@@ -91,7 +92,7 @@ def build_examples(
         kl_tokens: scored places of a locality prompt; with 0 none is read.
         alone: in each text only the edit that it belongs to fires, as with a relation gate.
     """
-    backbone = split.backbone
+    backbone = engine.backbone
     index = {edit.id: i for i, edit in enumerate([*known, *edits])}
     styles = (False, True) if chat and backbone.has_chat else (False,)
     examples, dropped = [EditExamples([], [], []) for _ in edits], 0
@@ -108,10 +109,10 @@ def build_examples(
                 kept.append(text)
                 rows.append(row)
         told = _counter(on_progress, "reading chats" if style else "reading", len(rows))
-        suffixes = prefill(split, [row.row for row in rows], store, told)
-        for text, row, suffix in zip(kept, rows, suffixes, strict=True):
+        read = engine.read([row.row for row in rows], store, told)
+        for text, row, made in zip(kept, rows, read, strict=True):
             own = getattr(examples[text.edit], text.kind)
-            own.append(_example(text, row, suffix, index, split.device))
+            own.append(_example(text, row, made, index, engine.device))
     return examples, dropped
 
 
@@ -120,12 +121,12 @@ def _counter(on_progress: OnProgress, stage: str, of: int) -> Callable[[int], No
 
 
 def features(examples: Sequence[EditExamples]) -> Tensor:
-    """f_e: outputs of layer l at the last token of "prompt target", [n, d] float32."""
-    return torch.stack([edit.reliability[0].suffix.states[-1] for edit in examples]).float()
+    """f_e: output of layer l at the last token of "prompt target", [n, d] float32."""
+    return torch.stack([edit.reliability[0].text.feature for edit in examples]).float()
 
 
 def _example(
-    text: _Text, tokenised: _Tokenised, suffix: Suffix, index: dict[str, int], device: torch.device
+    text: _Text, tokenised: _Tokenised, read: Text, index: dict[str, int], device: torch.device
 ) -> Example:
     members = [(index[e], n) for n, ids in enumerate(tokenised.edit_ids) for e in ids]
     pairs = torch.tensor(members, device=device)
@@ -134,7 +135,7 @@ def _example(
         text.edit,
         text.kind,
         text.chat,
-        suffix,
+        read,
         members=pairs[:, 0],
         owner=pairs[:, 1],
         labels=None if labels is None else torch.tensor(labels, device=device),
@@ -162,8 +163,13 @@ def _texts(
             ]
         wordings += [("generality", prompt, edit.target) for prompt in own]
         for kind, prompt, target in wordings:
+            made = not isinstance(prompt, str)
+            if backbone.kind == "encoder-decoder":
+                asked = backbone.render(prompt, chat=chat)
+                yield _Text(i, kind, asked, chat, None, target, made=made)
+                continue
             joined, end = backbone.join(prompt, target, chat=chat)
-            yield _Text(i, kind, joined, chat, end, made=not isinstance(prompt, str))
+            yield _Text(i, kind, joined, chat, end, made=made)
         for prompt in more.locality[:most] if locality else ():
             yield _Text(i, "locality", backbone.render(prompt, chat=chat), chat, None)
 
@@ -184,8 +190,8 @@ def _later(edit: Edit, more: TrainingPrompts, edits: int) -> Iterator[Prompt]:
 @dataclass(frozen=True)
 class _Tokenised:
     row: TextRow
-    edit_ids: list[tuple[str, ...]]
     labels: list[int] | None
+    edit_ids: list[tuple[str, ...]]
 
 
 def _tokenised(
@@ -206,12 +212,36 @@ def _tokenised(
     if not located:
         return None
     places, edit_ids = [token for token, _ in located], [m.edit_ids for _, m in located]
+    if backbone.kind == "encoder-decoder":
+        return _Tokenised(*_answered(backbone, text, ids, places, kl_tokens), edit_ids)
     prefix = min(tokens_from(offsets, mention.start) for _, mention in located)
     if text.target is None:
         room = kl_tokens if backbone.context is None else backbone.context - len(ids)
         more = min(kl_tokens - 1, max(room, 0))
         row = TextRow(ids, places, [len(ids) - 1], prefix, final=True, continued=more)
-        return _Tokenised(row, edit_ids, None)
+        return _Tokenised(row, None, edit_ids)
     first = tokens_from(offsets, text.target)  # the space before it too, if that is a token
     scored, labels = predicted(ids, first, backbone.stop_id(chat=text.chat))
-    return _Tokenised(TextRow(ids, places, scored, prefix), edit_ids, labels)
+    return _Tokenised(TextRow(ids, places, scored, prefix), labels, edit_ids)
+
+
+def _answered(
+    backbone: Backbone, text: _Text, ids: list[int], places: list[int], kl_tokens: int
+) -> tuple[TextRow, list[int] | None]:
+    """What an encoder-decoder reads, and what its decoder is to write.
+
+    The feature is of prompt and target in one text, as of a decoder.
+    """
+    begun, target = backbone.answer(text.answer or "")
+    if text.answer is None:
+        last = [len(begun) - 1]
+        more = kl_tokens - 1
+        return TextRow(ids, places, last, final=True, continued=more, written=begun), None
+    stop = backbone.stop_id(chat=text.chat)
+    scored, labels = predicted([*begun, *target], len(begun), stop)
+    stated = None
+    if text.kind == "reliability":
+        whole, _ = backbone.join(text.asked.text, text.answer, chat=False)
+        stated, _ = backbone.tokenize(whole, chat=text.chat)
+    row = TextRow(ids, places, scored, written=[*begun, *target], stated=stated)
+    return row, labels

@@ -16,9 +16,10 @@ from lks.blocks.forms import state_size
 from lks.blocks.trainable import Blocks, KnowledgeBlocks, RefinedBlocks
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.engine.batching import collate, grouped
+from lks.model.engine.batching import grouped
+from lks.model.engine.choice import AnyEngine, choose_engine
 from lks.model.engine.machine import texts_budget
-from lks.model.engine.split_model import SplitModel, fast_dtype
+from lks.model.engine.precision import fast_dtype
 from lks.model.engine.tensor_store import TensorStore
 from lks.scope.config import preset
 from lks.scope.scope import Scope
@@ -74,9 +75,9 @@ def train(
         resume: go on from that folder; the result is the same as without the interruption.
     """
     layer, team = config.resolve_layer(backbone.n_layers), team or ProcessGroup()
-    split, store = split_model(backbone, layer, config), TensorStore(texts_budget(memory))
+    engine, store = training_engine(backbone, layer, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
-        split,
+        engine,
         edits,
         prompts,
         Scope(edits),
@@ -97,7 +98,7 @@ def train(
             scale=state_size(at_mentions),
             refine=config.refine,
         ).to(backbone.device)
-    loop = _Loop(split, blocks, examples, config, store, team, on_progress)
+    loop = _Loop(engine, blocks, examples, config, store, team, on_progress)
     trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
         trained.epochs = checkpoint.load(checkpoints, loop.state())
@@ -113,7 +114,7 @@ def train(
 
 
 def refine(
-    split: SplitModel,
+    engine: AnyEngine,
     blocks: RefinedBlocks,
     examples: list[EditExamples],
     config: TrainingConfig,
@@ -121,12 +122,12 @@ def refine(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> None:
     """Train the refinements of new edits beside the blocks that a pack has; nothing else moves."""
-    _Loop(split, blocks, examples, config, TensorStore(), ProcessGroup()).run([], on_epoch)
+    _Loop(engine, blocks, examples, config, TensorStore(), ProcessGroup()).run([], on_epoch)
 
 
-def split_model(backbone: Backbone, layer: int, config: TrainingConfig) -> SplitModel:
+def training_engine(backbone: Backbone, layer: int, config: TrainingConfig) -> AnyEngine:
     """The training engine for a backbone, in the precision that suits its device."""
-    return SplitModel(backbone, layer, _precision(config.precision, backbone))
+    return choose_engine(backbone, layer, _precision(config.precision, backbone))
 
 
 class _Loop:
@@ -134,7 +135,7 @@ class _Loop:
 
     def __init__(
         self,
-        split: SplitModel,
+        engine: AnyEngine,
         blocks: Blocks,
         examples: list[EditExamples],
         config: TrainingConfig,
@@ -142,7 +143,7 @@ class _Loop:
         team: ProcessGroup,
         on_progress: OnProgress = lambda stage, done, of: None,
     ) -> None:
-        self.split, self.blocks, self.examples, self.config = split, blocks, examples, config
+        self.engine, self.blocks, self.examples, self.config = engine, blocks, examples, config
         self.store, self.team, self.on_progress = store, team, on_progress
         self.optimizers: list[torch.optim.Optimizer] = []
         if blocks.hypernetwork is not None:
@@ -156,7 +157,7 @@ class _Loop:
         self.latest = torch.full((len(examples), len(TEXT_KINDS), 2), torch.nan)
         for example in (e for own in examples for kind in TEXT_KINDS for e in getattr(own, kind)):
             self.latest[_cell(example)] = torch.inf
-        tokens = [len(own.reliability[0].suffix.scored) for own in self._own(examples)]
+        tokens = [len(own.reliability[0].text.scored) for own in self._own(examples)]
         self.tokens = torch.tensor(team.in_order(tokens))  # [n], of each edit's target
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 
@@ -266,10 +267,10 @@ class _Loop:
         )
         own = [sum(example.kind == kind for example in chosen) for kind in TEXT_KINDS]
         count = dict(zip(TEXT_KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
-        batches = [[chosen[i] for i in batch] for batch in grouped([e.suffix for e in chosen])]
+        batches = [[chosen[i] for i in batch] for batch in grouped([e.text for e in chosen])]
         examples = [example for batch in batches for example in batch]
         if examples:
-            with self.split.backbone.in_use:  # one turn for all passes of the step
+            with self.engine.backbone.in_use:  # one turn for all passes of the step
                 # One pass through the head for all: its weights are most of what a step reads.
                 final = torch.cat([self._final_states(batch) for batch in batches])
                 values = self._losses(examples, final)
@@ -288,17 +289,17 @@ class _Loop:
 
     def _final_states(self, examples: list[Example]) -> Tensor:
         """The edited decoder's outputs at the scored places of a micro-batch, [K, d]."""
-        batch = collate([example.suffix for example in examples])
-        mentions = torch.tensor([len(e.suffix.places) for e in examples])
+        batch = self.engine.collate([example.text for example in examples])
+        mentions = torch.tensor([len(e.text.places) for e in examples])
         shift = (mentions.cumsum(0) - mentions).tolist()
         owner = torch.cat([e.owner + s for e, s in zip(examples, shift, strict=True)])
         new = self.blocks(batch.r, torch.cat([e.members for e in examples]), owner)
-        return self.split.final_states(batch, new)
+        return self.engine.final_states(batch, new)
 
     def _losses(self, examples: list[Example], final: Tensor) -> Tensor:
         """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
         n, device = len(examples), final.device
-        scored = torch.tensor([len(e.suffix.scored) for e in examples], device=device)
+        scored = torch.tensor([len(e.text.scored) for e in examples], device=device)
         text = torch.arange(n, device=device).repeat_interleave(scored)
         local = torch.tensor([e.labels is None for e in examples], device=device)[text]
         values = torch.zeros(n, device=device)
@@ -306,17 +307,17 @@ class _Loop:
         if labels:
             stated = losses.by_rows(self._nll, final[~local], torch.cat(labels))
             values = values + losses.per_text(stated, text[~local], n, mean=True)
-        unedited = [e.suffix.final.to(device) for e in examples if e.suffix.final is not None]
+        unedited = [e.text.final.to(device) for e in examples if e.text.final is not None]
         if unedited:
             moved = losses.by_rows(self._kl, final[local], torch.cat(unedited))
             values = values + losses.per_text(moved, text[local], n, mean=False)
         return values
 
     def _nll(self, states: Tensor, labels: Tensor) -> Tensor:
-        return losses.nll(self.split.head(states), labels)
+        return losses.nll(self.engine.head(states), labels)
 
     def _kl(self, states: Tensor, unedited: Tensor) -> Tensor:
-        return losses.kl(self.split.head(unedited).detach(), self.split.head(states))
+        return losses.kl(self.engine.head(unedited).detach(), self.engine.head(states))
 
 
 def _cell(example: Example) -> tuple[int, int, int]:
@@ -327,8 +328,8 @@ def _cell(example: Example) -> tuple[int, int, int]:
 def _states(examples: Sequence[EditExamples], team: ProcessGroup) -> tuple[Tensor, Tensor]:
     """Of all processes' edits: features, [n, d], and R in the edits' own prompts, [m, d]."""
     mine = [own for i, own in enumerate(examples) if team.owns(i)]
-    suffixes = [[example.suffix for example in own.reliability] for own in mine]
-    r = [torch.cat([s.states[s.places] for s in own]).cpu() for own in suffixes]
+    texts = [[example.text for example in own.reliability] for own in mine]
+    r = [torch.cat([s.states[s.places] for s in own]).cpu() for own in texts]
     read = list(features(mine).cpu()) if mine else []
     return torch.stack(team.in_order(read)), torch.cat(team.in_order(r))
 

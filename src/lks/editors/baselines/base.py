@@ -22,6 +22,15 @@ from lks.model.untyped import Setting
 Learnt = TypeVar("Learnt")
 
 
+def check_decoder(backbone: Backbone) -> None:
+    """ModelError for an encoder-decoder: these editors read prompt and target as one text."""
+    if backbone.kind != "decoder":
+        raise ModelError(
+            f"{backbone.name} is an encoder-decoder, and this editor is made for decoders; "
+            "use lks, or an editor that puts facts into the prompt"
+        )
+
+
 class EditListModel(UneditedModel, ABC):
     """A backbone with edits in force, which are put in force together whenever they change."""
 
@@ -83,6 +92,7 @@ class WeightModel(EditListModel):
     def __init__(
         self, backbone: Backbone, edits: Iterable[Edit], parameters: Sequence[nn.Parameter]
     ) -> None:
+        check_decoder(backbone)
         if any(type(parameter) is not nn.Parameter for parameter in parameters):
             raise ModelError(
                 f"{backbone.name}: its weights are quantised, and this editor changes weights; "

@@ -23,9 +23,13 @@ from lks.editors.baselines.locate import Spot, layer_at, projection
 from lks.editors.baselines.targets import Targets
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
+from lks.errors import LayerError
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
-from lks.model.engine.split_model import SplitModel, fast_dtype, short_attention
+from lks.model.engine.choice import choose_engine
+from lks.model.engine.frozen import short_attention
+from lks.model.engine.precision import fast_dtype
+from lks.model.engine.split_model import SplitModel
 
 DEPTH = 0.93
 
@@ -188,11 +192,18 @@ class TunedModel(WeightModel):
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
-        out = self.backbone.decoder(
-            **encoding.inputs, position_ids=encoding.position_ids, use_cache=False
-        )
+        out = self.backbone.decoder(**self.backbone.inputs(encoding))
         states: Tensor = out.last_hidden_state
         return states
+
+
+def _above(backbone: Backbone, layer: int) -> SplitModel | None:
+    """What runs the layers above one from its outputs; None where these are not all they read."""
+    try:
+        engine = choose_engine(backbone, layer)
+    except LayerError:
+        return None
+    return engine if isinstance(engine, SplitModel) else None
 
 
 class ProjectionModel(TunedModel):
@@ -202,7 +213,7 @@ class ProjectionModel(TunedModel):
         self, backbone: Backbone, edits: Iterable[Edit], spot: Spot, settings: TuneSettings
     ) -> None:
         self._layer = spot.layer
-        self._split = SplitModel(backbone, spot.layer - 1) if spot.layer else None
+        self._split = _above(backbone, spot.layer - 1) if spot.layer else None
         self._states: dict[str, Tensor] = {}
         kind = backbone.fingerprint.to_json(), "projection", spot.layer
         super().__init__(backbone, edits, [spot.parameter], settings, kind)

@@ -15,7 +15,7 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from lks.editors.baselines.base import EditListModel
+from lks.editors.baselines.base import EditListModel, check_decoder
 from lks.editors.baselines.locate import layer_at, read, read_at, residual
 from lks.editors.baselines.values import Lesson, ValueSettings, learn_deltas, stating
 from lks.edits.edit import Edit
@@ -24,8 +24,8 @@ from lks.model.backbone import Backbone
 from lks.model.chat import Prompt
 from lks.model.encoding import Encoding
 from lks.model.engine import transformers
+from lks.model.engine.choice import choose_engine
 from lks.model.engine.protocol import Generation, Score, ScoreOptions
-from lks.model.engine.split_model import SplitModel
 from lks.model.offsets import last_token
 from lks.model.untyped import Setting
 from lks.scope.types import Finding
@@ -74,6 +74,7 @@ class GraceModel(EditListModel):
     def __init__(
         self, backbone: Backbone, edits: Iterable[Edit], layer: int, settings: GraceSettings
     ) -> None:
+        check_decoder(backbone)
         self._layer, self._settings = layer, settings
         self._entries: list[Entry] = []
         super().__init__(backbone, edits)
@@ -156,7 +157,7 @@ class GraceModel(EditListModel):
             settings.steps, settings.lr, kl=0, decay=0, clamp=math.inf, enough=settings.enough
         )
         deltas = learn_deltas(
-            SplitModel(backbone, self._layer),
+            choose_engine(backbone, self._layer),
             [Lesson([row], [labels]) for row, labels in stated],
             values,
         )

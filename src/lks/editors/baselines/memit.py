@@ -31,7 +31,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.model.engine.split_model import SplitModel
+from lks.model.engine.choice import choose_engine
 
 PORTION = 100  # edits whose values are learnt, and kept, together
 
@@ -120,7 +120,7 @@ class MemitModel(WeightModel):
                 fact(self.backbone, edit, spans[edit.id], self._prefixes, stop=editor.values.stop)
                 for edit in new
             ]
-            return learn_deltas(SplitModel(self.backbone, last), lessons, editor.values)
+            return learn_deltas(choose_engine(self.backbone, last), lessons, editor.values)
 
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
             for start in range(0, len(new), PORTION):

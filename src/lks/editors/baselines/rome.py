@@ -25,7 +25,7 @@ from lks.editors.places import never_located, subject_ends
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
-from lks.model.engine.split_model import SplitModel
+from lks.model.engine.choice import choose_engine
 
 DEPTH = 0.41  # the paper's is .18, layer 5 of 28 in GPT-J
 RIDGE = 1e-5  # of the mean eigenvalue: a moment of few tokens has no inverse
@@ -99,7 +99,7 @@ class RomeModel(WeightModel):
         counted = usual(states[: len(prompts)])
         first = int(counted.int().argmax())
         delta = learn_deltas(
-            SplitModel(backbone, spot.layer),
+            choose_engine(backbone, spot.layer),
             [fact(backbone, edit, span, self._prefixes, stop=self._editor.values.stop)],
             self._editor.values,
             sizes=values[first : first + 1].norm(dim=-1),

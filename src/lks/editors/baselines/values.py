@@ -15,9 +15,9 @@ from torch import Tensor
 from lks.editors.baselines.locate import prefixed, usual
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.engine.batching import collate, grouped
-from lks.model.engine.reader import TextRow, predicted, prefill
-from lks.model.engine.split_model import SplitModel
+from lks.model.engine.batching import grouped
+from lks.model.engine.choice import AnyEngine
+from lks.model.engine.reader import TextRow, predicted
 from lks.model.offsets import last_token, tokens_from
 
 ESSENCE = "{} is a"  # what else the model knows of the subject shall not drift (ROME, eq. 4)
@@ -105,14 +105,14 @@ def fact(
 
 
 def learn_deltas(
-    split: SplitModel,
+    engine: AnyEngine,
     lessons: Sequence[Lesson],
     settings: ValueSettings,
     *,
     sizes: Tensor | None = None,
     effect: Effect = lambda rows, delta: delta,
 ) -> Tensor:
-    """delta of each lesson, [n, d]: added behind the split model's layer, the target follows.
+    """delta of each lesson, [n, d]: added behind the engine's layer, the target follows.
 
     Minimises the mean over texts x_j of -log P(target | x_j + prompt), plus the divergence of
     what follows "{subject} is a" (ROME, Meng et al. 2022, eq. 4; MEMIT, Meng et al. 2023, eq. 16).
@@ -121,7 +121,7 @@ def learn_deltas(
         sizes: length of each value to begin with, [n]; else of the state that delta is added to.
         effect: from text numbers, [m], and deltas, [m, d], to what is added to the states there.
     """
-    learning = _Learning(split, lessons, settings, sizes, effect)
+    learning = _Learning(engine, lessons, settings, sizes, effect)
     unsolved = list(range(len(lessons)))
     for _ in range(settings.steps):
         if not unsolved:
@@ -135,29 +135,29 @@ class _Learning:
 
     def __init__(
         self,
-        split: SplitModel,
+        engine: AnyEngine,
         lessons: Sequence[Lesson],
         settings: ValueSettings,
         sizes: Tensor | None,
         effect: Effect,
     ) -> None:
-        self.split, self.settings, self.effect = split, settings, effect
+        self.engine, self.settings, self.effect = engine, settings, effect
         texts = [
             (edit, row, labels, 1 / sum(map(bool, lesson.labels)) if labels else settings.kl)
             for edit, lesson in enumerate(lessons)
             for row, labels in zip(lesson.rows, lesson.labels, strict=True)
         ]
         owners, rows, labels, weights = zip(*texts, strict=True)
-        device = split.device
-        self.suffixes = prefill(split, rows)
+        device = engine.device
+        self.texts = engine.read(rows)
         self.labels = [torch.tensor(own, device=device) for own in labels]
         self.owner = torch.tensor(owners, device=device)
         self.weight = torch.tensor(weights, device=device)
         if sizes is None:
-            places = torch.stack([own.states[own.places[0]] for own in self.suffixes]).float()
+            places = torch.stack([own.states[own.places[0]] for own in self.texts]).float()
             own = places.split([len(lesson.rows) for lesson in lessons])
             sizes = torch.stack([states[usual(states)][0].norm() for states in own])
-        width = self.suffixes[0].states.shape[-1]
+        width = self.texts[0].states.shape[-1]
         self.rms = (sizes / width**0.5)[:, None]
         self.units = [torch.zeros(width, device=device, requires_grad=True) for _ in lessons]
         self.optimizer = torch.optim.Adam(self.units, settings.lr)
@@ -173,7 +173,7 @@ class _Learning:
         texts = chosen.nonzero()[:, 0]
         stated = torch.zeros(len(self.units), device=self.owner.device)
         self.optimizer.zero_grad()
-        for batch in grouped([self.suffixes[i] for i in texts]):
+        for batch in grouped([self.texts[i] for i in texts]):
             own = texts[batch]
             with torch.enable_grad():
                 losses = self._losses(own) * self.weight[own]
@@ -196,13 +196,13 @@ class _Learning:
 
     def _losses(self, texts: Tensor) -> Tensor:
         """Of each text the mean loss of its target, or the divergence of what follows, [m]."""
-        own = [self.suffixes[i] for i in texts]
-        batch, owner = collate(own), self.owner[texts]
+        own = [self.texts[i] for i in texts]
+        batch, owner = self.engine.collate(own), self.owner[texts]
         delta = torch.stack([self.units[edit] for edit in owner]) * self.rms[owner]
-        final = self.split.final_states(batch, batch.r + self.effect(texts, delta))
-        kept = [suffix.final for suffix in own if suffix.final is not None]
-        logs = self.split.head(torch.cat([final, *kept])).float().log_softmax(-1)
-        places = logs[: len(final)].split([len(suffix.scored) for suffix in own])
+        final = self.engine.final_states(batch, batch.r + self.effect(texts, delta))
+        kept = [text.final for text in own if text.final is not None]
+        logs = self.engine.head(torch.cat([final, *kept])).float().log_softmax(-1)
+        places = logs[: len(final)].split([len(text.scored) for text in own])
         before, values = iter(logs[len(final) :].detach()), []
         for text, log in zip(texts, places, strict=True):
             labels = self.labels[text]

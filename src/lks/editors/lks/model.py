@@ -29,8 +29,8 @@ from lks.model.backbone import Backbone
 from lks.model.chat import ROLES, Prompt, each_prompt, messages
 from lks.model.embedder import CachedEmbedder, Embedder, Embedders
 from lks.model.engine import transformers
+from lks.model.engine.choice import AnyEngine
 from lks.model.engine.protocol import Generation, Intervention, Score, ScoreOptions
-from lks.model.engine.split_model import SplitModel
 from lks.model.untyped import Setting
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
@@ -44,7 +44,7 @@ from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
 from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
 from lks.training.trainer import refine as train_refinements
-from lks.training.trainer import split_model
+from lks.training.trainer import training_engine
 
 ADD_EPOCHS, PROFILE_EPOCHS = 6, 40  # a profile's target is several sentences long
 # A new block starts from what the hypernetwork makes, and no other depends on it: few, large steps.
@@ -119,6 +119,11 @@ class ScalpelModel(EditedModel):
                 is in force from then on.
         """
         now = self._now
+        if rescan and self.backbone.kind == "encoder-decoder":
+            raise InputError(
+                f"{self.backbone.name} is an encoder-decoder: its encoder reads the prompt alone, "
+                "so its own text cannot be looked through as it grows (--rescan)"
+            )
         if rescan:
             return rescanning.generate(
                 self.backbone,
@@ -258,7 +263,7 @@ class ScalpelModel(EditedModel):
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
         examples, _ = build_examples(
-            self._split,
+            self._engine,
             new,
             prompts,
             names,
@@ -273,7 +278,7 @@ class ScalpelModel(EditedModel):
             refined = RefinedBlocks(
                 given, len(known), form=self.pack.form, scale=self.pack.scale
             ).to(self.backbone.device)
-            train_refinements(self._split, refined, examples, config, on_epoch=on_epoch)
+            train_refinements(self._engine, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
         return now.joined(new, blocks, found, self._embed, names)
@@ -351,9 +356,9 @@ class ScalpelModel(EditedModel):
         return [all(all(score.matches) for score in own) for own in zip(*styles, strict=True)]
 
     @cached_property
-    def _split(self) -> SplitModel:
+    def _engine(self) -> AnyEngine:
         """The training engine; a copy of the weights in its precision is made once."""
-        return split_model(self.backbone, self.pack.layer, self._adding(1))
+        return training_engine(self.backbone, self.pack.layer, self._adding(1))
 
     def _adding(self, epochs: int, **settings: float) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""

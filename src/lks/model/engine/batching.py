@@ -1,10 +1,12 @@
-"""Suffixes of training texts, collated into batches of about one size."""
+"""Training texts as an engine has read them, collated into batches of about one size."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +18,45 @@ PASS_TOKENS = 512  # at most so many in one pass through the upper half
 PASS_COST = 64  # what a pass costs beside its tokens, in tokens
 
 
-@dataclass
-class Suffix:
-    """What a step needs of one text: P tokens before the first mention's last token, S from it on.
-
-    u layers lie above l; their attention has `heads` key-value heads of width w. Texts that begin
-    alike share parts of their `past`.
-    """
+class Text(Protocol):
+    """What a step needs of one text, whichever engine has read it."""
 
     states: Tensor  # [S, d] outputs of layer l
-    past: tuple[Tensor, ...]  # [u, 2, heads, any, w] keys and values of the prefix, in parts
-    places: Tensor  # [m] where in the suffix the mentions end
-    scored: Tensor  # [K] where in the suffix a token is predicted that counts
+    places: Tensor  # [m] where in them the mentions end
+    scored: Tensor  # [K] where a token is predicted that counts
     final: Tensor | None  # [K, d] the unedited decoder's outputs there, if they are wanted
 
     @property
+    def feature(self) -> Tensor:
+        """[d] of an edit's own text: the output of layer l at its last token."""
+        ...
+
+    @property
     def length(self) -> int:
-        """S, padded."""
+        """How many tokens a pass reads of it, padded."""
+        ...
+
+
+@dataclass
+class Suffix:
+    """One text for the suffix engine: P tokens before the first mention's last one, S from it on.
+
+    u layers lie above l; their attention has `heads` key-value heads of width w. Texts that begin
+    alike share parts of their `past`. `places` and `scored` are counted in the suffix.
+    """
+
+    states: Tensor  # [S, d]
+    past: tuple[Tensor, ...]  # [u, 2, heads, any, w] keys and values of the prefix, in parts
+    places: Tensor  # [m]
+    scored: Tensor  # [K]
+    final: Tensor | None  # [K, d]
+
+    @property
+    def feature(self) -> Tensor:
+        return self.states[-1]
+
+    @property
+    def length(self) -> int:
         return padded(len(self.states), SUFFIX_STEP)
 
 
@@ -77,8 +101,8 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
             at += part.shape[3]
         mask[row, p_max - p : p_max + s] = 1
         prefix[row] = p
-    rows, columns = _ragged([suffix.places for suffix in suffixes])
-    scored_rows, scored_columns = _ragged([suffix.scored for suffix in suffixes])
+    rows, columns = ragged([suffix.places for suffix in suffixes])
+    scored_rows, scored_columns = ragged([suffix.scored for suffix in suffixes])
     return SuffixBatch(
         states,
         past,
@@ -92,14 +116,14 @@ def collate(suffixes: Sequence[Suffix]) -> SuffixBatch:
     )
 
 
-def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
-    """Indices of suffixes, batched so that padding and the cost of passes are least together."""
-    order = sorted(range(len(suffixes)), key=lambda i: -suffixes[i].length)
-    best = [(0, 0)]  # of the first so many suffixes: the cost, and where the last batch starts
+def grouped(texts: Sequence[Text]) -> list[list[int]]:
+    """Indices of texts, batched so that padding and the cost of passes are least together."""
+    order = sorted(range(len(texts)), key=lambda i: -texts[i].length)
+    best = [(0, 0)]  # of the first so many texts: the cost, and where the last batch starts
     for end in range(1, len(order) + 1):
         choices: list[tuple[int, int]] = []
         for start in range(end - 1, -1, -1):
-            tokens = padded(end - start, TEXT_STEP) * suffixes[order[start]].length
+            tokens = padded(end - start, TEXT_STEP) * texts[order[start]].length
             if tokens > PASS_TOKENS and choices:
                 break
             choices.append((best[start][0] + PASS_COST + tokens, start))
@@ -112,7 +136,23 @@ def grouped(suffixes: Sequence[Suffix]) -> list[list[int]]:
     return batches
 
 
-def _ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def by_length(
+    lengths: Mapping[int, int], batch_size: int, *, padded: bool = True
+) -> Iterator[list[int]]:
+    """Indices in batches of texts of about one length, so that little is padded.
+
+    Args:
+        lengths: in characters will do where texts are padded.
+        padded: whether they may be; else texts of a batch are of one length.
+    """
+    order = sorted(lengths, key=lengths.__getitem__) if batch_size > 1 else list(lengths)
+    for _, alike in groupby(order, lambda i: 0 if padded else lengths[i]):
+        own = list(alike)
+        for start in range(0, len(own), batch_size):
+            yield own[start : start + batch_size]
+
+
+def ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(row of each entry, entries) of lists of places, one list a row."""
     lengths = torch.tensor([len(entries) for entries in lists], device=lists[0].device)
     rows = torch.arange(len(lists), device=lists[0].device).repeat_interleave(lengths)

@@ -101,6 +101,11 @@ class ContinuousBatch:
     """
 
     def __init__(self, backbone: Backbone, limits: Limits, writer: Writer, *, packed: bool) -> None:
+        if backbone.kind != "decoder":
+            raise ModelError(
+                f"{backbone.name} is an encoder-decoder, and these are not served; "
+                "lks ask and lks eval take it"
+            )
         model = backbone.model
         if packed:
             AttentionInterface.register(packed_attention.NAME, packed_attention.attend)

@@ -124,10 +124,14 @@ def continued(
     Raises:
         InputError: transformers refuses the settings.
     """
-    own = backbone.model.generation_config
+    own, begun = backbone.model.generation_config, inputs["input_ids"].shape[1]
     config = type(own)()
     for name in OWN_SETTINGS:
         setattr(config, name, getattr(own, name, None))
+    if backbone.kind == "encoder-decoder":
+        for name in ("decoder_start_token_id", "forced_bos_token_id"):
+            setattr(config, name, getattr(own, name, None))
+        begun = 1  # its decoder's first token
     config.disable_compile = True  # compiled code sees no hook
     chosen = {"do_sample": False, **settings, "pad_token_id": backbone.pad_id}
     if stops is not None:
@@ -144,7 +148,7 @@ def continued(
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"generate: {reason}") from error
-    return out[:, inputs["input_ids"].shape[1] :]
+    return out[:, begun:]
 
 
 def _problem(name: str) -> str:

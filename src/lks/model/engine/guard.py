@@ -161,7 +161,9 @@ def settings(
     if places is None or not any(places.targets):
         return given
     starts = [
-        start + (len(offsets) if text.begun is None else tokens_from(offsets, text.begun))
+        backbone.answer_start
+        if backbone.kind == "encoder-decoder"
+        else start + (len(offsets) if text.begun is None else tokens_from(offsets, text.begun))
         for text, offsets, start in zip(
             encoding.texts, encoding.offsets, encoding.starts, strict=True
         )

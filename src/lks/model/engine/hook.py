@@ -1,4 +1,4 @@
-"""The replacer: the only forward hook in the package.
+"""The replacer: what puts knowledge blocks into a pass.
 
     with replacing(layer, plan):
         model(...)            # h[row, column] <- R' at every place of the plan
@@ -8,15 +8,17 @@ Equation: h^l_p <- R' (LKS, arXiv 2508.03741, "Generate new KBs and replace").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import CacheLayerMixin
 
-from lks.model.untyped import ModuleOutput
+from lks.model.engine.running import layer_states, with_states
+from lks.model.untyped import Attribute, ModuleOutput
 from lks.scope.types import Finding
 
 # From the layer's hidden states at the n places of a plan, [n, d], to what takes their place.
@@ -59,10 +61,11 @@ def replacing(layer: nn.Module, plan: Plan) -> Iterator[Plan]:
     def hook(
         module: nn.Module, args: Arguments, kwargs: Keywords, output: ModuleOutput
     ) -> ModuleOutput:
-        hidden = output if isinstance(output, Tensor) else output[0]
-        changed = _replaced(hidden, plan, _past(args, kwargs, module, hidden.shape[1]))
-        return changed if isinstance(output, Tensor) else (changed, *output[1:])
+        hidden = layer_states(module, output)
+        past = count.before(args, kwargs, module, hidden.shape[1])
+        return with_states(module, output, _replaced(hidden, plan, past))
 
+    count = _Count()
     handle = layer.register_forward_hook(hook, with_kwargs=True)
     try:
         yield plan
@@ -87,15 +90,47 @@ def _replaced(hidden: Tensor, plan: Plan, past: int) -> Tensor:
     return hidden.index_put((rows, columns), new.to(hidden.dtype))
 
 
-def _past(args: Arguments, kwargs: Keywords, module: nn.Module, q: int) -> int:
-    """How many columns came before this call: what the cache holds, less this call's own."""
-    for value in (*args, *kwargs.values()):
-        if hasattr(value, "get_seq_length"):
-            return int(value.get_seq_length(_cache_index(module))) - q
-    return 0
+class _Count:
+    """How many columns came before each pass of one batch.
+
+    Attention layers of a cache hold that many keys. Where there are none, columns are counted: a
+    text begins anew when the cache's other layers have read nothing, or, without a cache, in a pass
+    as wide as the first one or wider.
+    """
+
+    def __init__(self) -> None:
+        self._seen = self._width = 0
+
+    def before(self, args: Arguments, kwargs: Keywords, module: nn.Module, q: int) -> int:
+        """Of a pass over q columns, when `module` has put its own into the cache."""
+        index = _cache_index(module)
+        layers = _cache_layers((*args, *kwargs.values()))
+        for number, own in enumerate(layers):
+            if not isinstance(own, CacheLayerMixin):
+                continue
+            held = int(own.get_seq_length())
+            if number > index:  # its turn in this pass comes yet
+                return held
+            if held >= q:  # else it keeps no keys
+                return held - q
+        above = [own for own in layers[index + 1 :] if hasattr(own, "has_previous_state")]
+        if above:
+            goes_on = any(above[0].has_previous_state.values())
+        else:  # a text of one token goes on by one, and is never read again
+            goes_on = bool(self._seen) and (q < self._width or q == self._width == 1)
+        if not goes_on:
+            self._seen, self._width = 0, self._width or q
+        self._seen += q
+        return self._seen - q
+
+
+def _cache_layers(given: Iterable[object]) -> Sequence[Attribute]:
+    """The layers of the cache among a layer's arguments."""
+    caches = (value for value in given if hasattr(value, "get_seq_length"))
+    return getattr(next(caches, None), "layers", ())
 
 
 def _cache_index(module: nn.Module) -> int:
-    """The layer's index in a key-value cache, which its attention module knows."""
-    indices = (m.layer_idx for m in module.modules() if hasattr(m, "layer_idx"))
-    return int(next(indices, 0))  # type: ignore[arg-type]
+    """The layer's index in a key-value cache, which one of its modules knows."""
+    indices = (getattr(m, "layer_idx", None) for m in module.modules())
+    return next((index for index in indices if isinstance(index, int)), 0)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
 
-from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
 from lks.model.offsets import common_start
+
+if TYPE_CHECKING:
+    from lks.model.backbone import Backbone
 
 LEAST_TOKENS, LEAST_SAVED = 16, 256  # of a stem, and in all texts: fewer are not worth a reading
 MOST_BYTES = 2**30  # of copies in one batch
@@ -42,9 +45,12 @@ class PrefixCache:
 def read_prefix(
     backbone: Backbone, texts: Sequence[tuple[int, ...]], most: int
 ) -> PrefixCache | None:
-    """The stem of tokenised texts, at most so many tokens; None if sharing it saves too little."""
+    """The stem of tokenised texts, at most so many tokens; None if sharing it saves too little, or
+    if texts cannot go on from keys and values alone."""
     tokens = common_start(texts)[:most]
     if len(tokens) < LEAST_TOKENS or len(tokens) * (len(texts) - 1) < LEAST_SAVED:
+        return None
+    if not backbone.shares_prefixes:
         return None
     ids = torch.tensor([tokens], device=backbone.device)
     past = DynamicCache()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, ParamSpec, Protocol, TypedDict, TypeVar
 
+import torch
 from torch import Tensor
 
 from lks.model.chat import Rendered
@@ -111,3 +113,28 @@ class Score:
     def matches(self) -> tuple[bool, ...]:
         """Whether the greedy choice is the target's token."""
         return tuple(a == b for a, b in zip(self.tokens, self.predicted, strict=True))
+
+
+def scored(
+    logits: Tensor, targets: Sequence[tuple[range, Sequence[int]]], *, full: bool
+) -> list[Score]:
+    """Scores of targets from the logits of all their places, [n, vocabulary].
+
+    Args:
+        targets: which of the places each has, and its tokens.
+    """
+    every, predicted = logits.log_softmax(-1), logits.argmax(-1).tolist()
+    wanted = [pair for places, own in targets for pair in zip(places, own, strict=True)]
+    chosen = torch.tensor(wanted, dtype=torch.long).reshape(-1, 2).to(every.device)
+    logprobs, found = iter(every[chosen[:, 0], chosen[:, 1]].tolist()), list[Score]()
+    for places, own in targets:
+        span = slice(places.start, places.stop)
+        found.append(
+            Score(
+                tuple(own),
+                tuple(islice(logprobs, len(own))),
+                tuple(predicted[span]),
+                every[span].to("cpu", copy=True) if full else None,
+            )
+        )
+    return found

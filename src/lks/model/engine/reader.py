@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from lks.model.engine.batching import Suffix, padded
-from lks.model.engine.split_model import SplitModel, lend_length
+from lks.model.engine.caches import lend_length
 from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import common_start
+
+if TYPE_CHECKING:
+    from lks.model.engine.split_model import SplitModel
 
 TEXTS_A_READING = 64
 PREFIXES_A_READING = 512
@@ -35,7 +38,10 @@ class CachedLayer(Protocol):
 
 @dataclass(frozen=True)
 class TextRow:
-    """A tokenised text with token indices: where mentions end, and from where tokens count."""
+    """A tokenised text with token indices: where mentions end, and from where tokens count.
+
+    An encoder-decoder's encoder reads `ids` and its decoder `written`, in which `scored` counts.
+    """
 
     ids: list[int]
     places: list[int]
@@ -43,6 +49,8 @@ class TextRow:
     prefix: int = 0  # tokens that may be shared with other texts; before the first place
     final: bool = False  # whether the unedited decoder's outputs are wanted
     continued: int = 0  # append so many tokens of the model's own greedy continuation, scored too
+    written: list[int] | None = None
+    stated: list[int] | None = None  # for the feature, the text that states the edit, if not `ids`
 
 
 def predicted(ids: list[int], first: int, stop: int | None) -> tuple[list[int], list[int]]:
@@ -77,7 +85,7 @@ def prefill(
     found: dict[int, Suffix] = {}
     for prefixes in _by_prefix(split, rows, store):
         rest = {i: len(rows[i].ids) - len(prefix.tokens) for i, prefix in prefixes.items()}
-        for batch in _batches(rows, rest):
+        for batch in batches(rows, rest):
             chosen = [rows[i] for i in batch]
             with split.backbone.in_use:  # one turn for all passes of the batch
                 made = _read_batch(split, chosen, [prefixes[i] for i in batch], store)
@@ -125,7 +133,7 @@ def _read_prefixes(
     return prefixes
 
 
-def _batches(rows: Sequence[TextRow], rest: dict[int, int]) -> Iterator[list[int]]:
+def batches(rows: Sequence[TextRow], rest: dict[int, int]) -> Iterator[list[int]]:
     """Rows of one kind with about equally much left to read, and exactly so if they go on."""
     kinds: dict[tuple[int, bool, int], list[int]] = defaultdict(list)
     for i in sorted(rest, key=lambda i: rest[i]):

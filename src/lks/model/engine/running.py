@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from lks.errors import ModelError
 from lks.model.engine.turns import Turns
@@ -96,6 +98,61 @@ class View:
     def __call__(self, **inputs: object) -> ModuleOutput:
         with self.in_use, swapped(self.swaps):
             return self.module(**inputs)
+
+
+class _Reached(Exception):
+    """The layer whose output is wanted has run."""
+
+
+@contextmanager
+def captured(layer: nn.Module, *, stop: bool = False) -> Iterator[list[ModuleOutput]]:
+    """A block in which what a layer gives, of each pass, comes into a list.
+
+    Args:
+        stop: a pass ends there, and the block with it.
+    """
+    seen: list[ModuleOutput] = []
+
+    def hook(module: nn.Module, args: object, output: ModuleOutput) -> None:
+        seen.append(output)
+        if stop:
+            raise _Reached
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield seen
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+
+
+def layer_states(layer: nn.Module, output: ModuleOutput) -> Tensor:
+    """A layer's output, [b, t, d]: of several streams, [s, b, t, d], the one that goes on as it is
+    (Gemma 3n's `altup`)."""
+    states: Tensor = output if isinstance(output, Tensor) else output[0]
+    return states[_stream(layer)] if states.dim() == 4 else states
+
+
+def with_states(layer: nn.Module, output: ModuleOutput, states: Tensor) -> ModuleOutput:
+    """The same output of a layer with other states in it."""
+    own: Tensor = output if isinstance(output, Tensor) else output[0]
+    if own.dim() == 4:
+        at = _stream(layer)
+        states = torch.cat([own[:at], states[None], own[at + 1 :]])
+    return states if isinstance(output, Tensor) else (states, *output[1:])
+
+
+def _stream(layer: nn.Module) -> int:
+    return int(getattr(getattr(layer, "config", None), "altup_active_idx", 0))
+
+
+class GivenOutput(BaseModelOutputWithPastAndCrossAttentions):  # type: ignore[misc]
+    """A decoder's output that was computed before; whatever else a model's own has is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 def last_states(out: ModuleOutput) -> Tensor:

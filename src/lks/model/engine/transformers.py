@@ -8,9 +8,8 @@ are none before a prompt's last token.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import wraps
-from itertools import islice
 from typing import Concatenate
 
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, Rendered, each_pair, each_prompt
 from lks.model.encoding import Encoding, Tokens
-from lks.model.engine import guard
+from lks.model.engine import encoder_decoder, guard
+from lks.model.engine.batching import by_length
 from lks.model.engine.generation import ALONE, Stops, check, continued
 from lks.model.engine.prefix_cache import PrefixCache, read_prefix
 from lks.model.engine.protocol import (
@@ -30,6 +30,7 @@ from lks.model.engine.protocol import (
     Result,
     Score,
     noting,
+    scored,
 )
 from lks.model.offsets import tokens_from
 from lks.model.untyped import Setting
@@ -67,6 +68,10 @@ def score(
     prompt, such as the choices of a question, are read once, and so are the tokens that all texts
     begin with, unless padding stands before them.
     """
+    if backbone.kind == "encoder-decoder":
+        return encoder_decoder.score(
+            backbone, pairs, intervention, chat=chat, batch_size=batch_size, full=full
+        )
     joined = [backbone.join(prompt, target, chat=chat) for prompt, target in each_pair(pairs)]
     tokenised = [backbone.tokenize(text, chat=chat) for text, _ in joined]
     firsts = [tokens_from(own, end) for (_, own), (_, end) in zip(tokenised, joined, strict=True)]
@@ -79,7 +84,9 @@ def score(
         prefix = read_prefix(backbone, [tuple(tokenised[i][0]) for i in readings], most)
     before = prefix.length if prefix else 0
     batch_size = min(batch_size, prefix.batch_size) if prefix else batch_size
-    for chunk in _by_length({i: joined[i][0] for i in readings}, batch_size):
+    padded = side == "right" or backbone.pads_left
+    lengths = {i: len(joined[i][0].text if padded else tokenised[i][0]) for i in readings}
+    for chunk in by_length(lengths, batch_size, padded=padded):
         encoding = backbone.encode(
             [joined[i][0] for i in chunk],
             chat=chat,
@@ -98,20 +105,9 @@ def score(
                 asked.append((j, places, ids[first:] if token is None else [token]))
         where = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
         logits = backbone.head(states[where[0], where[1] - 1 - before]).float()
-        every, predicted = logits.log_softmax(-1), logits.argmax(-1).tolist()
-        wanted = [
-            (place, t) for _, places, own in asked for place, t in zip(places, own, strict=True)
-        ]
-        chosen = torch.tensor(wanted, dtype=torch.long).reshape(-1, 2).to(every.device)
-        logprobs = iter(every[chosen[:, 0], chosen[:, 1]].tolist())
-        for j, places, own in asked:
-            span = slice(places.start, places.stop)
-            scores[j] = Score(
-                tuple(own),
-                tuple(islice(logprobs, len(own))),
-                tuple(predicted[span]),
-                every[span].to("cpu", copy=True) if full else None,
-            )
+        made = scored(logits, [(places, own) for _, places, own in asked], full=full)
+        for (j, _, _), own in zip(asked, made, strict=True):
+            scores[j] = own
     return scores  # type: ignore[return-value]
 
 
@@ -207,12 +203,16 @@ def generate_ids(
         batch_size = 1
     written: list[list[int]] = [[] for _ in texts]
     tokenised = [backbone.tokenize(text, chat=chat) for text in texts]
+    side = "left" if backbone.kind == "decoder" else "right"
+    padded = side == "right" or batch_size == 1 or len(texts) == 1 or backbone.pads_left
     for most, some in _by_room(backbone, texts, tokenised, max_new_tokens).items():
-        for chunk in _by_length(some, batch_size) if most else ():
+        own = some if most else {}
+        lengths = {i: len(texts[i].text if padded else tokenised[i][0]) for i in own}
+        for chunk in by_length(lengths, batch_size, padded=padded):
             encoding = backbone.encode(
                 [texts[i] for i in chunk],
                 chat=chat,
-                side="left",
+                side=side,
                 tokenised=[tokenised[i] for i in chunk],
             )
             with intervention(encoding) as places:
@@ -229,6 +229,8 @@ def _by_room(
     """Texts by how many tokens may follow them: `most`, or fewer where the context ends."""
     if backbone.context is None:
         return {most: dict(enumerate(texts))}
+    if backbone.kind == "encoder-decoder":  # prompts and answers have rooms of their own
+        return {min(most, backbone.context): dict(enumerate(texts))}
     lengths = [len(ids) for ids, _ in tokenised]
     given = [i for i, text in enumerate(texts) if text.begun is None]  # others have been read
     backbone.check_lengths([lengths[i] for i in given], [texts[i] for i in given])
@@ -256,10 +258,3 @@ def _readings(
         else:
             readings[i] = {i: None}
     return readings
-
-
-def _by_length(texts: Mapping[int, Rendered], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of texts of about one length, so that little is padded."""
-    order = sorted(texts, key=lambda i: len(texts[i].text)) if batch_size > 1 else list(texts)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

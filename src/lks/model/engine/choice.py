@@ -1,0 +1,162 @@
+"""Which training engine reads a model rightly: found out on three short texts.
+
+No list of architectures would do. An engine that fits almost runs without an error, and is wrong:
+a decoder whose positions are counted another way was off by three standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lks.errors import LayerError
+from lks.model.backbone import Backbone
+from lks.model.engine import probes
+from lks.model.engine.batching import ragged
+from lks.model.engine.frozen import TrainingEngine
+from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.reader import TextRow
+from lks.model.engine.split_model import SplitModel
+from lks.model.engine.whole_model import UpperModel, WholeModel
+
+ENGINES = SplitModel, UpperModel, WholeModel  # the quickest first
+AnyEngine = TrainingEngine[Any, Any]
+
+
+def choose_engine(backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> AnyEngine:
+    """The quickest engine whose values and gradients are those of whole passes with a hook.
+
+    Args:
+        dtype: in which it trains, if not the backbone's own.
+
+    Raises:
+        LayerError: an edit at this layer cannot be trained, for the reason that is told.
+    """
+    if layer not in backbone.engines:
+        with backbone.in_use:
+            backbone.engines[layer] = probes.remembered(
+                backbone, f"engine of layer {layer}", lambda: _probed(backbone, layer)
+            )
+    kind = next(kind for kind in ENGINES if kind.name == backbone.engines[layer])
+    return kind(backbone, layer, dtype)
+
+
+def _probed(backbone: Backbone, layer: int) -> str:
+    backbone.layer(layer)
+    rows = _rows(backbone)
+    expected, failed = _whole(backbone, layer, rows), []
+    for kind in ENGINES:
+        try:
+            own = _read(kind(backbone, layer), rows, expected)
+        except Exception as error:  # an engine meets layers of any kind
+            reason = (str(error).splitlines() or [""])[0][:100]
+            failed.append(f"{kind.name}: {type(error).__name__} {reason}".strip())
+            continue
+        pairs = (own.logits, expected.logits), (own.slopes, expected.slopes)
+        if all(probes.near(*pair, backbone.model.dtype) for pair in pairs):
+            return kind.name
+        off = probes.off_by(own.logits, expected.logits)
+        failed.append(f"{kind.name}: off by {off:.2g} standard deviations")
+    raise LayerError(
+        f"{backbone.name}: no training engine reads layer {layer} as the model does "
+        f"({'; '.join(failed)}); take another layer, or another model"
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What comes of blocks that stand in three texts: at K scored places, for M blocks."""
+
+    new: Tensor  # [M, d]
+    logits: Tensor  # [K, V]
+    slopes: Tensor  # [M, d] gradients of a weighted sum of the logits
+
+
+def _rows(backbone: Backbone) -> list[TextRow]:
+    """Two texts that begin alike, one with two mentions, and a shorter one edited at its start.
+
+    All scored tokens come later than the mentions.
+    """
+
+    def words(first: int, n: int) -> list[int]:
+        return probes.tokens(backbone, first, n)
+
+    texts = [(words(0, 14), [8]), ([*words(0, 11), *words(20, 3)], [8, 10]), (words(5, 9), [0])]
+    if backbone.kind == "decoder":
+        prefixes = 5, 5, 0
+        return [
+            TextRow(ids, places, [len(ids) - 2, len(ids) - 1], prefix)
+            for (ids, places), prefix in zip(texts, prefixes, strict=True)
+        ]
+    begun, _ = backbone.answer("")
+    return [
+        TextRow(ids, places, [0, len(begun)], written=[*begun, *ids[i : i + 3]])
+        for i, (ids, places) in enumerate(texts)
+    ]
+
+
+def _whole(backbone: Backbone, layer: int, rows: Sequence[TextRow]) -> _Reading:
+    """The texts through the model as it is, with a hook and without padding; LayerError if that
+    says nothing."""
+    new, logits = list[Tensor](), list[Tensor]()
+    generator = torch.Generator().manual_seed(0)
+
+    def blocks(r: Tensor, places: Tensor) -> Tensor:
+        noise = torch.randn(r.shape, generator=generator).to(r.device)
+        new.append((r.detach().float() * (1 + noise)).requires_grad_())
+        return new[-1]
+
+    alike = [[*own] for _, own in groupby(rows, lambda row: len(row.ids))]
+    for own in alike:
+        at = ragged([torch.tensor(row.places, device=backbone.device) for row in own])
+        with replacing(backbone.layer(layer), Plan(len(own), *at, blocks)):
+            logits.append(_logits(backbone, own))
+    read = torch.cat(logits)
+    slopes = list[Tensor]()
+    if read.requires_grad:
+        found = torch.autograd.grad(_weighted(read), new, allow_unused=True)
+        slopes = [slope for slope in found if slope is not None and slope.any()]
+    if len(slopes) == len(alike):
+        return _Reading(torch.cat(new).detach(), read.detach(), torch.cat(slopes))
+    with torch.no_grad():
+        unedited = torch.cat([_logits(backbone, own) for own in alike])
+    if torch.equal(read.detach(), unedited):
+        raise LayerError(
+            f"{backbone.name}: an edit at layer {layer} cannot reach later tokens: no layer above "
+            "it reads keys and values of its own; take a lower layer (--layer)"
+        )
+    raise LayerError(
+        f"{backbone.name}: no gradients reach layer {layer} through the layers above it, so "
+        "nothing can be trained; load the model unquantised, or in another way"
+    )
+
+
+def _logits(backbone: Backbone, rows: Sequence[TextRow]) -> Tensor:
+    """Of the scored places of texts of one length, [K, V]."""
+    ids = torch.tensor([row.ids for row in rows], device=backbone.device)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if rows[0].written is not None:
+        written = [row.written for row in rows]
+        inputs["decoder_input_ids"] = torch.tensor(written, device=backbone.device)
+    logits: Tensor = backbone.model(**inputs, use_cache=False).logits.float()
+    return torch.cat([own[row.scored] for own, row in zip(logits, rows, strict=True)])
+
+
+def _read(engine: AnyEngine, rows: Sequence[TextRow], expected: _Reading) -> _Reading:
+    """The same blocks in the same texts, read by an engine."""
+    batch = engine.collate(engine.read(rows))
+    new = expected.new.clone().requires_grad_()
+    logits = engine.head(engine.final_states(batch, new)).float()
+    (slopes,) = torch.autograd.grad(_weighted(logits), new)
+    return _Reading(new, logits.detach(), slopes)
+
+
+def _weighted(logits: Tensor) -> Tensor:
+    """A sum in which every logit counts differently."""
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+    return (logits * weights.to(logits.device)).sum()
