@@ -225,6 +225,6 @@ class InForce:
 
     def stored_bytes(self) -> int:
         """Of blocks and the gate's references; those of edits that were taken out count no more."""
-        own = self.bank.of_edits(self.edits).nbytes
+        own = self.bank.stored_bytes(self.edits)
         found = self.exemplars(self.edits.values())
         return own + (found.vectors.nbytes if found else 0)
