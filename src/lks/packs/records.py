@@ -14,7 +14,7 @@ from lks.json_record import JsonObject, KeptRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.training_summary import TrainingSummary
 
-SCHEMA = 3  # 1: no scope of its own, every mention fires; 2: no numbers in 8 bits
+SCHEMA = 3  # 1: no scope of its own, every mention fires; 2: none in 8 bits, edits not packed
 LOGGED = 20  # edits named in a line of the history
 Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
@@ -39,7 +39,7 @@ class Part(KeptRecord):
     @classmethod
     def of_version(cls, number: int) -> Part:
         suffix = "" if number == 1 else f"-{number}"
-        return cls(f"edits{suffix}.jsonl", f"blocks{suffix}.safetensors", ())
+        return cls(f"edits{suffix}.jsonl.gz", f"blocks{suffix}.safetensors", ())
 
     @property
     def files(self) -> tuple[str, str]:

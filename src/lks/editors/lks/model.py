@@ -391,5 +391,5 @@ class ScalpelModel(EditedModel):
         return EditingCost(training.seconds, training.peak_memory_bytes or 0)
 
     def stored_bytes(self) -> int:
-        """Blocks and the gate's references; the hypernetwork is needed for adding only."""
+        """Blocks, the gate's references and texts; the hypernetwork is needed for adding only."""
         return self._now.stored_bytes()

@@ -7,6 +7,7 @@ a degree of what the embedder says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,9 +50,8 @@ class Metric:
         cls, matrix: Array, open_ended: Array, threshold: float, open_threshold: float
     ) -> Metric:
         """One that was learnt, as it is kept."""
-        eye = np.eye(len(matrix), dtype=np.float32)
-        step, codes = _in_steps(matrix - eye)
-        return cls(eye + step * codes, directions(open_ended), threshold, open_threshold)
+        rounded = _restored(*_in_steps(matrix))
+        return cls(rounded, directions(open_ended), threshold, open_threshold)
 
     def __call__(self, vectors: Vectors) -> Array:
         """M v, of unit length: [n, w] -> [n, w]."""
@@ -96,9 +96,8 @@ class Metric:
     def stored(self) -> dict[str, NDArray[np.generic]]:
         """Its arrays as files hold them; what 8 bits do not hold exactly is in float32."""
         arrays: dict[str, NDArray[np.generic]] = {"open_ended": self.open_ended}
-        step, codes = _in_steps(self.matrix - np.eye(len(self.matrix), dtype=np.float32))
-        restored = _restored(codes, step)
-        if not np.array_equal(restored, self.matrix):
+        codes, step = _in_steps(self.matrix)
+        if not np.array_equal(_restored(codes, step), self.matrix):
             return arrays | {"matrix": self.matrix}
         return arrays | {"change": codes, "step": np.array([step], np.float32)}
 
@@ -122,11 +121,13 @@ def directions(vectors: Array) -> NDArray[np.int8]:
     return codes
 
 
-def _in_steps(change: Array) -> tuple[float, NDArray[np.int8]]:
-    """(a power of two, how many times it): float32 holds that exactly, beside a 1 as well."""
+def _in_steps(matrix: Array) -> tuple[NDArray[np.int8], float]:
+    """What a matrix has beside the identity: (how many steps, a power of two). Float32 holds such
+    numbers exactly, beside a 1 as well."""
+    change = matrix - np.eye(len(matrix), dtype=np.float32)
     most = float(np.abs(change).max(initial=0))
-    step = max(2.0 ** np.ceil(np.log2(most / LARGEST)) if most else 1.0, FINEST)
-    return step, np.rint(change / step).astype(np.int8)
+    step = max(2.0 ** math.ceil(math.log2(most / LARGEST)), FINEST) if most else 1.0
+    return np.rint(change / np.float32(step)).astype(np.int8), step
 
 
 def _restored(codes: NDArray[np.int8], step: float) -> Array:
@@ -166,15 +167,17 @@ class Exemplars:
 
     @classmethod
     def joined(cls, parts: Sequence[Exemplars], edits: Sequence[int]) -> Exemplars:
-        """Those of several sets of edits; `edits` says how many there are in each."""
+        """Those of several sets of edits, which share equal vectors from then on; `edits` says how
+        many there are in each."""
         if len(parts) == 1:
             return parts[0]
         before = np.cumsum([0, *edits[:-1]])
         above = np.cumsum([0, *(len(part.vectors) for part in parts[:-1])])
+        first, place = _distinct(vectors := np.concatenate([part.vectors for part in parts]))
         return cls(
-            np.concatenate([part.vectors for part in parts]),
+            vectors[first],
             np.concatenate([p.edit + n for p, n in zip(parts, before, strict=True)]),
-            np.concatenate([p.vector + n for p, n in zip(parts, above, strict=True)]),
+            place[np.concatenate([p.vector + n for p, n in zip(parts, above, strict=True)])],
             np.concatenate([part.negative for part in parts]),
         )
 
@@ -202,6 +205,15 @@ class Exemplars:
     def nbytes(self) -> int:
         """Of what files hold."""
         return sum(array.nbytes for array in self.stored().values())
+
+
+def _distinct(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(the number of each different vector, in their order, which of these each vector is)."""
+    numbers: dict[bytes, int] = {}
+    place = [numbers.setdefault(own.tobytes(), len(numbers)) for own in vectors]
+    of = np.array(place, np.int64)
+    _, first = np.unique(of, return_index=True)
+    return first, of
 
 
 def _narrowest(numbers: NDArray[Any]) -> np.dtype[Any]:
