@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -32,15 +33,23 @@ def save(
     Returns: in which type of numbers each of both is stored.
     """
     rows = Rows.of(blocks.detach().cpu())
-    arrays: dict[str, NDArray[Any]] = {BLOCKS: rows.values.contiguous().numpy()}
+    arrays: dict[str, NDArray[Any]] = {BLOCKS: rows.values.numpy()}
     if rows.scales is not None:
         arrays[SCALES] = rows.scales.numpy()
     stored = {"blocks": str(arrays[BLOCKS].dtype)}
     if exemplars is not None:
         arrays |= {f"{REFERENCES}{name}": own for name, own in exemplars.stored().items()}
         stored["references"] = str(exemplars.vectors.dtype)
-    save_file(arrays, file, dict(about))
+    save_arrays(arrays, file, about)
     return stored
+
+
+def save_arrays(
+    arrays: Mapping[str, NDArray[Any]], file: Path, about: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays, however they lie in memory: safetensors takes the bytes as they follow."""
+    laid_out = {name: np.ascontiguousarray(own) for name, own in arrays.items()}
+    save_file(laid_out, file, dict(about) if about else None)
 
 
 def blocks_in(stored: Any) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -106,7 +105,7 @@ class Pack:
             exemplars = self.gate.exemplars if self.gate else None
             part = _save_part(folder, Part.of_version(1), self.edits, self.blocks, exemplars)
             if self.gate:
-                save_arrays(self.gate.metric.stored(), folder / GATE)
+                learnt.save_arrays(self.gate.metric.stored(), folder / GATE)
             save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
             manifest = Manifest.first(
                 folder,
