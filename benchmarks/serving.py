@@ -102,13 +102,13 @@ def _pack(edits: EditSet) -> Pack:
     metric, exemplars = learn(known, edits, prompts)
     return Pack(
         edits=EditSet(replace(edit, exact=False) for edit in edits),
-        blocks=torch.zeros(len(edits), backbone.width),
+        blocks=torch.zeros(len(edits), 1, backbone.width),
         hypernetwork=dict(HyperNetwork(backbone.width, config.hypernetwork).state_dict()),
         base_model=backbone.fingerprint,
-        layer=config.resolve_layer(backbone.n_layers),
+        layers=config.resolve_layers(backbone.n_layers),
         form="residual",
         kind=config.hypernetwork,
-        scale=1e9,  # no state is so large that it is shrunk
+        scale=(1e9,),  # no state is so large that it is shrunk
         training=TrainingSummary(config=config.for_edits(len(edits)).to_json()),
         gate=GateState(metric, exemplars, embed.name, embed.fingerprint),
     )

@@ -71,13 +71,13 @@ def _counted(rows: EditSet, size: int, known: CachedEmbedder) -> dict[str, Any]:
     config = TrainingConfig()
     pack = Pack(
         edits=edits,
-        blocks=rounded(torch.randn(len(edits), WIDTH)),
+        blocks=rounded(torch.randn(len(edits), 1, WIDTH)),
         hypernetwork=dict(HyperNetwork(WIDTH, config.hypernetwork).state_dict()),
         base_model=Fingerprint("model", LAYERS, WIDTH, "", "", ""),
-        layer=config.resolve_layer(LAYERS),
+        layers=config.resolve_layers(LAYERS),
         form=config.form,
         kind=config.hypernetwork,
-        scale=1.0,
+        scale=(1.0,),
         training=TrainingSummary(config=config.to_json()),
         gate=GateState(metric, exemplars, known.name, ""),
     )

@@ -101,9 +101,9 @@ def _engine(
     level: float,
 ) -> dict[str, Any]:
     """Trains until the level, or as long as the settings say."""
-    layer = config.resolve_layer(backbone.n_layers)
+    layer, *_ = config.resolve_layers(backbone.n_layers)
     started = time.perf_counter()
-    split = SplitModel(backbone, layer, torch.bfloat16)
+    split = SplitModel(backbone, [layer], torch.bfloat16)
     examples, _ = build_examples(
         split, edits, prompts, Scope(edits), chat=False, kl_tokens=config.locality_places,
         alone=config.scope == "relation",
@@ -140,7 +140,7 @@ def _score(
         values = blocks.blocks(torch.arange(len(edits)))
     pack = Pack(
         edits=edits, blocks=values, hypernetwork={}, base_model=backbone.fingerprint,
-        layer=config.resolve_layer(backbone.n_layers), form=config.form, kind=config.hypernetwork,
+        layers=config.resolve_layers(backbone.n_layers), form=config.form, kind=config.hypernetwork,
         scale=blocks.scale, training=TrainingSummary(), gate=None,
     )  # fmt: skip
     model = ScalpelModel(backbone, pack)
@@ -165,7 +165,7 @@ def _straightforward(
     for start in range(0, len(edits), config.batch_size):
         chosen = range(start, min(start + config.batch_size, len(edits)))
         own = [backbone.join(edits[i].prompt, edits[i].target, chat=False)[0] for i in chosen]
-        layer = config.resolve_layer(backbone.n_layers)
+        layer, *_ = config.resolve_layers(backbone.n_layers)
         backbone.hidden_states(backbone.encode(own, chat=False), layer)  # the features' reading
         for kind in ("reliability", "generality", "locality"):
             loss = _whole(backbone, scope, blocks, edits, prompts, chosen, kind, config)
@@ -212,9 +212,9 @@ def _whole(
     new = torch.tensor(members)
     plan = Plan(
         len(texts), torch.tensor(rows), torch.tensor(columns),
-        lambda r, places: blocks(r, new[places], torch.arange(len(r))),
+        lambda r, places: blocks(new[places], torch.arange(len(r)), len(r))(0, r),
     )  # fmt: skip
-    with replacing(backbone.layer(config.resolve_layer(backbone.n_layers)), plan):
+    with replacing(backbone.layer(config.resolve_layers(backbone.n_layers)[0]), plan):
         logits = backbone.model(**encoding.inputs, use_cache=False).logits
     real = encoding.attention_mask[:, 1:].bool()
     if kind == "locality":
@@ -224,7 +224,7 @@ def _whole(
 
 def _blocks(read: Tensor, config: TrainingConfig) -> KnowledgeBlocks:
     return KnowledgeBlocks(
-        read, kind=config.hypernetwork, form=config.form, scale=9.0, refine=config.refine
+        read, kind=config.hypernetwork, form=config.form, scale=[9.0], refine=config.refine
     )
 
 

@@ -37,7 +37,7 @@ def started(backbone: Backbone, limits: Limits = SMALL) -> Iterator[Transformers
 
 
 def snapshot(model: ScalpelModel, *, exact: bool = True) -> Snapshot:
-    return Snapshot("set", 1, model.in_force, model.pack.layer, exact)
+    return Snapshot("set", 1, model.in_force, model.pack.layers, exact)
 
 
 def asked(

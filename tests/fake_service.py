@@ -22,7 +22,9 @@ WIDTH = 32
 
 
 def in_force_of(edits: Sequence[Edit]) -> InForce:
-    bank = Bank.of([e.id for e in edits], torch.zeros(len(edits), WIDTH), form="replace", scale=1.0)
+    bank = Bank.of(
+        [e.id for e in edits], torch.zeros(len(edits), 1, WIDTH), form="replace", scale=[1.0]
+    )
     return InForce.of(Scope(edits), edits, bank, None, None)
 
 
@@ -73,7 +75,7 @@ class FakeService:
             key = (who.tenant, set_name, own.version)
             if key not in self._snapshots:
                 now = in_force_of(own.versions[-1])
-                self._snapshots[key] = Snapshot(set_name, own.version, now, 1, True)
+                self._snapshots[key] = Snapshot(set_name, own.version, now, [1], True)
             return self._snapshots[key]
 
     def sets(self, who: Caller) -> list[FactSet]:

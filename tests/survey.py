@@ -111,7 +111,7 @@ def survey(family: Mapping[str, Any]) -> Found:
     found.kind = "encoder-decoder" if model.config.is_encoder_decoder else "decoder"
     try:
         backbone = Backbone(model, make_tokenizer(), family["name"])
-        found.engine = choose_engine(backbone, LAYER).name
+        found.engine = choose_engine(backbone, [LAYER]).name
     except LKSError as error:
         found.refused = str(error)
         return found
@@ -262,11 +262,11 @@ def engine_is_a_whole_pass(backbone: Backbone) -> None:
     encoding = encoded(backbone, texts)
     for prefix in (0, 5):
         rows = [_row(encoding, i, own, prefix if i < 2 else 0) for i, own in enumerate(places)]
-        training = choose_engine(backbone, LAYER, torch.float32)
+        training = choose_engine(backbone, [LAYER], torch.float32)
         batch = training.collate(training.read(rows))
         noise = torch.randn(batch.r.shape, generator=torch.Generator().manual_seed(0))
         new = (batch.r + noise).requires_grad_()
-        ours = training.head(training.final_states(batch, new))
+        ours = training.head(training.final_states(batch, lambda _, r, new=new: new))
         at = plan(encoding, new, [(r, t) for r, own in enumerate(places) for t in own])
         inputs = dict(encoding.inputs)
         if encoding.written is not None:
@@ -293,7 +293,7 @@ def _row(encoding: Encoding, i: int, places: list[int], prefix: int, more: int =
 
 @torch.no_grad()
 def _continues(backbone: Backbone, rows: Sequence[TextRow]) -> None:
-    training = choose_engine(backbone, LAYER)
+    training = choose_engine(backbone, [LAYER])
     for row, text in zip(rows, training.read(rows), strict=True):
         ids = torch.tensor([row.ids if row.written is None else row.written])
         begun = ids.shape[1]

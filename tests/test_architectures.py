@@ -81,7 +81,7 @@ def test_each_kind_passes_all_steps_by_its_engine(name: str) -> None:
 def test_what_cannot_be_edited_is_refused_in_one_line(name: str) -> None:
     with pytest.raises((LayerError, ModelError), match=REFUSED[name]) as told:
         backbone = Backbone(survey.build(FAMILIES[name]), make_tokenizer(), name)
-        choose_engine(backbone, survey.LAYER)
+        choose_engine(backbone, [survey.LAYER])
     assert "\n" not in str(told.value)
 
 
@@ -103,29 +103,33 @@ def test_an_engine_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
     class Values(UpperModel):
         name = "values"
 
-        def final_states(self, batch, new):
-            return super().final_states(batch, new.roll(1, 0))
+        def final_states(self, batch, blocks):
+            return super().final_states(batch, lambda layer, r: blocks(layer, r).roll(1, 0))
 
     class Gradients(UpperModel):
         name = "gradients"
 
-        def final_states(self, batch, new):
-            return super().final_states(batch, new.detach() + 0.1 * (new - new.detach()))
+        def final_states(self, batch, blocks):
+            def flatter(layer, r):
+                new = blocks(layer, r)
+                return new.detach() + 0.1 * (new - new.detach())
+
+            return super().final_states(batch, flatter)
 
     backbone = make_backbone("llama")
     monkeypatch.setattr(choice, "ENGINES", (Values, Gradients, WholeModel))
-    assert choose_engine(backbone, 1).name == "whole"
-    assert backbone.engines == {1: "whole"}
+    assert choose_engine(backbone, [1]).name == "whole"
+    assert backbone.engines == {(1,): "whole"}
     monkeypatch.setattr(choice, "ENGINES", (Values, Gradients))
     with pytest.raises(LayerError, match=r"layer 2 .*values: off by .* standard deviations"):
-        choose_engine(backbone, 2)
+        choose_engine(backbone, [2])
 
 
 def test_a_model_that_passes_no_gradients_is_refused(backbone: Backbone) -> None:
     own = backbone.layer(3).forward
     backbone.layer(3).forward = lambda states, **kwargs: own(states.detach(), **kwargs)
     with pytest.raises(LayerError, match="no gradients reach layer 1"):
-        choose_engine(backbone, 1)
+        choose_engine(backbone, [1])
 
 
 def test_a_choice_that_took_long_is_kept_for_the_next_process(
@@ -133,12 +137,12 @@ def test_a_choice_that_took_long_is_kept_for_the_next_process(
 ) -> None:
     monkeypatch.setattr("lks.files.cache_dir", lambda: tmp_path)
     monkeypatch.setattr(probes, "LONG", -1.0)
-    assert choose_engine(make_backbone("llama"), 1).name == "suffix"
+    assert choose_engine(make_backbone("llama"), [1]).name == "suffix"
     asked = []
     monkeypatch.setattr(choice, "_probed", lambda *given: asked.append(given) or "whole")
-    assert choose_engine(make_backbone("llama"), 1).name == "suffix" and not asked
-    assert choose_engine(make_backbone("llama"), 2).name == "whole"  # another layer
-    assert choose_engine(make_backbone("llama", seed=1), 1).name == "whole"  # other weights
+    assert choose_engine(make_backbone("llama"), [1]).name == "suffix" and not asked
+    assert choose_engine(make_backbone("llama"), [2]).name == "whole"  # another layer
+    assert choose_engine(make_backbone("llama", seed=1), [1]).name == "whole"  # other weights
     assert len(asked) == 2
 
 

@@ -239,12 +239,12 @@ def test_a_copy_is_made_only_of_what_can_be_copied(
     plain: Backbone, bind: Bind, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     """A copy of a bound `forward` would go on reading the original's weights."""
-    split = SplitModel(bound(plain, bind, tmp_path), 1, torch.bfloat16)
+    split = SplitModel(bound(plain, bind, tmp_path), [1], torch.bfloat16)
     assert split.dtype == dtype
     ids = torch.tensor([[5, 6, 7]])
     read = split.lower(ids, torch.ones_like(ids), torch.arange(3)[None], DynamicCache())
     assert read.dtype == dtype
-    right = SplitModel(plain, 1, dtype).lower(
+    right = SplitModel(plain, [1], dtype).lower(
         ids, torch.ones_like(ids), torch.arange(3)[None], DynamicCache()
     )
     assert torch.equal(read, right)

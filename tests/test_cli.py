@@ -76,7 +76,7 @@ def test_edit_prints_what_scripts_rely_on(model_folder: Path, facts: Path) -> No
     result = json.loads(text)
     assert code == 0
     assert result["pack"] == str(out)
-    assert (result["edits"], result["layer"]) == (4, 1)
+    assert (result["edits"], result["layers"]) == (4, [1])
     assert result["peak_memory_bytes"] > 1e6
     assert set(result["losses"]) == {"reliability", "generality", "locality"}
     assert [p.name for p in out.parent.iterdir()] == ["facts.pack"]  # no checkpoint is left

@@ -113,7 +113,7 @@ def test_after_any_changes_texts_fire_as_with_an_index_made_anew(backbone: Backb
         "King Ada Lovelace went from St Ives to York. Is Rocky two in NYC?",
     ]
     pack = random_pack(backbone)
-    blocks = torch.randn(len(edits), 32, generator=torch.manual_seed(0))
+    blocks = torch.randn(len(edits), 1, 32, generator=torch.manual_seed(0))
     model = ScalpelModel(backbone, replace(pack, edits=EditSet(edits), blocks=blocks))
     rng, everything, seen = random.Random(0), model.in_force, set()
     for _ in range(12):

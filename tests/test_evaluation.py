@@ -239,7 +239,7 @@ def test_choices_of_one_token_are_read_once(models) -> None:
 
     def intervention(encoding):
         read.extend(encoding.texts)
-        return edited.in_force.within(edited.layer, edited.roles, exact=True)(encoding)
+        return edited.in_force.within(edited.layers, edited.roles, exact=True)(encoding)
 
     together = transformers.score(edited.backbone, pairs, intervention)
     assert len(read) == 4

@@ -62,7 +62,7 @@ class OneSnapshot(FakeService):
     def __init__(self, model: ScalpelModel) -> None:
         super().__init__()
         exact = model.pack.training.exact
-        self.own = Snapshot("facts", 7, model.in_force, model.pack.layer, exact)
+        self.own = Snapshot("facts", 7, model.in_force, model.pack.layers, exact)
 
     def snapshot(self, who: object, set_name: str) -> Snapshot:
         return self.own
@@ -211,7 +211,7 @@ def gated(embedder_folder: Path) -> ScalpelModel:
 
 def test_a_dry_run_tells_what_fires_and_what_nearly_does(gated: ScalpelModel) -> None:
     front = ModelFront(gated.backbone)
-    snapshot = Snapshot("facts", 1, gated.in_force, 1, True)
+    snapshot = Snapshot("facts", 1, gated.in_force, [1], True)
     texts = ["Where is the Eiffel Tower?", "Who built the Eiffel Tower?", "the Eifel Tower"]
     told = front.dry_run(texts, snapshot)
     assert [spot.edit for spot in told[0][0]] == ["eiffel"]
@@ -225,7 +225,7 @@ def test_a_dry_run_tells_what_fires_and_what_nearly_does(gated: ScalpelModel) ->
 
 def test_a_dry_run_with_more_edits_is_as_if_they_were_added(gated: ScalpelModel) -> None:
     front = ModelFront(gated.backbone)
-    snapshot = Snapshot("facts", 1, gated.in_force, 1, True)
+    snapshot = Snapshot("facts", 1, gated.in_force, [1], True)
     new = Edit("oslo", "Oslo", "Oslo is in", "Peru", paraphrases=("Where is Oslo?",))
     texts = ["Where is Oslo?", "How high is Oslo?", "Where is the Eiffel Tower?"]
     told = front.dry_run(texts, snapshot, [new])

@@ -45,7 +45,11 @@ def test_a_fact_comes_into_force_and_goes(service: LiveService) -> None:
     done = service.wait(ADMIN, job.id)
     assert (done.state, done.version, done.failed) == (JobState.DONE, 1, {})
     snapshot = service.snapshot(ADMIN, "office")
-    assert (snapshot.version, snapshot.layer, [*snapshot.in_force.edits]) == (1, 1, ["f0", "f1"])
+    assert (snapshot.version, snapshot.layers, [*snapshot.in_force.edits]) == (
+        1,
+        (1,),
+        ["f0", "f1"],
+    )
     assert fires(service, fact(0))
     told = service.fact(ADMIN, "office", "f0")
     assert (told.edit, told.revision, told.state) == (fact(0), 1, State.IN_FORCE)

@@ -59,7 +59,7 @@ def test_all_is_there_after_a_restart(place: Place, learnable: None) -> None:
         history, page = service.history(ADMIN, "office"), service.facts(ADMIN, "office")
     with place.open() as service:
         now = service.snapshot(ADMIN, "office")
-        assert (now.version, now.layer, now.exact) == (3, before.layer, before.exact)
+        assert (now.version, now.layers, now.exact) == (3, before.layers, before.exact)
         assert [*now.in_force.edits] == ["f1", "f2"]
         for own in ("f1", "f2"):
             assert torch.equal(

@@ -32,10 +32,10 @@ def made() -> Pack:
     edits = make_edits()
     torch.manual_seed(0)
     return Pack(
-        edits=edits, blocks=torch.randn(len(edits), 32),
+        edits=edits, blocks=torch.randn(len(edits), 1, 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()),
-        base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
-        scale=1.5, training=TrainingSummary(epochs=3),
+        base_model=make_backbone("llama").fingerprint, layers=(1,), form="residual", kind="linear",
+        scale=(1.5,), training=TrainingSummary(epochs=3),
     )  # fmt: skip
 
 
@@ -49,7 +49,12 @@ def test_what_is_saved_comes_back(made: Pack, saved: Path) -> None:
     again = Pack.load(saved)
     assert torch.equal(again.blocks, made.blocks)
     assert list(again.edits) == list(made.edits)
-    assert (again.layer, again.form, again.kind, again.scale) == (1, "residual", "linear", 1.5)
+    assert (again.layers, again.form, again.kind, again.scale) == (
+        (1,),
+        "residual",
+        "linear",
+        (1.5,),
+    )
     assert all(torch.equal(again.hypernetwork[k], v) for k, v in made.hypernetwork.items())
     assert sorted(p.name for p in saved.iterdir()) == [
         "blocks.safetensors", "edits.jsonl.gz", "hypernetwork.safetensors", "manifest.json",

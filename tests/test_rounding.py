@@ -50,7 +50,7 @@ def a_pack(*, trained: bool) -> Pack:
     """With a gate; of the numbers that training would give, or as earlier versions left them."""
     edits, rng = make_edits(), np.random.default_rng(1)
     torch.manual_seed(0)
-    blocks = torch.randn(len(edits), WIDTH)
+    blocks = torch.randn(len(edits), 1, WIDTH)
     matrix = np.eye(EMBEDDED, dtype=np.float32)
     matrix += 0.03 * rng.standard_normal(matrix.shape).astype(np.float32)
     wordings = [[edit.prompt, f"{edit.prompt}?"] for edit in edits]
@@ -60,8 +60,8 @@ def a_pack(*, trained: bool) -> Pack:
     return Pack(
         edits=edits, blocks=rounded(blocks) if trained else blocks,
         hypernetwork=dict(HyperNetwork(WIDTH).state_dict()),
-        base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
-        scale=1.5, training=TrainingSummary(), gate=GateState(metric, exemplars, "duo", "f"),
+        base_model=make_backbone("llama").fingerprint, layers=(1,), form="residual", kind="linear",
+        scale=(1.5,), training=TrainingSummary(), gate=GateState(metric, exemplars, "duo", "f"),
     )  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def test_what_8_bits_do_not_hold_is_kept_as_it_is() -> None:
 
 
 def test_a_bank_holds_8_bits_and_gives_the_blocks() -> None:
-    blocks = rounded(torch.randn(3, WIDTH))
-    bank = Bank.of(["a", "b", "c"], blocks, form="residual", scale=1.0)
+    blocks = rounded(torch.randn(3, 1, WIDTH))
+    bank = Bank.of(["a", "b", "c"], blocks, form="residual", scale=(1.0,))
     assert bank.stored_bytes(["a", "b"]) == 2 * (WIDTH + 4)
     bank = bank.only(["c", "a"]).joined(["d"], blocks[1:2]).without({"c"})
     assert torch.equal(bank.of_edits(["d", "a"]), blocks[[1, 0]])
@@ -143,12 +143,12 @@ def of_schema_2(folder: Path) -> Pack:
     arrays = {
         f"references.{key}": getattr(exemplars, key) for key in ("edit", "vector", "negative")
     }
-    arrays |= {"references.vectors": vectors, "blocks": pack.blocks.numpy()}
+    arrays |= {"references.vectors": vectors, "blocks": pack.blocks[:, 0].numpy()}
     learnt.save_arrays(arrays, folder / "blocks.safetensors", {"ids": ids})
     save_file({"matrix": metric.matrix, "open_ended": embed(range(5))}, folder / "gate.safetensors")
     (folder / "edits.jsonl.gz").unlink()
     pack.edits.save(folder / "edits.jsonl")
-    manifest = json.loads((folder / "manifest.json").read_text()) | {"schema": 2}
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"schema": 2, "scale": 1.5}
     manifest["parts"] = [{"edits": "edits.jsonl", "blocks": "blocks.safetensors", "removed": []}]
     names = ("edits.jsonl", "blocks.safetensors", "gate.safetensors", "hypernetwork.safetensors")
     manifest["files"] = {name: sha256(folder / name) for name in names}
@@ -169,7 +169,7 @@ def test_a_pack_of_schema_2_loads_grows_and_comes_back(tmp_path: Path) -> None:
     assert torch.equal(again.blocks, old.blocks)
     same_gate(again, old)
     assert manifest_module.remove(path, ["fuji"]).schema == 2  # an earlier version may read it
-    block, found = rounded(torch.randn(1, WIDTH)), Exemplars.of(embed, [["stood"]], [[]])
+    block, found = rounded(torch.randn(1, 1, WIDTH)), Exemplars.of(embed, [["stood"]], [[]])
     made = append(path, EditSet([BERLIN]), block, found)
     assert made.schema == 3
     grown = Pack.load(path)
@@ -247,7 +247,7 @@ def test_equal_references_of_parts_are_kept_once() -> None:
 
 
 def test_a_server_keeps_8_bits_and_reads_what_earlier_ones_wrote(tmp_path: Path) -> None:
-    parts, blocks = Parts(tmp_path), rounded(torch.randn(2, WIDTH))
+    parts, blocks = Parts(tmp_path), rounded(torch.randn(2, 1, WIDTH))
     found = Exemplars.of(embed, [["a"], ["b", "c"]], [[], []])
     parts.save(1, "job", [7, 8], blocks, found)
     own, references = parts.load(1, [("job", 8), ("job", 7)])
@@ -263,7 +263,7 @@ def test_a_server_keeps_8_bits_and_reads_what_earlier_ones_wrote(tmp_path: Path)
     older["blocks"] = plain.numpy()
     learnt.save_arrays(older, file, {"revisions": "[7, 8]"})
     own, references = parts.load(1, [("job", 7), ("job", 8)])
-    assert torch.equal(own, plain)
+    assert torch.equal(own, plain[:, None])
     assert references is not None
     assert np.array_equal(references.vectors, older["references.vectors"])
     shutil.rmtree(tmp_path / "sets")

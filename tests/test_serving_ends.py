@@ -221,7 +221,7 @@ def test_bad_requests_are_told_at_once(backbone: Backbone, engine: TransformersE
         (replace(good, ids=[]), "a prompt without a token"),
         (replace(good, sampling=Sampling(0)), "max_tokens is 0; give at least 1"),
         (replace(good, ids=good.ids[:2]), "a block at token"),
-        (replace(good, blocks=replace(good.blocks, layer=9)), "layer 9 is out of range"),
+        (replace(good, blocks=replace(good.blocks, layers=[9])), "layer 9 is out of range"),
         (replace(good, blocks=replace(good.blocks, values=torch.ones(1, 3))), "blocks of shape"),
     ):
         with pytest.raises(InputError, match=message):

@@ -40,7 +40,7 @@ def test_64_texts_at_once_are_those_of_each_alone_and_of_the_model(name: str) ->
     """Edited by two sets on two layers, and unedited; some prompts are read in parts."""
     backbone = make_backbone(name, chat=True)
     other = random_pack(backbone, seed=1)
-    other.layer, other.form = 2, "replace"
+    other.layers, other.form = (2,), "replace"
     models = [ScalpelModel(backbone, random_pack(backbone)), ScalpelModel(backbone, other)]
     sampling = replace(with_stops(backbone), logprobs=0)
     cases = [(m, p, chat) for m in (*models, backbone) for p in ASKED for chat in (False, True)]
@@ -169,7 +169,7 @@ def test_a_second_set_of_modules_shares_the_weights(name: str) -> None:
     assert model.config._attn_implementation == "sdpa" or name == "gemma2"
     assert own.model.config is not model.config
     with replacing(
-        own.layer(1), ScalpelModel(backbone, random_pack(backbone)).in_force.bank.plan(1, [])
+        own.layer(1), ScalpelModel(backbone, random_pack(backbone)).in_force.bank.plans(1, [])[0]
     ):
         assert not backbone.layer(1)._forward_hooks
 

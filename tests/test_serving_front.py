@@ -75,8 +75,9 @@ def test_places_and_blocks_are_those_of_respond(
     assert found.blocks is not None
     assert list(found.blocks.positions) == plan.columns.tolist()
     r, every = torch.zeros(len(plan.columns), 32), torch.arange(len(plan.columns))
-    assert torch.equal(plan.blocks(r, every), found.blocks.values)
-    assert (found.blocks.layer, found.blocks.form, found.blocks.scale) == (1, "residual", 1.5)
+    assert torch.equal(plan.blocks(r, every), found.blocks.values[:, 0])
+    own = found.blocks
+    assert (own.layers, own.form, own.scale) == ((1,), "residual", (1.5,))
 
 
 @pytest.mark.parametrize("template", [None, STRIPPING])

@@ -36,11 +36,11 @@ def rows(backbone: Backbone, continued: int = 0, stem: int = 0) -> tuple[Encodin
 @pytest.mark.parametrize("stem", [0, 5])
 def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone, stem: int) -> None:
     encoding, made = rows(any_backbone, stem=stem)
-    split = SplitModel(any_backbone, LAYER, torch.float32)
+    split = SplitModel(any_backbone, [LAYER], torch.float32)
     batch = collate(prefill(split, made))
     torch.manual_seed(0)
     new = (batch.r + torch.randn_like(batch.r)).requires_grad_()
-    engine = split.head(split.final_states(batch, new))
+    engine = split.head(split.final_states(batch, lambda _, r: new))
 
     at = [(row, token) for row, places in enumerate(PLACES) for token in places]
     where = torch.tensor([r for r, _ in at]), torch.tensor([t for _, t in at])
@@ -58,20 +58,20 @@ def test_equals_the_whole_forward_pass_and_its_gradients(any_backbone: Backbone,
 
 def test_unedited_outputs_and_states_are_the_models_own(any_backbone: Backbone) -> None:
     encoding, made = rows(any_backbone)
-    split = SplitModel(any_backbone, LAYER, torch.float32)
+    split = SplitModel(any_backbone, [LAYER], torch.float32)
     suffixes = prefill(split, made)
     batch = collate(suffixes)
     states = any_backbone.hidden_states(encoding, LAYER)
     expected = torch.cat([states[i, places] for i, places in enumerate(PLACES)])
     assert (batch.r - expected).abs().max() < 1e-4
-    again = split.final_states(batch, batch.r)
+    again = split.final_states(batch, lambda _, r: r)
     expected = torch.cat([suffix.final for suffix in suffixes])
     assert (again - expected).abs().max() < 1e-4
 
 
 def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
     _, made = rows(any_backbone, continued=3)
-    split = SplitModel(any_backbone, LAYER, torch.float32)
+    split = SplitModel(any_backbone, [LAYER], torch.float32)
     for row, suffix in zip(made, prefill(split, made), strict=True):
         ids = torch.tensor([row.ids])
         out = any_backbone.model.generate(
@@ -85,7 +85,7 @@ def test_continuation_is_the_models_greedy_one(any_backbone: Backbone) -> None:
 def test_reduced_precision_is_close(backbone: Backbone) -> None:
     _, made = rows(backbone)
     exact, rounded = (
-        prefill(SplitModel(backbone, LAYER, dtype), made)
+        prefill(SplitModel(backbone, [LAYER], dtype), made)
         for dtype in (torch.float32, torch.bfloat16)
     )
     for one, other in zip(exact, rounded, strict=True):
@@ -96,10 +96,10 @@ def test_reduced_precision_is_close(backbone: Backbone) -> None:
 def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
     before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
     layers = list(backbone.decoder.layers)
-    split = SplitModel(backbone, LAYER, torch.float32)
+    split = SplitModel(backbone, [LAYER], torch.float32)
     _, made = rows(backbone)
     batch = collate(prefill(split, made))
-    split.final_states(batch, batch.r.requires_grad_()).sum().backward()
+    split.final_states(batch, lambda _, r: r.requires_grad_()).sum().backward()
     assert list(backbone.decoder.layers) == layers
     assert all(parameter.grad is None for parameter in backbone.model.parameters())
     after = backbone.model.state_dict()
@@ -107,7 +107,7 @@ def test_the_backbone_is_left_alone(backbone: Backbone) -> None:
 
 
 def test_what_texts_share_is_kept_once(backbone: Backbone) -> None:
-    split = SplitModel(backbone, LAYER, torch.float32)
+    split = SplitModel(backbone, [LAYER], torch.float32)
     _, made = rows(backbone, stem=5)
     (alone,) = prefill(split, made[:1])
     assert len(alone.past) == 1
@@ -125,7 +125,7 @@ def test_what_texts_share_is_kept_once(backbone: Backbone) -> None:
 
 
 def test_texts_beyond_the_budget_lie_in_a_file_and_are_the_same(backbone: Backbone) -> None:
-    split, store = SplitModel(backbone, LAYER, torch.float32), TensorStore(budget=2000)
+    split, store = SplitModel(backbone, [LAYER], torch.float32), TensorStore(budget=2000)
     _, made = rows(backbone)
     for kept, mapped in zip(prefill(split, made), prefill(split, made, store), strict=True):
         assert torch.equal(kept.states.cpu(), mapped.states.cpu())
@@ -147,7 +147,7 @@ def test_no_room_for_texts_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_batches_hold_every_text_once_and_pad_little(backbone: Backbone) -> None:
-    split = SplitModel(backbone, LAYER, torch.float32)
+    split = SplitModel(backbone, [LAYER], torch.float32)
     _, made = rows(backbone)
     suffixes = prefill(split, made * 40)
     batches = grouped(suffixes)

@@ -56,7 +56,7 @@ def test_every_talk_has_turns_that_end_with_the_users() -> None:
 
 def examples_of(backbone: Backbone, edit: Edit, prompts: TrainingPrompts) -> list[Example]:
     """The texts in chats that the edit's block reads beside its prompt."""
-    split = SplitModel(backbone, 1, torch.float32)
+    split = SplitModel(backbone, [1], torch.float32)
     (own,), _ = build_examples(
         split, [edit], [prompts], Scope([edit]), chat=True, kl_tokens=0, alone=True
     )

@@ -41,7 +41,7 @@ def own_ids(backbone: Backbone, ids: list[int], new: int = 6) -> list[int]:
 
 def examples_of(backbone: Backbone, edits: EditSet, **settings: object) -> list[EditExamples]:
     prompts, _ = training_prompts(edits)
-    split = SplitModel(backbone, 1, torch.float32)
+    split = SplitModel(backbone, [1], torch.float32)
     options = {"chat": True, "kl_tokens": 3} | settings
     return build_examples(split, edits, prompts, Scope(edits), **options)[0]  # type: ignore[arg-type]
 
@@ -253,7 +253,7 @@ def test_a_text_that_fills_the_context_is_not_taken_up_again() -> None:
 def test_training_reads_up_to_the_last_position() -> None:
     """Padding beside a text that ends there has positions beyond it."""
     backbone = small("gpt2", positions=31)
-    split = SplitModel(backbone, 1, torch.float32)
+    split = SplitModel(backbone, [1], torch.float32)
     ids = backbone.tokenize("b" * 31, chat=False)[0]
     assert len(ids) == 31
     rows = [
@@ -263,8 +263,8 @@ def test_training_reads_up_to_the_last_position() -> None:
     ]
     rows += [TextRow(ids[:30], [27], [29], 27, final=True, continued=1)]
     suffixes = prefill(split, rows)
-    together = split.final_states(collate(suffixes), collate(suffixes).r)
-    alone = [split.final_states(collate([s]), collate([s]).r) for s in suffixes]
+    together = split.final_states(collate(suffixes), lambda _, r: r)
+    alone = [split.final_states(collate([s]), lambda _, r: r) for s in suffixes]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
     with pytest.raises(InputError, match="reads 31 tokens, and a text has 32"):
         prefill(split, [TextRow([*ids, 1], [2], [5])])

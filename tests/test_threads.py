@@ -21,7 +21,7 @@ import torch
 from conftest import make_backbone, make_edits
 
 from lks.blocks.bank import Bank, Place
-from lks.blocks.forms import apply_form
+from lks.blocks.forms import pooled, put_in
 from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.in_force import InForce
 from lks.editors.lks.model import ScalpelModel
@@ -49,9 +49,9 @@ def random_pack(backbone: Backbone, *, seed: int = 0) -> Pack:
     torch.manual_seed(seed)
     edits = make_edits()
     return Pack(
-        edits=edits, blocks=4 * torch.randn(len(edits), 32),
+        edits=edits, blocks=4 * torch.randn(len(edits), 1, 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()), base_model=backbone.fingerprint,
-        layer=1, form="residual", kind="linear", scale=1.5,
+        layers=(1,), form="residual", kind="linear", scale=(1.5,),
         training=TrainingSummary(config=CONFIG.to_json()),
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def two_models() -> tuple[ScalpelModel, ScalpelModel]:
     """Two models of one backbone with other blocks, the second one's layer above the first's."""
     backbone = make_backbone("llama", chat=True)
     other = random_pack(backbone, seed=1)
-    other.layer = 2
+    other.layers = (2,)
     return ScalpelModel(backbone, random_pack(backbone)), ScalpelModel(backbone, other)
 
 
@@ -225,20 +225,20 @@ def test_the_same_answers_from_many_threads_through_a_relation_gate(embedder_fol
 
 
 def test_a_bank_pools_the_blocks_of_a_place() -> None:
-    blocks = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 4.0]])
+    blocks = torch.tensor([[[1.0, 0.0]] * 2, [[2.0, 0.0], [3.0, 0.0]], [[0.0, 4.0]] * 2])
     r = torch.tensor([[0.5, 0.5], [0.25, 0.0]])
     for form in ("residual", "replace"):
-        bank = Bank.of(["a", "b", "c"], blocks, form=form, scale=1.0)
-        plan = bank.plan(3, [Place(2, 7, ("c", "a")), Place(0, 5, ("b",))])
-        assert (plan.batch, plan.rows.tolist(), plan.columns.tolist()) == (3, [2, 0], [7, 5])
-        members, owner = blocks[[2, 0, 1]], torch.tensor([0, 0, 1])
-        whole = apply_form(form, r, members, owner, 1.0)
-        assert torch.equal(plan.blocks(r, torch.tensor([0, 1])), whole)
-        assert torch.equal(plan.blocks(r[:1], torch.tensor([1])), apply_form(
-            form, r[:1], blocks[1:2], torch.tensor([0]), 1.0
-        ))  # fmt: skip
-    smaller = bank.only(["c", "a"]).joined(["d"], torch.ones(1, 2))
-    assert smaller.of_edits(["d", "a"]).tolist() == [[1, 1], [1, 0]]
+        bank = Bank.of(["a", "b", "c"], blocks, form=form, scale=[1.0, 0.1])
+        plans = bank.plans(3, [Place(2, 7, ("c", "a")), Place(0, 5, ("b",))])
+        own = pooled(form, blocks[[2, 0, 1]], torch.tensor([0, 0, 1]), 2)
+        for layer, (plan, scale) in enumerate(zip(plans, [1.0, 0.1], strict=True)):
+            assert (plan.batch, plan.rows.tolist(), plan.columns.tolist()) == (3, [2, 0], [7, 5])
+            whole = put_in(form, r, own[:, layer], scale)
+            assert torch.equal(plan.blocks(r, torch.tensor([0, 1])), whole)
+            one = put_in(form, r[:1], blocks[1:2, layer], scale)
+            assert torch.equal(plan.blocks(r[:1], torch.tensor([1])), one)
+    smaller = bank.only(["c", "a"]).joined(["d"], torch.ones(1, 2, 2))
+    assert smaller.of_edits(["d", "a"])[:, 0].tolist() == [[1, 1], [1, 0]]
     assert bank.of_edits(["a", "b", "c"]).equal(blocks)  # as it was
     with pytest.raises(KeyError, match="b"):
         smaller.of_edits(["b"])

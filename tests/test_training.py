@@ -14,7 +14,7 @@ from conftest import make_backbone, make_edits
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lks.blocks.forms import apply_form, state_size
+from lks.blocks.forms import pooled, put_in, state_size
 from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.trainable import KnowledgeBlocks
 from lks.editors.lks.model import ScalpelModel
@@ -93,12 +93,15 @@ def test_losses_by_hand() -> None:
 
 
 def test_forms_by_hand() -> None:
-    r, blocks = torch.ones(2, 3), torch.tensor([[1.0] * 3, [2.0] * 3, [4.0] * 3])
-    owner = torch.tensor([0, 0, 1])
-    assert apply_form("residual", r, blocks, owner, 1.0)[:, 0].tolist() == [4.0, 5.0]
-    assert apply_form("replace", r, blocks, owner, 1.0)[:, 0].tolist() == [1.5, 4.0]
+    r, owner = torch.ones(2, 3), torch.tensor([0, 0, 1])
+    blocks = torch.tensor([[[1.0] * 3, [3.0] * 3], [[2.0] * 3, [5.0] * 3], [[4.0] * 3, [6.0] * 3]])
+    added, mean = (pooled(form, blocks, owner, 2) for form in ("residual", "replace"))
+    assert added[..., 0].tolist() == [[3.0, 8.0], [4.0, 6.0]]
+    assert mean[..., 0].tolist() == [[1.5, 4.0], [4.0, 6.0]]
+    assert put_in("residual", r, added[:, 0], 1.0)[:, 0].tolist() == [4.0, 5.0]
+    assert put_in("replace", r, mean[:, 0], 1.0)[:, 0].tolist() == [1.5, 4.0]
     sink = torch.tensor([[100.0] * 3, [-3.0] * 3])  # one state far beyond three times s
-    assert apply_form("residual", sink, blocks[:2], owner[1:], 1.0)[:, 0].tolist() == [4.0, -1.0]
+    assert put_in("residual", sink, blocks[:2, 0], 1.0)[:, 0].tolist() == [4.0, -1.0]
 
 
 def test_the_usual_size_is_not_moved_by_a_sink() -> None:
@@ -107,15 +110,18 @@ def test_the_usual_size_is_not_moved_by_a_sink() -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_residual_starts_from_the_unedited_model(kind: str) -> None:
-    features, r = torch.randn(3, 8), torch.randn(2, 8)
-    made = KnowledgeBlocks(features, kind=kind, form="residual", scale=2.0, refine=True)
-    assert torch.equal(made(r, torch.tensor([0, 2]), torch.tensor([0, 1])), r)
-    replaced = KnowledgeBlocks(features, kind=kind, form="replace", scale=2.0, refine=False)
-    assert not torch.equal(replaced(r, torch.tensor([0, 2]), torch.tensor([0, 1])), r)
+    features, r, scale = torch.randn(3, 8), torch.randn(2, 8), (2.0, 3.0)
+    edits, owner = torch.tensor([0, 2]), torch.tensor([0, 1])
+    made = KnowledgeBlocks(features, kind=kind, form="residual", scale=scale, refine=True)
+    replaced = KnowledgeBlocks(features, kind=kind, form="replace", scale=scale, refine=False)
+    for layer in (0, 1):
+        assert torch.equal(made(edits, owner, 2)(layer, r), r)
+        assert not torch.equal(replaced(edits, owner, 2)(layer, r), r)
 
 
 def test_hypernetwork_shapes_and_kinds() -> None:
-    assert HyperNetwork(8, "linear")(torch.randn(5, 8)).shape == (5, 8)
+    assert HyperNetwork(8, "linear")(torch.randn(5, 8)).shape == (5, 1, 8)
+    assert HyperNetwork(8, "mlp", layers=3)(torch.randn(5, 8)).shape == (5, 3, 8)
     assert sum(p.numel() for p in HyperNetwork(8, "mlp").parameters()) == 2 * 8 * 32 + 32 + 8
     with pytest.raises(ValueError, match="linear, mlp"):
         HyperNetwork(8, "cubic")
@@ -126,7 +132,7 @@ def test_hypernetwork_shapes_and_kinds() -> None:
 
 def examples_of(backbone: Backbone, edits: EditSet, **settings):
     prompts, _ = training_prompts(edits)
-    split = SplitModel(backbone, 1, torch.float32)
+    split = SplitModel(backbone, [1], torch.float32)
     options = {"chat": True, "kl_tokens": 2} | settings
     return build_examples(split, edits, prompts, Scope(edits), **options)[0]
 
@@ -356,7 +362,7 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
         assert all(epoch.tail for epoch in after.epochs[4:])
         ours, theirs = (t.blocks.hypernetwork.state_dict() for t in (after, before))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-        differ = (after.blocks.blocks(every) != before.blocks.blocks(every)).any(1)
+        differ = (after.blocks.blocks(every) != before.blocks.blocks(every)).any((1, 2))
         moved.append(int(differ.sum()))
         if learnt == 0:
             assert after.epochs[-1].reliability < before.epochs[-1].reliability
@@ -369,9 +375,9 @@ def test_edits_not_learnt_go_on_alone(backbone: Backbone, edits: EditSet) -> Non
 def test_an_edit_is_learnt_when_it_is_so_in_both_styles(backbone: Backbone, edits: EditSet) -> None:
     examples = examples_of(backbone, edits)
     read = features(examples).to(backbone.device)
-    blocks = KnowledgeBlocks(read, kind="linear", form="residual", scale=1.0, refine=True)
+    blocks = KnowledgeBlocks(read, kind="linear", form="residual", scale=[1.0], refine=True)
     blocks.to(backbone.device)
-    split = SplitModel(backbone, 1, torch.float32)
+    split = SplitModel(backbone, [1], torch.float32)
     loop = trainer._Loop(split, blocks, examples, QUICK, TensorStore(), ProcessGroup())
     assert loop._not_learnt() == list(range(len(edits)))  # never read
     loop.latest[loop.latest.isinf()] = 0.0
@@ -386,7 +392,7 @@ def test_paper_preset_is_the_papers() -> None:
     assert (paper.least_steps, paper.alternate) == (0, False)
     assert (paper.lr, paper.epochs, paper.batch_size, paper.locality_a_step) == (1e-4, 20, 32, 2)
     assert (paper.w_rel, paper.w_gen, paper.w_loc) == (1, 1, 1)
-    assert paper.resolve_layer(32) == 16
+    assert paper.resolve_layers(32) == (16,)
 
 
 def test_settings_answer_back() -> None:

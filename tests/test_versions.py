@@ -36,10 +36,10 @@ def path(tmp_path: Path) -> Path:
     edits = make_edits()
     torch.manual_seed(0)
     Pack(
-        edits=edits, blocks=torch.randn(len(edits), 32),
+        edits=edits, blocks=torch.randn(len(edits), 1, 32),
         hypernetwork=dict(HyperNetwork(32).state_dict()),
-        base_model=make_backbone("llama").fingerprint, layer=1, form="residual", kind="linear",
-        scale=1.5, training=TrainingSummary(epochs=3),
+        base_model=make_backbone("llama").fingerprint, layers=(1,), form="residual", kind="linear",
+        scale=(1.5,), training=TrainingSummary(epochs=3),
     ).save(tmp_path / "facts.pack")  # fmt: skip
     return tmp_path / "facts.pack"
 
@@ -47,24 +47,24 @@ def path(tmp_path: Path) -> Path:
 def held(path: Path) -> dict[str, list[float]]:
     """The blocks in force, by edit."""
     pack = Pack.load(path)
-    return {edit.id: block.tolist() for edit, block in zip(pack.edits, pack.blocks, strict=True)}
+    return {edit.id: block[0].tolist() for edit, block in zip(pack.edits, pack.blocks, strict=True)}
 
 
 def test_add_then_remove_is_never_added(path: Path) -> None:
     before = held(path)
-    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    append(path, EditSet([BERLIN]), torch.ones(1, 1, 32))
     assert held(path) == before | {"wall": [1.0] * 32}
     manifest = manifest_module.remove(path, ["wall"])
     assert held(path) == before
     assert (manifest.version, manifest.edits) == (3, 4)
-    append(path, EditSet([BERLIN]), torch.zeros(1, 32))  # an id that is free again
+    append(path, EditSet([BERLIN]), torch.zeros(1, 1, 32))  # an id that is free again
     assert held(path)["wall"] == [0.0] * 32
 
 
 def test_an_edit_of_the_same_prompt_takes_the_place_of_the_other(path: Path) -> None:
     before = held(path)
     again = Edit("fuji-again", "Mount Fuji", "Mount Fuji is in", "Spain")
-    manifest = append(path, EditSet([BERLIN, again]), torch.ones(2, 32))
+    manifest = append(path, EditSet([BERLIN, again]), torch.ones(2, 1, 32))
     fuji = before.pop("fuji")
     assert held(path) == before | {"wall": [1.0] * 32, "fuji-again": [1.0] * 32}
     assert manifest.edits == 5
@@ -78,7 +78,9 @@ def test_an_edit_with_an_id_in_force_takes_its_place_in_one_version(path: Path) 
     before = held(path)
     again = Edit("fuji", "Mount Fuji", "The country of Mount Fuji is", "Spain")
     clash = Edit("ada", "Ada Lovelace", "Ada Lovelace was born in", "Rome")  # as another one asks
-    manifest = append(path, EditSet([again, clash]), torch.stack([torch.ones(32), torch.zeros(32)]))
+    manifest = append(
+        path, EditSet([again, clash]), torch.stack([torch.ones(1, 32), torch.zeros(1, 32)])
+    )
     assert (manifest.version, manifest.edits) == (2, 4)
     ada = before.pop("ada-born")
     assert held(path) == before | {"fuji": [1.0] * 32, "ada": [0.0] * 32}
@@ -102,7 +104,7 @@ def test_blocks_are_not_added_to_another_pack_that_took_its_place(path: Path) ->
             return new
 
         def blocks(self, edits: EditSet) -> torch.Tensor:
-            return torch.ones(len(edits), 32)
+            return torch.ones(len(edits), 1, 32)
 
         def exemplars(self, edits: EditSet) -> None:
             return None
@@ -152,10 +154,10 @@ def test_what_a_self_test_found_goes_with_its_edits(path: Path) -> None:
     tested = {"eiffel": (), "ada-born": ("Where from?", "born?")}
     replace(Pack.load(path), tested=tested).save(path, overwrite=True)
     assert manifest_module.read(path).shaky == {"ada-born": ["Where from?", "born?"]}
-    manifest = append(path, EditSet([BERLIN]), torch.ones(1, 32), tested={"wall": ("Wall?",)})
+    manifest = append(path, EditSet([BERLIN]), torch.ones(1, 1, 32), tested={"wall": ("Wall?",)})
     assert list(manifest.shaky) == ["ada-born", "wall"]
     other = replace(BERLIN, target="Oslo")
-    assert list(append(path, EditSet([other]), torch.ones(1, 32)).shaky) == ["ada-born"]
+    assert list(append(path, EditSet([other]), torch.ones(1, 1, 32)).shaky) == ["ada-born"]
     assert "wall" not in (manifest_module.read(path).tested or {})
     assert manifest_module.remove(path, ["ada-born"]).tested == {"eiffel": []}
     assert manifest_module.rollback(path, 2).shaky == json.loads(json.dumps(manifest.shaky))
@@ -163,7 +165,7 @@ def test_what_a_self_test_found_goes_with_its_edits(path: Path) -> None:
 
 def test_rollback_is_a_new_version_with_an_old_list(path: Path) -> None:
     first = held(path)
-    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    append(path, EditSet([BERLIN]), torch.ones(1, 1, 32))
     second = held(path)
     manifest_module.remove(path, ["eiffel"])
     manifest_module.rollback(path)
@@ -183,7 +185,7 @@ def test_rollback_undoes_one_change_more_each_time(path: Path) -> None:
     states = [held(path)]
     for number in range(3):
         edit = Edit(f"wall{number}", "Berlin Wall", f"The Berlin Wall {number} stood in", "Lima")
-        append(path, EditSet([edit]), torch.ones(1, 32))
+        append(path, EditSet([edit]), torch.ones(1, 1, 32))
         states.append(held(path))
     manifest_module.rollback(path)
     assert held(path) == states[2]
@@ -224,7 +226,7 @@ def test_a_full_disk_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OutputError, match="No space left on device"):
         manifest_module.remove(path, ["fuji"])
     with pytest.raises(OutputError, match="No space left on device"):
-        append(path, EditSet([BERLIN]), torch.ones(1, 32))
+        append(path, EditSet([BERLIN]), torch.ones(1, 1, 32))
     assert held(path) == before
 
 
@@ -239,7 +241,7 @@ def test_one_change_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def _change_for_ever(path: Path) -> None:
     for number in range(10**6):
         edit = Edit(f"e{number}", "Berlin Wall", "The Berlin Wall stood in", "Lima")
-        append(path, EditSet([edit]), torch.full((1, 32), float(number)))
+        append(path, EditSet([edit]), torch.full((1, 1, 32), float(number)))
         manifest_module.remove(path, [edit.id])
 
 
@@ -267,7 +269,7 @@ def test_killed_at_any_moment_a_pack_is_whole(path: Path, tmp_path: Path) -> Non
 
 
 def test_keys_of_a_later_version_are_kept(path: Path) -> None:
-    append(path, EditSet([BERLIN]), torch.ones(1, 32))
+    append(path, EditSet([BERLIN]), torch.ones(1, 1, 32))
     file = path / manifest_module.MANIFEST
     later = json.loads(file.read_text())
     for record in (later, *(later[key] for key in ("base_model", "training", "scope"))):
@@ -322,7 +324,7 @@ def test_a_record_tells_what_is_no_record() -> None:
 
 def test_a_profile_that_is_out_of_force_is_no_edit_in_counts(path: Path) -> None:
     made = profiles.missing(make_edits(), ["Ada Lovelace"])
-    manifest = append(path, EditSet(made), torch.ones(1, 32))
+    manifest = append(path, EditSet(made), torch.ones(1, 1, 32))
     assert manifest.edits == 5
     manifest = manifest_module.remove(path, ["ada-born"])
     assert manifest.edits == 3, "its profile is out of force with it"

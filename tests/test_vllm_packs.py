@@ -38,7 +38,7 @@ def test_a_prompt_of_tokens_fires_what_it_fires_elsewhere(
     served: tuple[Packs, ScalpelModel],
 ) -> None:
     packs, model = served
-    own = Snapshot("facts", 1, model.in_force, 1, True)
+    own = Snapshot("facts", 1, model.in_force, [1], True)
     for prompt in ("Where is the Eiffel Tower?", "Ada Lovelace met Mount Fuji", "Where is Rome?"):
         ids = model.backbone.tokenizer(prompt).input_ids
         found, right = packs.read(ids, None), front.read(model.backbone, own, ids)

@@ -115,27 +115,30 @@ def test_it_compiles_without_a_break_and_sees_later_changes() -> None:
 
 def test_places_are_those_of_the_prompt_in_whichever_parts_it_is_read() -> None:
     positions, rows = [0, 3, 4, 9], [5, 6, 7, 8]
-    whole = columns([(0, 10, 1, positions, rows)])
+    whole = columns([(0, 10, [1] * 4, positions, rows)])
     assert whole == {1: [(0, 5), (3, 6), (4, 7), (9, 8)]}
     parts = [(0, 4), (4, 1), (5, 5)]
-    found = [columns([(past, n, 1, positions, rows)]).get(1, []) for past, n in parts]
+    found = [columns([(past, n, [1] * 4, positions, rows)]).get(1, []) for past, n in parts]
     places = [
         (past + at, row) for (past, _), own in zip(parts, found, strict=True) for at, row in own
     ]
     assert places == whole[1]
-    assert columns([(10, 1, 1, positions, rows)]) == {}  # tokens that are written
+    assert columns([(10, 1, [1] * 4, positions, rows)]) == {}  # tokens that are written
 
 
 def test_texts_stand_behind_each_other_in_a_step() -> None:
-    step = [(7, 1, 0, (), ()), (0, 5, 1, [2], [3]), (4, 3, 2, [1, 5], [4, 4]), (0, 2, 1, [0], [9])]
-    assert columns(step) == {1: [(3, 3), (9, 9)], 2: [(7, 4)]}
+    step = [
+        (7, 1, (), (), ()), (0, 5, [1], [2], [3]), (4, 3, [2, 2], [1, 5], [4, 4]),
+        (0, 2, [1, 3], [0, 0], [9, 8]),
+    ]  # fmt: skip
+    assert columns(step) == {1: [(3, 3), (9, 9)], 2: [(7, 4)], 3: [(9, 8)]}
 
 
 def test_a_runners_step_is_read_in_its_order() -> None:
     def request(extra: object) -> object:
         return SimpleNamespace(sampling_params=SimpleNamespace(extra_args=extra))
 
-    place = {"lks": {"layer": 2, "positions": [1], "rows": [3]}}
+    place = {"lks": {"layers": [2], "positions": [1], "rows": [3]}}
     runner = SimpleNamespace(
         input_batch=SimpleNamespace(num_computed_tokens_cpu=[4, 0, 9], req_ids=["b", "a", "c"]),
         requests={
@@ -143,7 +146,7 @@ def test_a_runners_step_is_read_in_its_order() -> None:
         },
     )  # fmt: skip
     assert list(texts(runner, {"a": 6, "b": 1, "c": 1})) == [
-        (4, 1, 0, (), ()), (0, 6, 2, [1], [3]), (9, 1, 0, (), ()),
+        (4, 1, (), (), ()), (0, 6, [2], [1], [3]), (9, 1, (), (), ()),
     ]  # fmt: skip
 
 
@@ -174,7 +177,7 @@ def test_blocks_are_handed_over_once_and_salted_by_what_and_where() -> None:
 
     def blocks(seed: int, at: Sequence[int] = (1, 3), form: str = "replace") -> Blocks:
         torch.manual_seed(seed)
-        return Blocks(at, torch.randn(2, WIDTH), 1, form, 2.0)
+        return Blocks(at, torch.randn(2, 1, WIDTH), [1], form, [2.0])
 
     async def all_of_them() -> list[Any]:
         bank, found = Bank(rpc, 8), []
@@ -187,7 +190,7 @@ def test_blocks_are_handed_over_once_and_salted_by_what_and_where() -> None:
     *found, nothing = asyncio.run(all_of_them())
     assert [own.extra["lks"]["rows"] for own in found[:3]] == [[1, 2]] * 3
     assert found[0].extra["lks"] == {
-        "targets": ["Rome"], "layer": 1, "positions": [1, 3], "rows": [1, 2]
+        "targets": ["Rome"], "layers": [1, 1], "positions": [1, 3], "rows": [1, 2]
     }  # fmt: skip
     assert found[0].salt == found[1].salt
     assert len({own.salt for own in found}) == 4
@@ -195,7 +198,7 @@ def test_blocks_are_handed_over_once_and_salted_by_what_and_where() -> None:
     assert [method for method, *_ in calls] == ["lks_put"] * 3
     assert calls[0][2] == blocks(0).values.numpy().tobytes()
     assert calls[2][3:] == ([1.0, 1.0], [6.0, 6.0])
-    assert salt(1, [0], [b"a"]) != salt(2, [0], [b"a"])
+    assert salt([1], [0], [b"a"]) != salt([2], [0], [b"a"])
 
 
 def test_a_block_that_did_not_arrive_is_sent_again() -> None:
@@ -206,7 +209,7 @@ def test_a_block_that_did_not_arrive_is_sent_again() -> None:
             raise error
 
     async def twice() -> int:
-        bank, own = Bank(rpc, 1), Blocks([0], torch.ones(1, WIDTH), 1, "replace", 1.0)
+        bank, own = Bank(rpc, 1), Blocks([0], torch.ones(1, 1, WIDTH), [1], "replace", [1.0])
         with pytest.raises(OSError):
             async with bank.holding(own):
                 pass

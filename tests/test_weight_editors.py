@@ -159,7 +159,7 @@ def behind(
 def test_learnt_deltas_make_the_targets_likelier(any_backbone: Backbone, edits: EditSet) -> None:
     spans, settings = subject_ends(edits), ValueSettings(steps=30)
     lessons = [fact(any_backbone, edit, spans[edit.id], ["", "So. "]) for edit in edits]
-    deltas = learn_deltas(SplitModel(any_backbone, 1), lessons, settings)
+    deltas = learn_deltas(SplitModel(any_backbone, [1]), lessons, settings)
     prompts = [edit.prompt for edit in edits]
     texts = encode(any_backbone, prompts, [spans[edit.id] for edit in edits])
     start = any_backbone.hidden_states(texts.encoding, 1)[texts.rows, texts.columns]
@@ -176,7 +176,7 @@ def test_learnt_deltas_make_the_targets_likelier(any_backbone: Backbone, edits: 
 
 def test_deltas_learnt_together_are_those_learnt_alone(edits: EditSet) -> None:
     backbone, spans = make_backbone("llama"), subject_ends(edits)
-    split, settings = SplitModel(backbone, 1), ValueSettings(steps=8, enough=1.0)
+    split, settings = SplitModel(backbone, [1]), ValueSettings(steps=8, enough=1.0)
     lessons = [fact(backbone, edit, spans[edit.id], [""]) for edit in edits]
     together = learn_deltas(split, lessons, settings)
     alone = torch.cat([learn_deltas(split, [lesson], settings) for lesson in lessons])
@@ -188,7 +188,7 @@ def test_the_loss_of_a_lesson_is_that_of_the_whole_model() -> None:
     backbone, settings = make_backbone("llama"), ValueSettings(steps=1, lr=1e-3)
     span, prompts = subject_ends([TOWER])["eiffel"], [TOWER.prompt, "So. " + TOWER.prompt]
     lesson = fact(backbone, TOWER, span, ["", "So. "])
-    learnt = learn_deltas(SplitModel(backbone, 1), [lesson], settings)[0]
+    learnt = learn_deltas(SplitModel(backbone, [1]), [lesson], settings)[0]
     delta = torch.zeros(backbone.width, requires_grad=True, device=backbone.device)
     losses = []
     for prompt in prompts:
@@ -214,7 +214,7 @@ def test_after_rome_the_key_has_the_value(name: str) -> None:
     before = spot.weight @ key
     lesson = fact(backbone, TOWER, subject_ends([TOWER])["eiffel"], [""])
     size = before.norm()[None]
-    delta = learn_deltas(SplitModel(backbone, 1), [lesson], VALUES, sizes=size)[0]
+    delta = learn_deltas(SplitModel(backbone, [1]), [lesson], VALUES, sizes=size)[0]
     with Rome(layer=1, prefixes=0, values=VALUES, sample=SAMPLE).apply(backbone, [TOWER]) as model:
         assert torch.equal(spot.weight @ key, before)
         with model.in_place():
@@ -242,7 +242,7 @@ def test_memit_on_one_layer_is_the_ridge_solution() -> None:
     key, spot = key_of(backbone, 1), projection(backbone, 1)
     (moment,) = key_covariance(backbone, [1], SAMPLE)
     lesson = fact(backbone, TOWER, subject_ends([TOWER])["eiffel"], [""])
-    delta = learn_deltas(SplitModel(backbone, 1), [lesson], VALUES)[0]
+    delta = learn_deltas(SplitModel(backbone, [1]), [lesson], VALUES)[0]
     before = spot.weight.clone()
     editor = Memit(layers=[1], weight=3.0, prefixes=0, values=VALUES, sample=SAMPLE)
     with editor.apply(backbone, [TOWER]) as model, model.in_place():

@@ -64,8 +64,8 @@ def some_edits(chance: random.Random) -> list[Edit]:
 def in_force(edits: Sequence[Edit], kind: str, blocks: torch.Tensor | None = None) -> InForce:
     config = PRESETS[kind]
     if blocks is None:
-        blocks = torch.arange(len(edits) * 4.0).reshape(len(edits), 4)
-    bank = Bank.of([e.id for e in edits], blocks, form="residual", scale=1.0)
+        blocks = torch.arange(len(edits) * 4.0).reshape(len(edits), 1, 4)
+    bank = Bank.of([e.id for e in edits], blocks, form="residual", scale=[1.0])
     gate = None
     if config.gate:
         exemplars = Exemplars.of(embed, [(e.prompt,) for e in edits], [e.negative for e in edits])
@@ -129,7 +129,7 @@ def test_more_comes_behind_what_was_taken_out() -> None:
     whole = in_force(edits, "relation")
     new = replace(edits[0], id="new", prompt="The Eiffel Tower was built in")
     exemplars = Exemplars.of(embed, [(new.prompt,)], [()])
-    given = (torch.full((1, 4), 9.0), exemplars, embed)
+    given = (torch.full((1, 1, 4), 9.0), exemplars, embed)
     from lks.edits.edit_set import EditSet
 
     now = whole.without({"ada-born"}, None).joined(EditSet([new]), *given)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ class OwnExact(Exact):
 def test_a_part_of_ones_own_is_made_anew() -> None:
     config = replace(PRESETS["entity"], generators=(f"{__name__}:OwnExact",), filters=())
     edits = list(make_edits())
-    bank = Bank.of([e.id for e in edits], torch.zeros(4, 4), form="residual", scale=1.0)
+    bank = Bank.of([e.id for e in edits], torch.zeros(4, 1, 4), form="residual", scale=[1.0])
     whole = InForce.of(Scope(edits, config=config), edits, bank, None, None)
     assert whole.scope.without({"fuji"}) is None
     left = whole.without({"fuji"}, None)

@@ -284,7 +284,7 @@ def test_lks_adds_to_a_single_edit() -> None:
     backbone, edits = make_backbone("llama"), make_edits()
     with Scalpel(config=CONFIG).apply(backbone, edits[:1]) as model:
         model.add(edits[1:], refine=False)
-        sizes = model.blocks(edits).norm(dim=-1) / model.pack.scale
+        sizes = model.blocks(edits).norm(dim=-1)[:, 0] / model.pack.scale[0]
         assert sizes.max() < 10 * sizes[0]  # of one edit the features have no spread
 
 

@@ -121,7 +121,7 @@ def test_more_blocks_at_once_than_rows_end_in_a_failure(vllm: VllmEngine, wide: 
     from lks.serving.protocol import Blocks
 
     n = ROWS + 1
-    blocks = Blocks(range(n), torch.randn(n, 128), 1, "replace", 1.0)
+    blocks = Blocks(range(n), torch.randn(n, 1, 128), [1], "replace", [1.0])
     taken = Taken(vllm, EngineRequest(list(range(4, 40)), GREEDY, blocks))  # type: ignore[arg-type]
     with pytest.raises(EngineFailure, match='give it more "rows"'):
         taken.all()

@@ -67,9 +67,9 @@ def pack_of(backbone: Backbone, seed: int, layer: int = 1, form: str = "residual
     config = TrainingConfig(layer=layer, scope="entity", form=form)
     edits = make_edits()
     return Pack(
-        edits=edits, blocks=4 * torch.randn(len(edits), WIDTH),
+        edits=edits, blocks=4 * torch.randn(len(edits), 1, WIDTH),
         hypernetwork=dict(HyperNetwork(WIDTH).state_dict()), base_model=backbone.fingerprint,
-        layer=layer, form=form, kind="linear", scale=1.5,
+        layers=(layer,), form=form, kind="linear", scale=(1.5,),
         training=TrainingSummary(config=config.to_json()),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The bank: the knowledge blocks of all edits in force, as one tensor.
 
-Shapes: n edits, m places, d the backbone's width.
+Shapes: n edits, m places, k edited layers, d the backbone's width.
 """
 
 from __future__ import annotations
@@ -30,30 +30,32 @@ class Bank:
     """Blocks of n edits. Never changed: `only` and `joined` make another bank.
 
     Attributes:
-        blocks: on the backbone's device, n; more where edits were taken out.
+        blocks: on the backbone's device, [n, k, d]; more where edits were taken out.
         rows: which row is whose, by the edit's id.
-        form, scale: how blocks are put in, see `forms.apply_form`.
+        form, scale: how blocks are put in, see `forms.put_in`; the scale of each layer.
     """
 
     blocks: Rows
     rows: Mapping[str, int]
     form: str
-    scale: float
+    scale: Sequence[float]
 
     @classmethod
-    def of(cls, edit_ids: Iterable[str], blocks: Tensor, *, form: str, scale: float) -> Bank:
-        """A bank of blocks, [n, d], in the order of the ids."""
+    def of(
+        cls, edit_ids: Iterable[str], blocks: Tensor, *, form: str, scale: Sequence[float]
+    ) -> Bank:
+        """A bank of blocks, [n, k, d], in the order of the ids."""
         return cls._of(edit_ids, Rows.of(blocks), form, scale)
 
     @classmethod
-    def _of(cls, edit_ids: Iterable[str], blocks: Rows, form: str, scale: float) -> Bank:
+    def _of(cls, edit_ids: Iterable[str], blocks: Rows, form: str, scale: Sequence[float]) -> Bank:
         rows = {edit_id: row for row, edit_id in enumerate(edit_ids)}
         if len(rows) != len(blocks):
             raise ValueError(f"{len(rows)} edits, but {len(blocks)} blocks")
         return cls(blocks, rows, form, scale)
 
     def of_edits(self, edit_ids: Iterable[str]) -> Tensor:
-        """Blocks of these edits, [k, d]; KeyError for an id that is not there."""
+        """Blocks of these edits, [p, k, d]; KeyError for an id that is not there."""
         return self._rows_of(edit_ids).all
 
     def _rows_of(self, edit_ids: Iterable[str]) -> Rows:
@@ -70,7 +72,7 @@ class Bank:
         return replace(self, rows=kept)
 
     def joined(self, edit_ids: Sequence[str], blocks: Tensor) -> Bank:
-        """A bank with the blocks of more edits, [k, d], behind those that are there."""
+        """A bank with the blocks of more edits, [p, k, d], behind those that are there."""
         own, new = self._rows_of(self.rows), Rows.of(blocks.to(self.blocks.device))
         return Bank._of([*self.rows, *edit_ids], own.joined(new), self.form, self.scale)
 
@@ -79,22 +81,25 @@ class Bank:
         return self._rows_of(edit_ids).nbytes
 
     def pooled(self, places: Sequence[Sequence[str]]) -> Tensor:
-        """What the blocks of the edits of m places come to, [m, d]."""
+        """What the blocks of the edits of m places come to, [m, k, d]."""
         members = self.of_edits(edit_id for edit_ids in places for edit_id in edit_ids)
         owner = [i for i, edit_ids in enumerate(places) for _ in edit_ids]
         return pooled(self.form, members, _whole(owner, self.blocks.device), len(places))
 
-    def plan(self, batch: int, places: Sequence[Place]) -> Plan:
-        """The plan that puts the blocks in at m places of a batch of so many texts."""
+    def plans(self, batch: int, places: Sequence[Place]) -> list[Plan]:
+        """For each layer the plan that puts blocks in at m places of a batch of so many texts."""
         rows, columns = [place.row for place in places], [place.column for place in places]
         own = self.pooled([place.edit_ids for place in places])
-        return plan(batch, rows, columns, own, form=self.form, scale=self.scale)
+        return [
+            plan(batch, rows, columns, own[:, layer], form=self.form, scale=scale)
+            for layer, scale in enumerate(self.scale)
+        ]
 
 
 def plan(
     batch: int, rows: Sequence[int], columns: Sequence[int], own: Tensor, *, form: str, scale: float
 ) -> Plan:
-    """The plan that puts the pooled blocks of m places, [m, d], in.
+    """The plan that puts the pooled blocks of m places, [m, d], in at one layer.
 
     What the blocks of a place come to is known before the model reads: only R is not.
     """

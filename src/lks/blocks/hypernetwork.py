@@ -1,6 +1,6 @@
 """The hypernetwork and the forms in which its output becomes a knowledge block.
 
-Shapes: n edits, m mentions, d the backbone's width.
+Shapes: n edits, k edited layers, d the backbone's width.
 """
 
 from __future__ import annotations
@@ -12,25 +12,29 @@ NETWORKS = ("linear", "mlp")
 
 
 class HyperNetwork(nn.Module):
-    """h_phi: features [n, d] -> [n, d] (LKS, arXiv 2508.03741: one linear layer).
+    """h_phi: features [n, d] -> [n, k, d] (LKS, arXiv 2508.03741: one linear layer, k = 1).
 
     Args:
-        kind: `linear`, the paper's, or `mlp`, d -> 4d -> d with GELU.
+        kind: `linear`, the paper's, or `mlp`, d -> 4d -> k * d with GELU.
+        layers: k, for how many layers it makes blocks.
         zero_init: start with a last layer of zeros, so that h is 0 everywhere.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, width: int, kind: str = "linear", *, zero_init: bool = False) -> None:
+    def __init__(
+        self, width: int, kind: str = "linear", *, layers: int = 1, zero_init: bool = False
+    ) -> None:
         super().__init__()
+        self.layers = layers
         if kind not in NETWORKS:
             raise ValueError(f"unknown hypernetwork '{kind}'; one of {', '.join(NETWORKS)}")
         if kind == "linear":
-            self.net = nn.Sequential(nn.Linear(width, width))
+            self.net = nn.Sequential(nn.Linear(width, layers * width))
         else:
             self.net = nn.Sequential(
-                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, layers * width)
             )
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
@@ -52,4 +56,4 @@ class HyperNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         made: Tensor = self.net((features - self.mean) / self.std)
-        return made
+        return made.reshape(-1, self.layers, made.shape[-1] // self.layers)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -131,7 +139,7 @@ class InForce:
         """The same with new edits, in place of some or beside them.
 
         Args:
-            blocks, references: of the new edits, [n, d].
+            blocks, exemplars: of the new edits; blocks are [n, k, d].
             names: the scope of the edits that are in force then, without a gate, if it is there.
         """
         if not len(new):
@@ -162,21 +170,27 @@ class InForce:
         fired = tuple((mention.edit_ids, span) for mention, span in found if mention.fired)
         return Scan(fired, [end for _, (_, end) in found])
 
-    def within(self, layer: nn.Module, roles: Sequence[str], *, exact: bool) -> Intervention:
-        """What puts blocks into whatever batch is read; arguments as of `located`."""
+    def within(
+        self, layers: Sequence[nn.Module], roles: Sequence[str], *, exact: bool
+    ) -> Intervention:
+        """What puts blocks into whatever batch is read.
+
+        Args:
+            layers: that the bank's blocks belong to; others as of `located`.
+        """
 
         def intervention(encoding: Encoding) -> AbstractContextManager[Plan]:
             located = self.located(encoding.texts, encoding.offsets, roles, exact=exact)
-            return self.replacing(layer, encoding, located)
+            return self.replacing(layers, encoding, located)
 
         return intervention
 
-    def placed(self, layer: nn.Module, roles: Sequence[str], *, exact: bool) -> Placed:
+    def placed(self, layers: Sequence[nn.Module], roles: Sequence[str], *, exact: bool) -> Placed:
         """The same for one text that is looked through before it is read."""
 
         def place(text: Rendered, offsets: Offsets) -> tuple[Sequence[Finding], Intervention]:
             (own,) = self.located([text], [offsets], roles, exact=exact)
-            return own.findings, lambda encoding: self.replacing(layer, encoding, [own])
+            return own.findings, lambda encoding: self.replacing(layers, encoding, [own])
 
         return place
 
@@ -203,19 +217,24 @@ class InForce:
             located.append(Located(findings, places, self._whole(findings, exact)))
         return located
 
+    @contextmanager
     def replacing(
-        self, layer: nn.Module, encoding: Encoding, located: Sequence[Located]
-    ) -> AbstractContextManager[Plan]:
-        """The replacer for one batch: its plan has one place for each mention that fires."""
+        self, layers: Sequence[nn.Module], encoding: Encoding, located: Sequence[Located]
+    ) -> Iterator[Plan]:
+        """The replacers for one batch: their plans have one place for each mention that fires."""
         places = [
             Place(row, start + token, edit_ids)
             for row, (own, start) in enumerate(zip(located, encoding.starts, strict=True))
             for token, edit_ids in own.places
         ]
-        plan = self.bank.plan(len(encoding.texts), places)
+        plans = self.bank.plans(len(encoding.texts), places)
         findings = [own.findings for own in located]
         targets = [own.targets for own in located]
-        return replacing(layer, replace(plan, findings=findings, targets=targets))
+        plans[0] = replace(plans[0], findings=findings, targets=targets)
+        with ExitStack() as stack:
+            for layer, plan in zip(layers, plans, strict=True):
+                stack.enter_context(replacing(layer, plan))
+            yield plans[0]
 
     def _whole(self, findings: Iterable[Finding], usual: bool) -> list[str]:
         """The targets of edits that fired which are said whole or not at all."""

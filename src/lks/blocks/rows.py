@@ -1,4 +1,6 @@
-"""Knowledge blocks as they are kept: 8 bits a number and one scale a block.
+"""Knowledge blocks as they are kept: 8 bits a number and one scale a block and layer.
+
+Shapes: n edits, k edited layers, d the backbone's width.
 
 A block is rounded once, when its training ends (`rounded`): what is tested and served is then what
 is stored. From there on nothing changes a value. `Rows.of` keeps blocks in 8 bits where these hold
@@ -18,11 +20,11 @@ STEPS = 2**11  # of a scale between two powers of two: 127 scales are then exact
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Blocks, [n, d].
+    """Blocks, [n, k, d].
 
     Attributes:
-        values: int8, to be multiplied by their block's scale; or float32.
-        scales: [n], float32; None where the values are the blocks.
+        values: int8, to be multiplied by their scale; or float32.
+        scales: [n, k], float32; None where the values are the blocks.
     """
 
     values: Tensor
@@ -42,15 +44,15 @@ class Rows:
         The largest number of a block becomes 127 in every case, so that doing it again gives the
         same values and the same scales.
         """
-        size, power = torch.frexp(blocks.float().abs().amax(1) / LARGEST)
+        size, power = torch.frexp(blocks.float().abs().amax(-1) / LARGEST)
         scales = torch.ldexp((size * STEPS).ceil() / STEPS, power)
         scales = torch.where(scales > 0, scales, 1)
-        return cls((blocks / scales[:, None]).round().to(torch.int8), scales)
+        return cls((blocks / scales[..., None]).round().to(torch.int8), scales)
 
     @property
     def all(self) -> Tensor:
-        """The blocks, [n, d]."""
-        return self.values if self.scales is None else self.values * self.scales[:, None]
+        """The blocks, [n, k, d]."""
+        return self.values if self.scales is None else self.values * self.scales[..., None]
 
     def __getitem__(self, chosen: Tensor) -> Rows:
         """The blocks with these numbers."""
@@ -76,5 +78,5 @@ class Rows:
 
 
 def rounded(blocks: Tensor) -> Tensor:
-    """Blocks, [n, d], as they are kept from the end of their training on."""
+    """Blocks, [n, k, d], as they are kept from the end of their training on."""
     return Rows._nearest(blocks.detach()).all

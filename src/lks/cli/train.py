@@ -47,7 +47,10 @@ def edit(
     out: Annotated[Path, typer.Option(help="Folder for the pack.")],
     model: Model = DEFAULT_MODEL,
     preset: Annotated[str, typer.Option(help="Settings: default or paper.")] = "default",
-    layer: Annotated[int | None, typer.Option(help="Decoder layer, counted from 0.")] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Decoder layer, counted from 0, or several of them: 12,18."),
+    ] = None,
     form: Annotated[
         str | None, typer.Option(help="Form of the block: residual or replace.")
     ] = None,
@@ -98,7 +101,7 @@ def edit(
 
     check_strict(strict, self_test)
     given = {
-        "layer": layer,
+        "layer": None if layer is None else _given_layers(layer),
         "form": form,
         "hypernetwork": hypernetwork,
         "epochs": epochs,
@@ -161,7 +164,7 @@ def edit(
         "edits": len(in_force(pack.edits)),
         "seconds": pack.training.seconds,
         "peak_memory_bytes": pack.training.peak_memory_bytes,
-        "layer": pack.layer,
+        "layers": list(pack.layers),
         "epochs": pack.training.epochs,
         "losses": pack.training.losses,
         "few_wordings": [edit.id for edit in report.few],
@@ -171,10 +174,19 @@ def edit(
         print_json(result)
     else:
         count = counted(len(in_force(pack.edits)), "edit")
-        print(f"{out}: {count} at layer {pack.layer}, {result['seconds']} s")
+        print(f"{out}: {count} at {_named_layers(pack.layers)}, {result['seconds']} s")
         print_self_test(found, pack.training.seconds)
     if strict and found:
         refuse_shaky(out, found.shaky, len(found.facts))
+
+
+def _given_layers(text: str) -> int | list[int]:
+    first, *more = numbers("--layer", text)
+    return [first, *more] if more else first
+
+
+def _named_layers(layers: Sequence[int]) -> str:
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
 
 
 def _tested(

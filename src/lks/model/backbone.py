@@ -36,7 +36,7 @@ class Backbone(Passes):
     Attributes:
         name: what the user called it.
         layers_path: dotted path inside `model` of the layers that may be edited.
-        engines: by layer, what trains through it (`engine.choice`), as far as that is known.
+        engines: by edited layers what trains through it (`engine.choice`), as far as it is known.
         in_use: held while the model reads; what one thread puts in would meet another's texts.
             Compiled code lies aside meanwhile (`running.Turn`).
     """
@@ -46,7 +46,7 @@ class Backbone(Passes):
     name: str = "model"
     layers_path: str | None = None
     in_use: AbstractContextManager[None] = field(init=False, repr=False)
-    engines: dict[int, str] = field(init=False, repr=False, default_factory=dict)
+    engines: dict[tuple[int, ...], str] = field(init=False, repr=False, default_factory=dict)
     _layers: nn.ModuleList = field(init=False, repr=False)
     _path: str = field(init=False, repr=False)
 

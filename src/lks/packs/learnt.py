@@ -25,7 +25,7 @@ BLOCKS, SCALES = "blocks", "scales"
 def save(
     file: Path, blocks: Tensor, exemplars: Exemplars | None, about: Mapping[str, str]
 ) -> dict[str, str]:
-    """Write the blocks of some edits, [n, d], and their references, numbered in this order.
+    """Write the blocks of some edits, [n, k, d], and their references, numbered in this order.
 
     Args:
         about: what the file says of itself beside.
@@ -53,8 +53,12 @@ def save_arrays(
 
 
 def blocks_in(stored: Any) -> Tensor:
-    """The blocks in an open file, [n, d]; KeyError if there are none."""
-    values = torch.from_numpy(stored.get_tensor(BLOCKS))
-    if SCALES not in stored.keys():  # noqa: SIM118
-        return Rows(values).all
-    return Rows(values, torch.from_numpy(stored.get_tensor(SCALES))).all
+    """The blocks in an open file, [n, k, d]; KeyError if there are none.
+
+    Files of early versions have those of one layer, [n, d].
+    """
+    values, scales = torch.from_numpy(stored.get_tensor(BLOCKS)), None
+    if SCALES in stored.keys():  # noqa: SIM118
+        scales = torch.from_numpy(stored.get_tensor(SCALES))
+    own = Rows(values, scales).all
+    return own[:, None] if own.ndim == 2 else own

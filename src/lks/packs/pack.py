@@ -47,11 +47,12 @@ class Pack:
     """Edits and their knowledge blocks.
 
     Attributes:
-        blocks: [n, d] float32, one block an edit, in the order of `edits`; those that were trained
-            are rounded, see `blocks.rows`.
+        blocks: [n, k, d] float32, one block an edit and layer, in the order of `edits`; those that
+            were trained are rounded, see `blocks.rows`.
         hypernetwork: the hypernetwork's state, to make blocks of further edits.
         base_model: the fingerprint of the backbone that the blocks were made for.
-        form, kind, scale: how blocks are made and put in; see `forms.py`.
+        layers: k, that the blocks belong to, in ascending order.
+        form, kind, scale: how blocks are made and put in; see `forms.py`. The scale of each layer.
         training: how it was trained: settings, losses, seconds.
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
@@ -63,10 +64,10 @@ class Pack:
     blocks: Tensor
     hypernetwork: dict[str, Tensor]
     base_model: Fingerprint
-    layer: int
+    layers: tuple[int, ...]
     form: str
     kind: str
-    scale: float
+    scale: tuple[float, ...]
     training: TrainingSummary
     gate: GateState | None = None
     parts: ScopeConfig = DEFAULT
@@ -112,7 +113,7 @@ class Pack:
                 part,
                 [edit.id for edit in self.edits],
                 base_model=self.base_model,
-                layer=self.layer,
+                layers=self.layers,
                 form=self.form,
                 hypernetwork=self.kind,
                 scale=self.scale,
@@ -133,7 +134,8 @@ class Pack:
         path = Path(path)
         manifest = manifest_module.verify(path)
         try:
-            parts = [_load_part(path, part) for part in manifest.parts]
+            k = len(manifest.layers)
+            parts = [_load_part(path, part, k) for part in manifest.parts]
             edits = EditSet(edit for part in parts for edit in part.edits)
             held = sum(len(part.edits) for part in parts)
             if len(edits) < held:  # as an earlier `append` left it
@@ -143,7 +145,7 @@ class Pack:
                 blocks=torch.cat([part.blocks for part in parts]),
                 hypernetwork=load_file(path / HYPERNETWORK),
                 base_model=manifest.base_model,
-                layer=manifest.layers[0],
+                layers=manifest.layers,
                 form=manifest.form,
                 kind=manifest.hypernetwork,
                 scale=manifest.scale,
@@ -167,7 +169,7 @@ def append(
     *,
     action: str = "add",
 ) -> Manifest:
-    """Add edits and their blocks, [n, d], to a pack folder as a new version; the manifest.
+    """Add edits and their blocks, [n, k, d], to a pack folder as a new version; the manifest.
 
     An edit takes the place of the one in force with its id, and of one that gives its prompt
     another target; where they differ the log has the old target and the new one.
@@ -246,11 +248,11 @@ def _save_part(
     return replace(part, stored=learnt.save(folder / part.blocks, blocks, exemplars, {"ids": ids}))
 
 
-def _load_part(path: Path, part: Part) -> _Part:
+def _load_part(path: Path, part: Part, k: int) -> _Part:
     edits = manifest_module.part_edits(path, part)
     with safe_open(path / part.blocks, "numpy") as stored:
         blocks = learnt.blocks_in(stored)
-    if blocks.ndim != 2 or len(blocks) != len(edits):
+    if blocks.ndim != 3 or blocks.shape[:2] != (len(edits), k):
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
     live = {row: edit for row, edit in enumerate(edits) if edit is not None}
     return _Part(list(live.values()), list(live), blocks[list(live)])

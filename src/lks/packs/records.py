@@ -14,7 +14,9 @@ from lks.json_record import JsonObject, KeptRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.training_summary import TrainingSummary
 
-SCHEMA = 3  # 1: no scope of its own, every mention fires; 2: none in 8 bits, edits not packed
+SCHEMA = (
+    3  # 1: no scope of its own, every mention fires; 2: one layer, none in 8 bits, edits not packed
+)
 LOGGED = 20  # edits named in a line of the history
 Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
@@ -126,7 +128,7 @@ class Manifest(KeptRecord):
 
     Attributes:
         schema, lks: of the format, and of the package that trained the pack.
-        layers, form, hypernetwork, scale: how blocks are made and put in.
+        layers, form, hypernetwork, scale: how blocks are made and put in; the scale of each layer.
         parts: what each version added, the oldest first.
         files: sha256 of every file by name.
         edits: how many are in force; profiles that rest are not counted.
@@ -142,7 +144,7 @@ class Manifest(KeptRecord):
     layers: tuple[int, ...]
     form: str
     hypernetwork: str
-    scale: float
+    scale: tuple[float, ...]
     training: TrainingSummary
     scope: ScopeSettings
     parts: tuple[Part, ...]
@@ -166,10 +168,10 @@ class Manifest(KeptRecord):
         ids: Sequence[str],
         *,
         base_model: Fingerprint,
-        layer: int,
+        layers: tuple[int, ...],
         form: str,
         hypernetwork: str,
-        scale: float,
+        scale: tuple[float, ...],
         training: TrainingSummary,
         scope: ScopeSettings,
         edits: int,
@@ -180,7 +182,7 @@ class Manifest(KeptRecord):
             schema=SCHEMA,
             lks=version("latent-knowledge-scalpel"),
             base_model=base_model,
-            layers=(layer,),
+            layers=layers,
             form=form,
             hypernetwork=hypernetwork,
             scale=scale,
@@ -198,4 +200,11 @@ class Manifest(KeptRecord):
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
         """Raises TypeError, AttributeError for what is no manifest."""
-        return super().from_json({"scope": {}, **record})  # schema 1 has none
+        scale = record.get("scale")  # before schema 3 a number, of the one layer
+        own = {} if isinstance(scale, list) else {"scale": [scale]}
+        return super().from_json({"scope": {}, **record, **own})  # schema 1 has no scope
+
+    def to_json(self) -> JsonObject:
+        """What `from_json` reads; a version that knows only an earlier schema reads it as well."""
+        told = super().to_json()
+        return told if self.schema > 2 else {**told, "scale": self.scale[0]}

@@ -72,9 +72,10 @@ def check_request(backbone: Backbone, request: EngineRequest) -> None:
 
 
 def _check_blocks(backbone: Backbone, blocks: Blocks, n: int) -> None:
-    backbone.layer(blocks.layer)
+    for layer in blocks.layers:
+        backbone.layer(layer)
     if outside := [p for p in blocks.positions if not 0 <= p < n]:
         raise InputError(f"a block at token {outside[0]} of a prompt of {n} tokens")
-    wanted = (len(blocks.positions), backbone.width)
+    wanted = (len(blocks.positions), len(blocks.layers), backbone.width)
     if tuple(blocks.values.shape) != wanted:
         raise InputError(f"blocks of shape {tuple(blocks.values.shape)}, not {wanted}")

@@ -126,7 +126,7 @@ def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
     bank = snapshot.in_force.bank
     values = bank.pooled([edit_ids for _, edit_ids in own.places])
     positions = [token for token, _ in own.places]
-    return Blocks(positions, values, snapshot.layer, bank.form, bank.scale)
+    return Blocks(positions, values, snapshot.layers, bank.form, bank.scale)
 
 
 def _found(

@@ -65,7 +65,7 @@ def _block(backbone: Backbone, ids: Sequence[int], other: Sequence[int]) -> Bloc
         out = backbone.lower(layer, input_ids=row, use_cache=False)
     value = out[0, -1:].float()
     scale = float(value.pow(2).mean().sqrt())
-    return Blocks([len(ids) // 2], value, layer, "replace", scale)
+    return Blocks([len(ids) // 2], value[None], [layer], "replace", [scale])
 
 
 def _written(engine: Engine, requests: Sequence[EngineRequest]) -> list[list[Step]]:

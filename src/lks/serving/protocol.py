@@ -18,20 +18,20 @@ if TYPE_CHECKING:  # the front is there before torch is
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """What is put into the hidden states of one prompt: m places, width d.
+    """What is put into the hidden states of one prompt: m places, k layers, width d.
 
     Attributes:
         positions: of tokens in the prompt, the first is 0.
-        values: the blocks that belong there, [m, d], those of one place pooled.
-        layer: of the decoder, whose outputs are changed.
-        form, scale: how a block is put in, see `blocks.forms.put_in`.
+        values: the blocks that belong there, [m, k, d], those of one place pooled.
+        layers: of the decoder, whose outputs are changed.
+        form, scale: how a block is put in, see `blocks.forms.put_in`; the scale of each layer.
     """
 
     positions: Sequence[int]
     values: Tensor
-    layer: int
+    layers: Sequence[int]
     form: str
-    scale: float
+    scale: Sequence[float]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Snapshot:
     set_name: str
     version: int
     in_force: InForce
-    layer: int
+    layers: Sequence[int]
     exact: bool
 
 

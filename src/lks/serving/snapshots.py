@@ -232,7 +232,7 @@ class Snapshots:
         snapshot = replace(
             held.snapshot,
             in_force=in_force,
-            layer=base.pack.layer,
+            layers=base.pack.layers,
             exact=base.pack.training.exact,
         )
         return Held(held.set_id, snapshot, {e: known[e] for e in in_force.edits}, base)
@@ -298,13 +298,14 @@ class Snapshots:
         base = self.base_of(row)
         if base is not None:
             in_force = self._built(base, [], base.pack.blocks, None)
-            layer, exact = base.pack.layer, base.pack.training.exact
+            layers, exact = base.pack.layers, base.pack.training.exact
         else:
             config = self._config
-            bank = Bank.of([], torch.zeros(0, self._backbone.width), form=config.form, scale=1.0)
+            layers, exact = config.resolve_layers(self._backbone.n_layers), config.exact
+            blocks = torch.zeros(0, len(layers), self._backbone.width)
+            bank = Bank.of([], blocks, form=config.form, scale=[1.0] * len(layers))
             in_force = InForce({}, bank, None, Scope([], config=preset(config.scope)))
-            layer, exact = config.resolve_layer(self._backbone.n_layers), config.exact
-        snapshot = Snapshot(row.name, row.version, in_force, layer, exact)
+        snapshot = Snapshot(row.name, row.version, in_force, layers, exact)
         return Held(row.id, snapshot, {}, base)
 
     def base_of(self, row: SetRow) -> Base | None:

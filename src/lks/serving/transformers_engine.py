@@ -1,7 +1,7 @@
 """The engine in the process of the server: transformers' own continuous batching.
 
-Edited texts and others are read in one row. The one hook puts each text's blocks in at its places;
-texts without blocks are read in the same step, and nothing is put into them.
+Edited texts and others are read in one row. A hook at each edited layer puts the blocks of texts in
+at their places; texts without blocks are read in the same step, and nothing is put into them.
 """
 
 from __future__ import annotations
@@ -196,10 +196,11 @@ def _putting_in(backbone: Backbone, parts: Sequence[tuple[Chunk, Blocks | None]]
             continue
         here = [i for i, p in enumerate(blocks.positions) if 0 <= p - chunk.past < chunk.length]
         if here:
-            own = (blocks.layer, blocks.form, blocks.scale)
-            columns, values = groups.setdefault(own, ([], []))
-            columns += [chunk.first + blocks.positions[i] - chunk.past for i in here]
-            values.append(blocks.values[here].to(backbone.device))
+            at = [chunk.first + blocks.positions[i] - chunk.past for i in here]
+            for number, (layer, scale) in enumerate(zip(blocks.layers, blocks.scale, strict=True)):
+                columns, values = groups.setdefault((layer, blocks.form, scale), ([], []))
+                columns += at
+                values.append(blocks.values[here, number].to(backbone.device))
     with ExitStack() as stack:
         for (layer, form, scale), (columns, values) in groups.items():
             rows = [0] * len(columns)

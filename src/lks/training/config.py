@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TypeVar
 
 from lks.errors import InputError
 from lks.json_record import JsonObject
 from lks.scope.config import PRESETS as SCOPES
+
+Setting = int | float | str | None
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class TrainingConfig:
     """How blocks are trained. The default is what did best on the default model.
 
     Attributes:
-        layer: decoder layer l; None takes the one at `depth` (0 to 1) of the model.
+        layer: the decoder layer that is edited, or several of them; None takes the one at `depth`
+            (0 to 1) of the model, or those at several depths.
         hypernetwork: `linear` or `mlp`; form: `replace` or `residual`.
         refine: train a refinement `delta_e` an edit (form `residual` only).
         lr, refine_lr: AdamW for the hypernetwork, lazy Adam for the refinements; both fall
@@ -44,8 +49,8 @@ class TrainingConfig:
         precision: of the frozen upper layers: auto, float32 or bfloat16.
     """
 
-    layer: int | None = None
-    depth: float = 0.6
+    layer: int | tuple[int, ...] | None = None
+    depth: float | tuple[float, ...] = 0.6
     hypernetwork: str = "mlp"
     form: str = "residual"
     refine: bool = True
@@ -81,9 +86,13 @@ class TrainingConfig:
         if wrong:
             raise InputError("training settings: " + "; ".join(wrong))
 
-    def resolve_layer(self, n_layers: int) -> int:
-        """The layer to edit in a model of `n_layers`."""
-        return self.layer if self.layer is not None else round(self.depth * n_layers)
+    def resolve_layers(self, n_layers: int) -> tuple[int, ...]:
+        """The layers to edit in a model of `n_layers`, in ascending order, each once."""
+        depths = _several(self.depth)
+        given = (
+            [round(d * n_layers) for d in depths] if self.layer is None else _several(self.layer)
+        )
+        return tuple(sorted(set(given)))
 
     @property
     def locality_places(self) -> int:
@@ -105,12 +114,12 @@ class TrainingConfig:
         )
 
     def to_json(self) -> JsonObject:
-        return asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, settings: JsonObject, *, preset: str = "default") -> TrainingConfig:
         """A preset with some settings changed; unknown names are answered with advice."""
-        settings = todays(settings)
+        settings = _from_json(settings)
         if preset not in PRESETS:
             raise InputError(f"unknown preset '{preset}'; one of {', '.join(PRESETS)}")
         known = [f.name for f in fields(cls)]
@@ -128,7 +137,7 @@ class TrainingConfig:
     def from_pack(cls, settings: JsonObject) -> TrainingConfig:
         """The settings that a pack was trained with, as far as this version has them."""
         known = {own.name for own in fields(cls)}
-        return cls(**{k: v for k, v in todays(settings).items() if k in known})
+        return cls(**{k: v for k, v in _from_json(settings).items() if k in known})
 
 
 def todays(settings: JsonObject) -> JsonObject:
@@ -136,8 +145,14 @@ def todays(settings: JsonObject) -> JsonObject:
     return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
+def _from_json(settings: JsonObject) -> JsonObject:
+    """Settings as fields hold them, of whatever version."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in todays(settings).items()}
+
+
 _RENAMED = {"finishing": "tail_epochs", "learnt": "learnt_loss"}
 _MAY_BE_NONE = ("layer", "w_loc")
+_SEVERAL = ("layer", "depth")
 _ABOVE_0 = ("lr", "refine_lr", "kl_tokens")
 _NOT_BELOW_0 = (
     *("w_rel", "w_gen", "w_loc", "epochs", "batch_size", "wordings", "least_steps"),
@@ -151,8 +166,16 @@ _CHOICES = {
 }
 
 
-def _problem(name: str, value: int | float | str | None) -> str | None:
+def _several(value: T | tuple[T, ...]) -> tuple[T, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _problem(name: str, value: Setting | tuple[Setting, ...]) -> str | None:
     """What a setting needs to be, if it is not."""
+    if isinstance(value, tuple):
+        if name not in _SEVERAL or not value:
+            return "one or more" if name in _SEVERAL else "one value"
+        return next((need for own in value if (need := _problem(name, own))), None)
     if value is None:
         return None if name in _MAY_BE_NONE else "given"
     if name in _CHOICES:

@@ -66,7 +66,8 @@ def train_pack(
     if not len(edits):
         raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
-    backbone.layer(config.resolve_layer(backbone.n_layers))
+    for layer in config.resolve_layers(backbone.n_layers):
+        backbone.layer(layer)
     parts = parts or preset(config.scope)
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)
@@ -98,7 +99,7 @@ def train_pack(
         blocks=rounded(made).cpu(),
         hypernetwork=dict(trained.blocks.hypernetwork.state_dict()),
         base_model=backbone.fingerprint,
-        layer=trained.layer,
+        layers=trained.layers,
         form=config.form,
         kind=config.hypernetwork,
         scale=trained.blocks.scale,

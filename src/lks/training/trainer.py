@@ -16,7 +16,7 @@ from lks.blocks.forms import state_size
 from lks.blocks.trainable import Blocks, KnowledgeBlocks, RefinedBlocks
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.engine.batching import grouped
+from lks.model.engine.batching import Text, grouped
 from lks.model.engine.choice import AnyEngine, choose_engine
 from lks.model.engine.machine import texts_budget
 from lks.model.engine.precision import fast_dtype
@@ -46,7 +46,7 @@ class Trained:
     """The result of training; `earlier_seconds` are of epochs before it was interrupted."""
 
     blocks: KnowledgeBlocks
-    layer: int
+    layers: tuple[int, ...]
     epochs: list[Epoch] = field(default_factory=list)
     dropped_texts: int = 0
     earlier_seconds: float = 0.0
@@ -74,8 +74,8 @@ def train(
         checkpoints: folder in which the state is saved after every epoch.
         resume: go on from that folder; the result is the same as without the interruption.
     """
-    layer, team = config.resolve_layer(backbone.n_layers), team or ProcessGroup()
-    engine, store = training_engine(backbone, layer, config), TensorStore(texts_budget(memory))
+    layers, team = config.resolve_layers(backbone.n_layers), team or ProcessGroup()
+    engine, store = training_engine(backbone, layers, config), TensorStore(texts_budget(memory))
     examples, dropped = build_examples(
         engine,
         edits,
@@ -88,18 +88,18 @@ def train(
         team=team,
         on_progress=on_progress,
     )
-    read, at_mentions = _states(examples, team)
+    read, scale = _features(examples, team), _scale(engine, examples, team)
     with backbone.in_use:  # another thread's samples would take numbers from the same source
         torch.manual_seed(config.seed)
         blocks = KnowledgeBlocks(
             read,
             kind=config.hypernetwork,
             form=config.form,
-            scale=state_size(at_mentions),
+            scale=scale,
             refine=config.refine,
         ).to(backbone.device)
     loop = _Loop(engine, blocks, examples, config, store, team, on_progress)
-    trained = Trained(blocks, layer, dropped_texts=sum(team.gathered([dropped])))
+    trained = Trained(blocks, layers, dropped_texts=sum(team.gathered([dropped])))
     if resume and checkpoints is not None:
         trained.epochs = checkpoint.load(checkpoints, loop.state())
         trained.earlier_seconds = sum(epoch.seconds for epoch in trained.epochs)
@@ -125,9 +125,9 @@ def refine(
     _Loop(engine, blocks, examples, config, TensorStore(), ProcessGroup()).run([], on_epoch)
 
 
-def training_engine(backbone: Backbone, layer: int, config: TrainingConfig) -> AnyEngine:
+def training_engine(backbone: Backbone, layers: Sequence[int], config: TrainingConfig) -> AnyEngine:
     """The training engine for a backbone, in the precision that suits its device."""
-    return choose_engine(backbone, layer, _precision(config.precision, backbone))
+    return choose_engine(backbone, layers, _precision(config.precision, backbone))
 
 
 class _Loop:
@@ -293,8 +293,8 @@ class _Loop:
         mentions = torch.tensor([len(e.text.places) for e in examples])
         shift = (mentions.cumsum(0) - mentions).tolist()
         owner = torch.cat([e.owner + s for e, s in zip(examples, shift, strict=True)])
-        new = self.blocks(batch.r, torch.cat([e.members for e in examples]), owner)
-        return self.engine.final_states(batch, new)
+        members = torch.cat([e.members for e in examples])
+        return self.engine.final_states(batch, self.blocks(members, owner, len(batch.r)))
 
     def _losses(self, examples: list[Example], final: Tensor) -> Tensor:
         """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
@@ -325,13 +325,49 @@ def _cell(example: Example) -> tuple[int, int, int]:
     return example.edit, TEXT_KINDS.index(example.kind), int(example.chat)
 
 
-def _states(examples: Sequence[EditExamples], team: ProcessGroup) -> tuple[Tensor, Tensor]:
-    """Of all processes' edits: features, [n, d], and R in the edits' own prompts, [m, d]."""
+def _features(examples: Sequence[EditExamples], team: ProcessGroup) -> Tensor:
+    """Of all processes' edits, [n, d]."""
+    mine = [own for i, own in enumerate(examples) if team.owns(i)]
+    return torch.stack(team.in_order(list(features(mine).cpu()) if mine else []))
+
+
+def _scale(
+    engine: AnyEngine, examples: Sequence[EditExamples], team: ProcessGroup
+) -> tuple[float, ...]:
+    """The size of R in the edits' own prompts, at each edited layer."""
     mine = [own for i, own in enumerate(examples) if team.owns(i)]
     texts = [[example.text for example in own.reliability] for own in mine]
-    r = [torch.cat([s.states[s.places] for s in own]).cpu() for own in texts]
-    read = list(features(mine).cpu()) if mine else []
-    return torch.stack(team.in_order(read)), torch.cat(team.in_order(r))
+    lowest = [torch.cat([s.states[s.places] for s in own]).cpu() for own in texts]
+    read = [lowest, *_higher(engine, texts)]
+    return tuple(state_size(torch.cat(team.in_order(r))) for r in read)
+
+
+@torch.no_grad()
+def _higher(engine: AnyEngine, texts: Sequence[Sequence[Text]]) -> list[list[Tensor]]:
+    """R at each edited layer but the lowest, which texts have, in the texts of each edit; found in
+    a pass that leaves all as it is."""
+    found: list[list[Tensor]] = [[] for _ in engine.layers]
+    if len(found) == 1:
+        return []
+
+    def keep(layer: int, r: Tensor) -> Tensor:
+        found[layer].append(r.cpu())
+        return r
+
+    flat = [text for own in texts for text in own]
+    batches = grouped(flat)
+    for batch in batches:
+        engine.final_states(engine.collate([flat[i] for i in batch]), keep)
+    order = [i for batch in batches for i in batch]
+    owners = [edit for edit, own in enumerate(texts) for _ in own]
+    higher = []
+    for parts in found[1:]:
+        split = torch.cat(parts).split([len(flat[i].places) for i in order])
+        mine: list[list[Tensor]] = [[] for _ in texts]
+        for i, r in zip(order, split, strict=True):
+            mine[owners[i]].append(r)
+        higher.append([torch.cat(own) for own in mine])
+    return higher
 
 
 def _settled(epochs: Sequence[Epoch], config: TrainingConfig) -> bool:

@@ -200,7 +200,7 @@ class TunedModel(WeightModel):
 def _above(backbone: Backbone, layer: int) -> SplitModel | None:
     """What runs the layers above one from its outputs; None where these are not all they read."""
     try:
-        engine = choose_engine(backbone, layer)
+        engine = choose_engine(backbone, [layer])
     except LayerError:
         return None
     return engine if isinstance(engine, SplitModel) else None

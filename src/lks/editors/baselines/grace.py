@@ -157,7 +157,7 @@ class GraceModel(EditListModel):
             settings.steps, settings.lr, kl=0, decay=0, clamp=math.inf, enough=settings.enough
         )
         deltas = learn_deltas(
-            choose_engine(backbone, self._layer),
+            choose_engine(backbone, [self._layer]),
             [Lesson([row], [labels]) for row, labels in stated],
             values,
         )

@@ -120,7 +120,7 @@ class MemitModel(WeightModel):
                 fact(self.backbone, edit, spans[edit.id], self._prefixes, stop=editor.values.stop)
                 for edit in new
             ]
-            return learn_deltas(choose_engine(self.backbone, last), lessons, editor.values)
+            return learn_deltas(choose_engine(self.backbone, [last]), lessons, editor.values)
 
         def learn(new: Sequence[Edit]) -> Iterator[Tensor]:
             for start in range(0, len(new), PORTION):

@@ -99,7 +99,7 @@ class RomeModel(WeightModel):
         counted = usual(states[: len(prompts)])
         first = int(counted.int().argmax())
         delta = learn_deltas(
-            choose_engine(backbone, spot.layer),
+            choose_engine(backbone, [spot.layer]),
             [fact(backbone, edit, span, self._prefixes, stop=self._editor.values.stop)],
             self._editor.values,
             sizes=values[first : first + 1].norm(dim=-1),

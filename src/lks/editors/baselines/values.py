@@ -199,7 +199,7 @@ class _Learning:
         own = [self.texts[i] for i in texts]
         batch, owner = self.engine.collate(own), self.owner[texts]
         delta = torch.stack([self.units[edit] for edit in owner]) * self.rms[owner]
-        final = self.engine.final_states(batch, batch.r + self.effect(texts, delta))
+        final = self.engine.final_states(batch, lambda _, r: r + self.effect(texts, delta))
         kept = [text.final for text in own if text.final is not None]
         logs = self.engine.head(torch.cat([final, *kept])).float().log_softmax(-1)
         places = logs[: len(final)].split([len(text.scored) for text in own])

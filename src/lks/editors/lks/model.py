@@ -78,7 +78,7 @@ class ScalpelModel(EditedModel):
         embedders: Embedders | None = None,
     ) -> None:
         self.backbone, self.pack, self.roles = backbone, pack, roles
-        self.layer = backbone.layer(pack.layer)
+        self.layers = [backbone.layer(layer) for layer in pack.layers]
         self._embed = (embedders or Embedders()).of(pack.gate)
         self._now = pack.in_force_with(self._embed, backbone.device)
         self._changing = RLock()
@@ -136,7 +136,7 @@ class ScalpelModel(EditedModel):
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
     def _within(self, now: InForce) -> Intervention:
-        return now.within(self.layer, self.roles, exact=self.pack.training.exact)
+        return now.within(self.layers, self.roles, exact=self.pack.training.exact)
 
     def stream(
         self, prompt: Prompt, *, chat: bool = False, max_new_tokens: int = 64, **settings: Setting
@@ -149,7 +149,7 @@ class ScalpelModel(EditedModel):
         Args:
             settings: as of `respond`, but for `streamer`.
         """
-        placed = self._now.placed(self.layer, self.roles, exact=self.pack.training.exact)
+        placed = self._now.placed(self.layers, self.roles, exact=self.pack.training.exact)
         return stream(self.backbone, prompt, placed, chat, max_new_tokens, settings)
 
     def triggered(self, prompts: Sequence[Prompt], *, chat: bool = False) -> list[bool]:
@@ -162,7 +162,7 @@ class ScalpelModel(EditedModel):
         return [bool(fired) for fired in self._now.scope.fired(texts)]
 
     def blocks(self, edits: Iterable[Edit]) -> Tensor:
-        """The knowledge blocks of edits in force, [n, d]."""
+        """The knowledge blocks of edits in force, [n, k, d] for k edited layers."""
         return self._now.bank.of_edits(edit.id for edit in edits)
 
     def exemplars(self, edits: Iterable[Edit]) -> Exemplars | None:
@@ -359,7 +359,7 @@ class ScalpelModel(EditedModel):
     @cached_property
     def _engine(self) -> AnyEngine:
         """The training engine; a copy of the weights in its precision is made once."""
-        return training_engine(self.backbone, self.pack.layer, self._adding(1))
+        return training_engine(self.backbone, self.pack.layers, self._adding(1))
 
     def _adding(self, epochs: int, **settings: float) -> TrainingConfig:
         """The pack's own settings, as far as this version has them, changed for new edits."""
@@ -368,12 +368,15 @@ class ScalpelModel(EditedModel):
 
     @torch.no_grad()
     def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
-        """What the trained hypernetwork makes of new edits' features, [n, d]."""
-        hypernetwork = HyperNetwork(self.backbone.width, self.pack.kind)
+        """What the trained hypernetwork makes of new edits' features, [n, k, d]."""
+        hypernetwork = HyperNetwork(
+            self.backbone.width, self.pack.kind, layers=len(self.pack.layers)
+        )
         hypernetwork.load_state_dict(self.pack.hypernetwork)
         read = features(examples)
         blocks: Tensor = hypernetwork.to(read.device)(read)
-        return blocks * self.pack.scale if self.pack.form == "residual" else blocks
+        scale = torch.tensor(self.pack.scale, device=read.device)[:, None]
+        return blocks * scale if self.pack.form == "residual" else blocks
 
     def remove(self, edit_ids: Iterable[str]) -> None:
         """Take edits out; KeyError for an unknown id, and nothing is removed then. One id will do,

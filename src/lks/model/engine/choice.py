@@ -7,6 +7,7 @@ a decoder whose positions are counted another way was off by three standard devi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -19,7 +20,7 @@ from lks.model.backbone import Backbone
 from lks.model.engine import probes
 from lks.model.engine.batching import ragged
 from lks.model.engine.frozen import TrainingEngine
-from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.hook import NewBlocks, Plan, replacing
 from lks.model.engine.reader import TextRow
 from lks.model.engine.split_model import SplitModel
 from lks.model.engine.whole_model import UpperModel, WholeModel
@@ -28,31 +29,41 @@ ENGINES = SplitModel, UpperModel, WholeModel  # the quickest first
 AnyEngine = TrainingEngine[Any, Any]
 
 
-def choose_engine(backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> AnyEngine:
+def choose_engine(
+    backbone: Backbone, layers: Sequence[int], dtype: torch.dtype | None = None
+) -> AnyEngine:
     """The quickest engine whose values and gradients are those of whole passes with a hook.
 
     Args:
+        layers: that are edited, in ascending order.
         dtype: in which it trains, if not the backbone's own.
 
     Raises:
-        LayerError: an edit at this layer cannot be trained, for the reason that is told.
+        LayerError: an edit at one of these layers cannot be trained, for the reason that is told.
     """
-    if layer not in backbone.engines:
+    layers = tuple(layers)
+    if layers not in backbone.engines:
         with backbone.in_use:
-            backbone.engines[layer] = probes.remembered(
-                backbone, f"engine of layer {layer}", lambda: _probed(backbone, layer)
+            backbone.engines[layers] = probes.remembered(
+                backbone, f"engine of layer {_named(layers)}", lambda: _probed(backbone, layers)
             )
-    kind = next(kind for kind in ENGINES if kind.name == backbone.engines[layer])
-    return kind(backbone, layer, dtype)
+    kind = next(kind for kind in ENGINES if kind.name == backbone.engines[layers])
+    return kind(backbone, layers, dtype)
 
 
-def _probed(backbone: Backbone, layer: int) -> str:
-    backbone.layer(layer)
-    rows = _rows(backbone)
-    expected, failed = _whole(backbone, layer, rows), []
+def _named(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers))
+
+
+def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
+    for layer in layers:
+        backbone.layer(layer)
+    rows, failed = _rows(backbone), list[str]()
+    alone = [_whole(backbone, [layer], rows) for layer in layers]  # each must reach later tokens
+    expected = alone[0] if len(alone) == 1 else _whole(backbone, layers, rows)
     for kind in ENGINES:
         try:
-            own = _read(kind(backbone, layer), rows, expected)
+            own = _read(kind(backbone, layers), rows, expected)
         except Exception as error:  # an engine meets layers of any kind
             reason = (str(error).splitlines() or [""])[0][:100]
             failed.append(f"{kind.name}: {type(error).__name__} {reason}".strip())
@@ -63,18 +74,19 @@ def _probed(backbone: Backbone, layer: int) -> str:
         off = probes.off_by(own.logits, expected.logits)
         failed.append(f"{kind.name}: off by {off:.2g} standard deviations")
     raise LayerError(
-        f"{backbone.name}: no training engine reads layer {layer} as the model does "
+        f"{backbone.name}: no training engine reads layer {_named(layers)} as the model does "
         f"({'; '.join(failed)}); take another layer, or another model"
     )
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """What comes of blocks that stand in three texts: at K scored places, for M blocks."""
+    """What comes of blocks that are added to R in three texts: at K scored places, for M mentions
+    and k layers."""
 
-    new: Tensor  # [M, d]
+    added: Tensor  # [k, M, d]
     logits: Tensor  # [K, V]
-    slopes: Tensor  # [M, d] gradients of a weighted sum of the logits
+    slopes: Tensor  # [k, M, d] gradients of a weighted sum of the logits
 
 
 def _rows(backbone: Backbone) -> list[TextRow]:
@@ -100,29 +112,38 @@ def _rows(backbone: Backbone) -> list[TextRow]:
     ]
 
 
-def _whole(backbone: Backbone, layer: int, rows: Sequence[TextRow]) -> _Reading:
-    """The texts through the model as it is, with a hook and without padding; LayerError if that
-    says nothing."""
-    new, logits = list[Tensor](), list[Tensor]()
-    generator = torch.Generator().manual_seed(0)
+def _whole(backbone: Backbone, layers: Sequence[int], rows: Sequence[TextRow]) -> _Reading:
+    """The texts through the model as it is, with hooks and without padding; LayerError if an edit
+    at a layer alone says nothing."""
+    added: list[list[Tensor]] = [[] for _ in layers]  # by layer, those of texts of one length
+    logits, generator = list[Tensor](), torch.Generator().manual_seed(0)
 
-    def blocks(r: Tensor, places: Tensor) -> Tensor:
-        noise = torch.randn(r.shape, generator=generator).to(r.device)
-        new.append((r.detach().float() * (1 + noise)).requires_grad_())
-        return new[-1]
+    def blocks_of(own: list[Tensor]) -> NewBlocks:
+        def blocks(r: Tensor, places: Tensor) -> Tensor:
+            noise = torch.randn(r.shape, generator=generator).to(r.device)
+            own.append((r.detach().float() * noise).requires_grad_())
+            return r.float() + own[-1]
+
+        return blocks
 
     alike = [[*own] for _, own in groupby(rows, lambda row: len(row.ids))]
     for own in alike:
         at = ragged([torch.tensor(row.places, device=backbone.device) for row in own])
-        with replacing(backbone.layer(layer), Plan(len(own), *at, blocks)):
+        with ExitStack() as stack:
+            for layer, new in zip(layers, added, strict=True):
+                plan = Plan(len(own), *at, blocks_of(new))
+                stack.enter_context(replacing(backbone.layer(layer), plan))
             logits.append(_logits(backbone, own))
     read = torch.cat(logits)
-    slopes = list[Tensor]()
+    leaves, slopes = [one for own in added for one in own], list[Tensor]()
     if read.requires_grad:
-        found = torch.autograd.grad(_weighted(read), new, allow_unused=True)
+        found = torch.autograd.grad(_weighted(read), leaves, allow_unused=True)
         slopes = [slope for slope in found if slope is not None and slope.any()]
-    if len(slopes) == len(alike):
-        return _Reading(torch.cat(new).detach(), read.detach(), torch.cat(slopes))
+    if len(slopes) == len(leaves):
+        return _Reading(
+            _by_layer(leaves, layers).detach(), read.detach(), _by_layer(slopes, layers)
+        )
+    layer = layers[0]
     with torch.no_grad():
         unedited = torch.cat([_logits(backbone, own) for own in alike])
     if torch.equal(read.detach(), unedited):
@@ -147,13 +168,19 @@ def _logits(backbone: Backbone, rows: Sequence[TextRow]) -> Tensor:
     return torch.cat([own[row.scored] for own, row in zip(logits, rows, strict=True)])
 
 
+def _by_layer(parts: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
+    """Parts of each layer, the lowest layer's first, [k, M, d]."""
+    together = torch.cat(list(parts))
+    return together.reshape(len(layers), -1, together.shape[-1])
+
+
 def _read(engine: AnyEngine, rows: Sequence[TextRow], expected: _Reading) -> _Reading:
     """The same blocks in the same texts, read by an engine."""
-    batch = engine.collate(engine.read(rows))
-    new = expected.new.clone().requires_grad_()
-    logits = engine.head(engine.final_states(batch, new)).float()
-    (slopes,) = torch.autograd.grad(_weighted(logits), new)
-    return _Reading(new, logits.detach(), slopes)
+    batch, added = engine.collate(engine.read(rows)), expected.added.clone().requires_grad_()
+    final = engine.final_states(batch, lambda number, r: r + added[number])
+    logits = engine.head(final).float()
+    (slopes,) = torch.autograd.grad(_weighted(logits), added)
+    return _Reading(added, logits.detach(), slopes)
 
 
 def _weighted(logits: Tensor) -> Tensor:

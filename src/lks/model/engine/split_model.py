@@ -22,7 +22,13 @@ from lks.errors import LayerError
 from lks.model.backbone import Backbone
 from lks.model.engine.batching import Suffix, SuffixBatch, collate
 from lks.model.engine.caches import lend_length
-from lks.model.engine.frozen import OnRead, TrainingEngine, from_layer, short_attention
+from lks.model.engine.frozen import (
+    NewStates,
+    OnRead,
+    TrainingEngine,
+    from_layer,
+    short_attention,
+)
 from lks.model.engine.reader import TextRow, prefill
 from lks.model.engine.running import last_states
 from lks.model.engine.tensor_store import TensorStore
@@ -37,11 +43,13 @@ class SplitModel(TrainingEngine[Suffix, SuffixBatch]):
 
     name = "suffix"
 
-    def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, layers: Sequence[int], dtype: torch.dtype | None = None
+    ) -> None:
         if backbone.kind != "decoder":
             raise LayerError(f"{backbone.name}: an encoder reads both ways")
-        super().__init__(backbone, layer, dtype)
-        self._upper, self._entrance = from_layer(self._whole, layer)
+        super().__init__(backbone, layers, dtype)
+        self._upper, self._entrance = from_layer(self._whole, self.layer)
 
     def read(
         self,
@@ -87,10 +95,12 @@ class SplitModel(TrainingEngine[Suffix, SuffixBatch]):
             self._entrance.states = None
         return last_states(out)
 
-    def final_states(self, batch: SuffixBatch, new: Tensor) -> Tensor:
-        states = batch.states.index_put((batch.rows, batch.columns), new.to(batch.states.dtype))
+    def final_states(self, batch: SuffixBatch, blocks: NewStates) -> Tensor:
+        new = blocks(0, batch.r).to(batch.states.dtype)
+        states = batch.states.index_put((batch.rows, batch.columns), new)
         cache = self._cache(batch)
-        out = self.upper(states, batch.mask, batch.positions, cache)
+        with self._editing(batch, blocks, 1):
+            out = self.upper(states, batch.mask, batch.positions, cache)
         return out[batch.scored_rows, batch.scored_columns]
 
     def _cache(self, batch: SuffixBatch) -> DynamicCache | None:

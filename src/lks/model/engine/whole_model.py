@@ -16,8 +16,13 @@ from torch import Tensor
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
 from lks.model.engine.batching import TEXT_STEP, padded, ragged
-from lks.model.engine.frozen import OnRead, TrainingEngine, from_layer, short_attention
-from lks.model.engine.hook import Plan, replacing
+from lks.model.engine.frozen import (
+    NewStates,
+    OnRead,
+    TrainingEngine,
+    from_layer,
+    short_attention,
+)
 from lks.model.engine.reader import TextRow, batches
 from lks.model.engine.running import captured, last_states, layer_states
 from lks.model.engine.tensor_store import TensorStore
@@ -57,7 +62,7 @@ class WholeBatch:
 
 
 class WholeModel(TrainingEngine[WholeText, WholeBatch]):
-    """All layers over the whole text, with a hook at layer l."""
+    """All layers over the whole text, with a hook at each that is edited."""
 
     name = "whole"
 
@@ -147,18 +152,17 @@ class WholeModel(TrainingEngine[WholeText, WholeBatch]):
         )
         return WholeBatch(encoding, states, states[places].float(), *places, *scored)
 
-    def final_states(self, batch: WholeBatch, new: Tensor) -> Tensor:
+    def final_states(self, batch: WholeBatch, blocks: NewStates) -> Tensor:
         with self.backbone.in_use, short_attention(self.device):
-            out = last_states(self._edited(batch, new))
+            out = last_states(self._edited(batch, blocks))
             encoding = batch.encoding
             if encoding.written is not None:
                 out = self._whole.decoded(out, encoding.attention_mask, encoding.written)
         return out[batch.scored_rows, batch.scored_columns]
 
-    def _edited(self, batch: WholeBatch, new: Tensor) -> ModuleOutput:
+    def _edited(self, batch: WholeBatch, blocks: NewStates) -> ModuleOutput:
         """What the stack makes of a batch, with R' in it."""
-        plan = Plan(len(batch.states), batch.rows, batch.columns, lambda r, places: new[places])
-        with replacing(self._whole.layer(self.layer), plan):
+        with self._editing(batch, blocks, 0):
             return self._whole.stack(**self._whole.inputs(batch.encoding))
 
 
@@ -168,15 +172,18 @@ class UpperModel(WholeModel):
 
     name = "upper"
 
-    def __init__(self, backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> None:
-        super().__init__(backbone, layer, dtype)
-        self._upper, self._entrance = from_layer(self._whole, layer)
+    def __init__(
+        self, backbone: Backbone, layers: Sequence[int], dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(backbone, layers, dtype)
+        self._upper, self._entrance = from_layer(self._whole, self.layer)
 
-    def _edited(self, batch: WholeBatch, new: Tensor) -> ModuleOutput:
-        at = batch.rows, batch.columns
-        self._entrance.states = batch.states.index_put(at, new.to(batch.states.dtype))
+    def _edited(self, batch: WholeBatch, blocks: NewStates) -> ModuleOutput:
+        new = blocks(0, batch.r).to(batch.states.dtype)
+        self._entrance.states = batch.states.index_put((batch.rows, batch.columns), new)
         try:
-            return self._upper(**self._whole.inputs(batch.encoding))
+            with self._editing(batch, blocks, 1):
+                return self._upper(**self._whole.inputs(batch.encoding))
         finally:
             self._entrance.states = None
 

@@ -54,7 +54,7 @@ class Parts:
         blocks: Tensor,
         exemplars: Exemplars | None,
     ) -> None:
-        """Write the blocks of revisions, [n, d], and their references numbered in this order."""
+        """Write the blocks of revisions, [n, k, d], and their references numbered in this order."""
         file = self._file(set_id, part)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
@@ -69,7 +69,7 @@ class Parts:
             raise OutputError.at(file, error) from error
 
     def load(self, set_id: int, wanted: Sequence[Block]) -> tuple[Tensor, Exemplars | None]:
-        """Blocks, [n, d], and the references numbered in this order; None without a gate.
+        """Blocks, [n, k, d], and the references numbered in this order; None without a gate.
 
         Raises:
             PackDamaged: a file is missing or cannot be read.

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from lks.blocks.forms import SHRUNK_BEYOND
 from lks.model.untyped import Attribute
 
-# (tokens read before, tokens of this step, layer, places in the prompt, rows of the bank)
-Text = tuple[int, int, int, Sequence[int], Sequence[int]]
+# (tokens read before, tokens of this step; of each block its layer, its place in the prompt and its
+# row of the bank)
+Text = tuple[int, int, Sequence[int], Sequence[int], Sequence[int]]
 
 
 class Armed:
@@ -89,8 +90,8 @@ def columns(texts: Iterable[Text]) -> dict[int, list[tuple[int, int]]]:
     """
     found = defaultdict[int, list[tuple[int, int]]](list)
     first = 0
-    for past, length, layer, positions, rows in texts:
-        for position, row in zip(positions, rows, strict=True):
+    for past, length, layers, positions, rows in texts:
+        for layer, position, row in zip(layers, positions, rows, strict=True):
             if 0 <= position - past < length:
                 found[layer].append((first + position - past, row))
         first += length

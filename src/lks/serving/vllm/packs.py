@@ -82,7 +82,7 @@ class Packs:
         pack = Pack.load(path)
         self._check(path, pack)
         now = pack.in_force_with(self._embedders.of(pack.gate), torch.device("cpu"))
-        return Snapshot(name, verify(path).version, now, pack.layer, pack.training.exact)
+        return Snapshot(name, verify(path).version, now, pack.layers, pack.training.exact)
 
     def _check(self, path: Path, pack: Pack) -> None:
         """PackMismatch unless layers, width and tokenizer are those of the pack's model; vLLM keeps
@@ -102,8 +102,8 @@ class Packs:
                 f"{path}: was made for {base.name}, and {here.name} has another {different[0]}; "
                 "serve the model that it was made for"
             )
-        if self.layers and pack.layer not in self.layers:
-            raise InputError(f'{path}: its blocks belong to layer {pack.layer}; add it to "layers"')
+        if missing := [layer for layer in pack.layers if self.layers and layer not in self.layers]:
+            raise InputError(f'{path}: its blocks belong to layer {missing[0]}; add it to "layers"')
 
 
 def _stamp(path: Path) -> object:

@@ -98,32 +98,48 @@ class Bank:
         if blocks is None or not len(blocks.positions):
             yield Handed({KEY: said} if said else {})
             return
-        values = blocks.values.detach().to("cpu").float().contiguous().numpy()
-        keep, most = kept(blocks.form, blocks.scale)
-        how = np.array([keep, most], np.float32).tobytes()
-        hashes = [hashlib.sha256(how + value.tobytes()).digest() for value in values]
+        by_layer = blocks.values.detach().to("cpu").float().transpose(0, 1)  # [k, m, d]
+        values = by_layer.flatten(0, 1).contiguous().numpy()
+        positions = [int(position) for position in blocks.positions] * len(blocks.layers)
+        layers, keep, most = zip(
+            *(
+                (int(layer), *kept(blocks.form, scale))
+                for layer, scale in zip(blocks.layers, blocks.scale, strict=True)
+                for _ in blocks.positions
+            ),
+            strict=True,
+        )
+        how = np.array([keep, most], np.float32).T
+        hashes = [
+            hashlib.sha256(own.tobytes() + value.tobytes()).digest()
+            for own, value in zip(how, values, strict=True)
+        ]
         async with self._filling:
             rows, new = self._rows.take(hashes)
             try:
                 if new:
                     filled = [rows[i] for i in new]
-                    args = filled, values[new].tobytes(), [keep] * len(new), [most] * len(new)
+                    args = (
+                        filled,
+                        values[new].tobytes(),
+                        [keep[i] for i in new],
+                        [most[i] for i in new],
+                    )
                     await self._rpc("lks_put", None, args)
             except BaseException:
                 self._rows.give_back(hashes)
                 self._rows.forget([hashes[i] for i in new])
                 raise
-        positions = [int(position) for position in blocks.positions]
-        place = {"layer": blocks.layer, "positions": positions, "rows": rows}
+        place = {"layers": list(layers), "positions": positions, "rows": rows}
         try:
-            yield Handed({KEY: {**said, **place}}, salt(blocks.layer, positions, hashes))
+            yield Handed({KEY: {**said, **place}}, salt(layers, positions, hashes))
         finally:
             self._rows.give_back(hashes)
 
 
-def salt(layer: int, positions: Sequence[int], hashes: Sequence[bytes]) -> str:
+def salt(layers: Sequence[int], positions: Sequence[int], hashes: Sequence[bytes]) -> str:
     """Of what is put in, and where: with other blocks, or elsewhere, states are others."""
-    whole = hashlib.sha256(repr((layer, list(positions))).encode())
+    whole = hashlib.sha256(repr((list(layers), list(positions))).encode())
     for one in hashes:
         whole.update(one)
     return f"lks-{whole.hexdigest()}"

@@ -61,7 +61,7 @@ def texts(runner: Any, scheduled: dict[str, int]) -> Iterator[Text]:
     for number, key in enumerate(runner.input_batch.req_ids):
         sampling = runner.requests[key].sampling_params
         own = ((sampling and sampling.extra_args) or {}).get(KEY) or {}
-        places = own.get("layer", 0), own.get("positions", ()), own.get("rows", ())
+        places = own.get("layers", ()), own.get("positions", ()), own.get("rows", ())
         yield int(past[number]), scheduled[key], *places
 
 
