@@ -21,6 +21,7 @@ GIVEN = {
     "scope_ablation": [__file__, "--ability", ".", "--cases", "missing"],
     "scope_cases": ["missing"],
     "scoring_speed": ["missing"],
+    "several_layers": ["missing", __file__],
     "start_up": ["missing"],
     "storage": ["missing"],
     "train_speed": ["missing"],

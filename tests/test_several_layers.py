@@ -13,6 +13,7 @@ import survey
 import torch
 from conftest import make_backbone, make_edits, make_tokenizer
 from engines import asked, started, written
+from stores import ADMIN, CONFIG, added, opened, small_backbone
 from test_threads import random_pack
 from typer.testing import CliRunner
 
@@ -35,6 +36,8 @@ from lks.serving.vllm.armed import columns
 from lks.serving.vllm.rows import Bank
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
+
+pytest_plugins = ("stores",)
 
 FAMILIES = survey.families()
 LAYERS = (1, 2)
@@ -257,6 +260,22 @@ def test_the_server_writes_what_the_model_writes(trained: tuple[Backbone, Pack])
     short = replace(requests[0].blocks, layers=[1], scale=[1.0])
     with pytest.raises(InputError, match=r"blocks of shape \(1, 2, 32\), not \(1, 1, 32\)"):
         check_request(backbone, replace(requests[0], blocks=short))
+
+
+def test_a_store_learns_at_several_layers_and_opens_again(tmp_path: Path, learnable: None) -> None:
+    backbone, edits = small_backbone(), list(make_edits())
+    with opened(tmp_path, backbone, config=replace(CONFIG, layer=LAYERS)) as service:
+        service.create_set(ADMIN, "office")
+        added(service, edits[:2])
+        added(service, edits[2:])  # beside those that are there
+        before = service.snapshot(ADMIN, "office")
+    assert before.layers == LAYERS
+    ids = [edit.id for edit in edits]
+    assert before.in_force.bank.of_edits(ids).shape == (len(edits), 2, backbone.width)
+    with opened(tmp_path, backbone) as service:
+        now = service.snapshot(ADMIN, "office")
+        assert (now.layers, now.in_force.bank.scale) == (LAYERS, before.in_force.bank.scale)
+        assert torch.equal(now.in_force.bank.of_edits(ids), before.in_force.bank.of_edits(ids))
 
 
 def test_vllm_is_told_the_layer_of_each_block() -> None:

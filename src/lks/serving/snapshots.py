@@ -56,8 +56,7 @@ class Base:
         gate = pack.gate
         if gate is not None:
             gate = replace(gate, exemplars=Exemplars.none(len(gate.metric.matrix)))
-        blocks = torch.zeros(0, pack.blocks.shape[1])
-        bare = replace(pack, edits=EditSet(), blocks=blocks, gate=gate, tested=None)
+        bare = replace(pack, edits=EditSet(), blocks=pack.blocks[:0], gate=gate, tested=None)
         return cls(name, bare, embedders.of(pack.gate))
 
 

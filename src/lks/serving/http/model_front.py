@@ -93,7 +93,7 @@ class ModelFront:
         embed = CachedEmbedder(embedder)
         lent, _ = training_prompts(new, known, embed=embed, most=GATE_WORDINGS)
         _, exemplars = learn(embed, new, lent, metric=now.gate.metric)
-        blocks = torch.zeros(len(new), self._backbone.width)
+        blocks = torch.zeros(len(new), len(snapshot.layers), self._backbone.width)
         return now.joined(new, blocks, exemplars, embedder, names).scope
 
 
