@@ -36,7 +36,10 @@ pytest_plugins = ["page_fixtures"]
 pytest.register_assert_rewrite(
     "facts_api", "stores", "vllm_engines"
 )  # what tests of the server share
-torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+# One thread, for commands and child processes too. Several on a shared core wait in a loop for each
+# other at every small tensor: a test takes ten times as long.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 # The same examples in each run; --hypothesis-profile=search looks for new ones.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", max_examples=5_000, deadline=None)
