@@ -101,11 +101,11 @@ def test_a_cell_may_not_be_longer_than_csv_allows(tmp_path: Path, quoted: bool) 
 
 def test_each_damaged_file_of_a_pack_is_named(tmp_path: Path) -> None:
     random_pack(make_backbone("llama")).save(tmp_path / "p")
-    (tmp_path / "p" / "edits.jsonl").write_text("{}")
+    (tmp_path / "p" / "edits.jsonl.gz").write_text("{}")
     (tmp_path / "p" / "hypernetwork.safetensors").unlink()
     with pytest.raises(PackDamaged) as caught:
         Pack.load(tmp_path / "p")
-    assert "edits.jsonl is not what was saved (sha256 differs), " in str(caught.value)
+    assert "edits.jsonl.gz is not what was saved (sha256 differs), " in str(caught.value)
     assert "hypernetwork.safetensors is missing; restore it" in str(caught.value)
 
 

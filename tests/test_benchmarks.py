@@ -22,6 +22,7 @@ GIVEN = {
     "scope_cases": ["missing"],
     "scoring_speed": ["missing"],
     "start_up": ["missing"],
+    "storage": ["missing"],
     "train_speed": ["missing"],
 }
 

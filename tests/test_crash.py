@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_fails_the_job_and_no_more(
             def full(*given: object, **more: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            patched.setattr("lks.serving.store.parts.save_file", full)
+            patched.setattr("lks.packs.learnt.save_file", full)
             assert "No space left" in added(service, [fact(1)]).failed["f1"]
         assert in_force(service) == {"f0": "Rome"}
         assert added(service, [fact(2)]).state == JobState.DONE

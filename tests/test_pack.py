@@ -52,7 +52,7 @@ def test_what_is_saved_comes_back(made: Pack, saved: Path) -> None:
     assert (again.layer, again.form, again.kind, again.scale) == (1, "residual", "linear", 1.5)
     assert all(torch.equal(again.hypernetwork[k], v) for k, v in made.hypernetwork.items())
     assert sorted(p.name for p in saved.iterdir()) == [
-        "blocks.safetensors", "edits.jsonl", "hypernetwork.safetensors", "manifest.json",
+        "blocks.safetensors", "edits.jsonl.gz", "hypernetwork.safetensors", "manifest.json",
     ]  # fmt: skip
     assert [p.name for p in saved.parent.iterdir()] == ["facts.pack"]  # nothing temporary
 
@@ -92,7 +92,9 @@ def test_a_pack_with_parts_that_are_retired_loads(made: Pack, tmp_path: Path) ->
     assert told == DEFAULT.to_json()
 
 
-@pytest.mark.parametrize("name", ["blocks.safetensors", "hypernetwork.safetensors", "edits.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["blocks.safetensors", "hypernetwork.safetensors", "edits.jsonl.gz"]
+)
 def test_damaged_files_are_named(saved: Path, name: str) -> None:
     whole = (saved / name).read_bytes()
     for content in (whole[:-5], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
@@ -122,7 +124,7 @@ def test_a_hash_that_fits_does_not_make_garbage_a_tensor_file(saved: Path) -> No
 def test_a_newer_schema(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text()) | {"schema": 99}
     (saved / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(PackTooNew, match="schema 99, this package reads up to 2"):
+    with pytest.raises(PackTooNew, match="schema 99, this package reads up to 3"):
         verify(saved)
 
 

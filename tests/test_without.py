@@ -136,7 +136,7 @@ def test_more_comes_behind_what_was_taken_out() -> None:
     anew = whole.only([e for e in edits if e.id != "ada-born"], embed).joined(  # type: ignore[arg-type]
         EditSet([new]), *given
     )
-    assert torch.equal(now.bank.blocks, anew.bank.blocks)
+    assert torch.equal(now.bank.blocks.all, anew.bank.blocks.all)
     assert now.bank.rows == anew.bank.rows
     assert now.gate is not None and anew.gate is not None
     for name in ("vectors", "edit", "vector", "negative"):

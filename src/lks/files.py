@@ -1,12 +1,15 @@
-"""The ground: whole writes, hashes, the cache folder."""
+"""The ground: whole writes, hashes, packed files, the cache folder."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
 from pathlib import Path
 
 CACHE_VARIABLE = "LKS_CACHE"
+PACKED = ".gz"  # ends the name of a file that is packed
 
 
 def cache_dir() -> Path:
@@ -24,6 +27,22 @@ def write_whole(file: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def contents(file: Path) -> bytes:
+    """What a file holds, unpacked if its name says that it is packed; OSError if it cannot be."""
+    held = file.read_bytes()
+    if file.suffix != PACKED:
+        return held
+    try:
+        return gzip.decompress(held)
+    except (EOFError, zlib.error) as error:
+        raise gzip.BadGzipFile(str(error)) from error
+
+
+def packed(content: bytes) -> bytes:
+    """What a packed file of this content holds; always the same."""
+    return gzip.compress(content, mtime=0)
 
 
 def to_disk(file: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lks.blocks.forms import pooled, put_in
+from lks.blocks.rows import Rows
 from lks.model.engine.hook import Plan
 
 
@@ -29,12 +30,12 @@ class Bank:
     """Blocks of n edits. Never changed: `only` and `joined` make another bank.
 
     Attributes:
-        blocks: on the backbone's device, [n, d]; more where edits were taken out.
+        blocks: on the backbone's device, n; more where edits were taken out.
         rows: which row is whose, by the edit's id.
         form, scale: how blocks are put in, see `forms.apply_form`.
     """
 
-    blocks: Tensor
+    blocks: Rows
     rows: Mapping[str, int]
     form: str
     scale: float
@@ -42,6 +43,10 @@ class Bank:
     @classmethod
     def of(cls, edit_ids: Iterable[str], blocks: Tensor, *, form: str, scale: float) -> Bank:
         """A bank of blocks, [n, d], in the order of the ids."""
+        return cls._of(edit_ids, Rows.of(blocks), form, scale)
+
+    @classmethod
+    def _of(cls, edit_ids: Iterable[str], blocks: Rows, form: str, scale: float) -> Bank:
         rows = {edit_id: row for row, edit_id in enumerate(edit_ids)}
         if len(rows) != len(blocks):
             raise ValueError(f"{len(rows)} edits, but {len(blocks)} blocks")
@@ -49,12 +54,15 @@ class Bank:
 
     def of_edits(self, edit_ids: Iterable[str]) -> Tensor:
         """Blocks of these edits, [k, d]; KeyError for an id that is not there."""
+        return self._rows_of(edit_ids).all
+
+    def _rows_of(self, edit_ids: Iterable[str]) -> Rows:
         rows = [self.rows[edit_id] for edit_id in edit_ids]
         return self.blocks[_whole(rows, self.blocks.device)]
 
     def only(self, edit_ids: Sequence[str]) -> Bank:
         """A bank of some of the edits, in this order."""
-        return Bank.of(edit_ids, self.of_edits(edit_ids), form=self.form, scale=self.scale)
+        return Bank._of(edit_ids, self._rows_of(edit_ids), self.form, self.scale)
 
     def without(self, gone: Collection[str]) -> Bank:
         """The bank of the other edits, at once: their blocks lie where they lay."""
@@ -63,9 +71,12 @@ class Bank:
 
     def joined(self, edit_ids: Sequence[str], blocks: Tensor) -> Bank:
         """A bank with the blocks of more edits, [k, d], behind those that are there."""
-        own = self.of_edits(self.rows)
-        together = torch.cat([own, blocks.to(own)])
-        return Bank.of([*self.rows, *edit_ids], together, form=self.form, scale=self.scale)
+        own, new = self._rows_of(self.rows), Rows.of(blocks.to(self.blocks.device))
+        return Bank._of([*self.rows, *edit_ids], own.joined(new), self.form, self.scale)
+
+    def stored_bytes(self, edit_ids: Iterable[str]) -> int:
+        """Of the blocks of these edits."""
+        return self._rows_of(edit_ids).nbytes
 
     def pooled(self, places: Sequence[Sequence[str]]) -> Tensor:
         """What the blocks of the edits of m places come to, [m, d]."""

@@ -224,7 +224,9 @@ class InForce:
         return [e.target for e in edits if (usual if e.exact is None else e.exact)]
 
     def stored_bytes(self) -> int:
-        """Of blocks and the gate's references; those of edits that were taken out count no more."""
-        own = self.bank.of_edits(self.edits).nbytes
-        found = self.exemplars(self.edits.values())
-        return own + (found.vectors.nbytes if found else 0)
+        """Of blocks, the gate's references and what the edits say; those of edits that were taken
+        out count no more, and what does not grow with the edits does not count."""
+        found, edits = self.exemplars(self.edits.values()), self.edits.values()
+        said = (text for edit in edits for text in (*edit.names, edit.prompt, edit.target))
+        written = sum(len(text.encode()) for text in said)
+        return self.bank.stored_bytes(self.edits) + (found.nbytes if found else 0) + written

@@ -14,6 +14,7 @@ from lks.edits.export import to_jsonl
 from lks.edits.jsonl import bad_lines
 from lks.edits.records import records
 from lks.errors import EditFileError
+from lks.files import PACKED, packed
 
 NAMED = 5  # pairs, or edits, that a message names; the others are counted
 
@@ -161,8 +162,9 @@ class EditSet(Sequence[Edit]):
         return EditSet(edit for edit in self if known.get(edit.id) != edit)
 
     def save(self, path: str | Path) -> None:
-        """Write the edits as JSONL, UTF-8."""
-        Path(path).write_text(to_jsonl(self), encoding="utf-8")
+        """Write the edits as JSONL, UTF-8; packed, if the file's name ends in .gz."""
+        path, content = Path(path), to_jsonl(self).encode()
+        path.write_bytes(packed(content) if path.suffix == PACKED else content)
 
     @classmethod
     def load(cls, path: str | Path, *, limit: int | None = None, any_keys: bool = False) -> EditSet:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lks.edits.text import counted
 from lks.errors import EditFileError
+from lks.files import contents
 
 _GAP = re.compile(r"[\s,]*")  # between two records
 
@@ -37,14 +38,15 @@ def bad_lines(problems: Sequence[str]) -> str:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file; EditFileError where it has none."""
+    """The text of a file, which may be packed (.gz); EditFileError where it has none."""
     try:
-        data = path.read_bytes()
+        data = contents(path)
     except FileNotFoundError:
         raise EditFileError(f"{path}: no such file; give a file of edits, JSONL or CSV") from None
     except OSError as error:
+        reason = error.strerror or error
         raise EditFileError(
-            f"{path}: cannot be read ({error.strerror}); give a file of edits, JSONL or CSV"
+            f"{path}: cannot be read ({reason}); give a file of edits, JSONL or CSV"
         ) from None
     try:
         text = data.decode("utf-8-sig")

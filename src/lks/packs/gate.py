@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
@@ -31,9 +32,7 @@ def read_gate(path: Path, manifest: Manifest, rows: Sequence[Sequence[int]]) -> 
         raise PackDamaged(f"{path}: a gate without thresholds; restore it or train it again")
     try:
         stored = load_file(path / GATE)
-        metric = Metric(
-            stored["matrix"], stored["open_ended"], scope.threshold, scope.open_threshold
-        )
+        metric = Metric.from_stored(stored, scope.threshold, scope.open_threshold)
         parts = [
             _exemplars(path / part.blocks, len(metric.matrix)).only(own)
             for part, own in zip(manifest.parts, rows, strict=True)
@@ -46,8 +45,13 @@ def read_gate(path: Path, manifest: Manifest, rows: Sequence[Sequence[int]]) -> 
         ) from error
 
 
+def exemplars_in(stored: Any) -> Exemplars | None:
+    """The references in an open file of blocks; None if it has none."""
+    names = [name for name in stored.keys() if name.startswith(REFERENCES)]  # noqa: SIM118
+    found = {name.removeprefix(REFERENCES): stored.get_tensor(name) for name in names}
+    return Exemplars.from_stored(found) if found else None
+
+
 def _exemplars(file: Path, width: int) -> Exemplars:
     with safe_open(file, "numpy") as stored:
-        names = [name for name in stored.keys() if name.startswith(REFERENCES)]  # noqa: SIM118
-        found = {name.removeprefix(REFERENCES): stored.get_tensor(name) for name in names}
-    return Exemplars(**found) if found else Exemplars.none(width)
+        return exemplars_in(stored) or Exemplars.none(width)

@@ -20,7 +20,7 @@ from lks.edits import profiles
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import InputError, OutputError, PackDamaged, PackError, PackTooNew
-from lks.files import sha256, write_whole
+from lks.files import contents, sha256, write_whole
 from lks.packs.folder import MANIFEST, recover
 from lks.packs.records import SCHEMA, Change, Manifest, Part, Tested
 from lks.scope.config import PRESETS, ScopeConfig
@@ -137,7 +137,7 @@ def live_edits(path: Path, manifest: Manifest) -> EditSet:
 def resting(path: Path, manifest: Manifest) -> list[Edit]:
     """Profiles that the pack holds and that are out of force (`lks.edits.profiles`)."""
     files = (path / part.edits for part in manifest.parts)
-    if not any(PROFILE in file.read_bytes() for file in files):
+    if not any(PROFILE in contents(file) for file in files):
         return []  # reading many edits would take longer than the change
     held = live_edits(path, manifest)
     known = {edit.id for edit in profiles.in_force(held)}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,12 +21,14 @@ from lks.edits.profiles import in_force
 from lks.errors import EditFileError, InputError, PackDamaged, PackMismatch
 from lks.model.embedder import Embedder
 from lks.model.fingerprint import Fingerprint
+from lks.packs import learnt
 from lks.packs import manifest as manifest_module
 from lks.packs.folder import check_target, whole_folder
-from lks.packs.gate import REFERENCES, read_gate
+from lks.packs.gate import read_gate
 from lks.packs.records import (
     GATE,
     HYPERNETWORK,
+    SCHEMA,
     Change,
     Correction,
     Manifest,
@@ -46,7 +47,8 @@ class Pack:
     """Edits and their knowledge blocks.
 
     Attributes:
-        blocks: [n, d] float32, one block an edit, in the order of `edits`.
+        blocks: [n, d] float32, one block an edit, in the order of `edits`; those that were trained
+            are rounded, see `blocks.rows`.
         hypernetwork: the hypernetwork's state, to make blocks of further edits.
         base_model: the fingerprint of the backbone that the blocks were made for.
         form, kind, scale: how blocks are made and put in; see `forms.py`.
@@ -101,14 +103,13 @@ class Pack:
         check_target(path, overwrite=overwrite)
         with whole_folder(path) as folder:
             exemplars = self.gate.exemplars if self.gate else None
-            _save_part(folder, Part.of_version(1), self.edits, self.blocks, exemplars)
+            part = _save_part(folder, Part.of_version(1), self.edits, self.blocks, exemplars)
             if self.gate:
-                metric = self.gate.metric
-                arrays = {"matrix": metric.matrix, "open_ended": metric.open_ended}
-                save_arrays(arrays, folder / GATE)
+                learnt.save_arrays(self.gate.metric.stored(), folder / GATE)
             save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
             manifest = Manifest.first(
                 folder,
+                part,
                 [edit.id for edit in self.edits],
                 base_model=self.base_model,
                 layer=self.layer,
@@ -191,13 +192,14 @@ def append(
         if pairs:
             manifest = manifest_module.without(path, manifest, [old.id for old, _ in pairs])
         part = Part.of_version(manifest.version + 1)
-        _save_part(path, part, edits, blocks, exemplars)
+        part = _save_part(path, part, edits, blocks, exemplars)
         for name in part.files:
             files_module.to_disk(path / name)
         ids = [edit.id for edit in edits]
         replaced = [_correction(old, new) for old, new in pairs if old != new]
         return replace(
             manifest,
+            schema=SCHEMA,
             parts=(*manifest.parts, part),
             files={**manifest.files, **{n: files_module.sha256(path / n) for n in part.files}},
             tested=manifest.tested if tested is None else {**(manifest.tested or {}), **tested},
@@ -237,20 +239,17 @@ def _scope(gate: GateState | None, parts: ScopeConfig) -> ScopeSettings:
 
 def _save_part(
     folder: Path, part: Part, edits: EditSet, blocks: Tensor, exemplars: Exemplars | None
-) -> None:
+) -> Part:
+    """Write a part's files; the part, which tells how they are stored."""
     edits.save(folder / part.edits)
     ids = json.dumps([edit.id for edit in edits])
-    tensors = {"blocks": blocks}
-    if exemplars is not None:
-        found = asdict(exemplars).items()
-        tensors |= {f"{REFERENCES}{key}": torch.from_numpy(value) for key, value in found}
-    save_file(_storable(tensors), folder / part.blocks, {"ids": ids})
+    return replace(part, stored=learnt.save(folder / part.blocks, blocks, exemplars, {"ids": ids}))
 
 
 def _load_part(path: Path, part: Part) -> _Part:
     edits = manifest_module.part_edits(path, part)
-    with safe_open(path / part.blocks, "pt") as stored:
-        blocks = stored.get_tensor("blocks")
+    with safe_open(path / part.blocks, "numpy") as stored:
+        blocks = learnt.blocks_in(stored)
     if blocks.ndim != 2 or len(blocks) != len(edits):
         raise PackDamaged(f"{path}: {len(edits)} edits but blocks of shape {tuple(blocks.shape)}")
     live = {row: edit for row, edit in enumerate(edits) if edit is not None}

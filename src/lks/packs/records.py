@@ -14,7 +14,7 @@ from lks.json_record import JsonObject, KeptRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.training_summary import TrainingSummary
 
-SCHEMA = 2  # 1: no scope of its own, every mention fires
+SCHEMA = 3  # 1: no scope of its own, every mention fires; 2: none in 8 bits, edits not packed
 LOGGED = 20  # edits named in a line of the history
 Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
@@ -22,16 +22,24 @@ HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
 
 @dataclass(frozen=True)
 class Part(KeptRecord):
-    """What one version brought: the names of its files, and the ids that are out of force since."""
+    """What one version brought.
+
+    Attributes:
+        edits, blocks: names of its files.
+        removed: ids that are out of force since.
+        stored: the type of numbers in which the `blocks` and the `references` of the gate are, such
+            as int8; early packs do not tell.
+    """
 
     edits: str
     blocks: str
     removed: tuple[str, ...]
+    stored: Mapping[str, str] | None = None
 
     @classmethod
     def of_version(cls, number: int) -> Part:
         suffix = "" if number == 1 else f"-{number}"
-        return cls(f"edits{suffix}.jsonl", f"blocks{suffix}.safetensors", ())
+        return cls(f"edits{suffix}.jsonl.gz", f"blocks{suffix}.safetensors", ())
 
     @property
     def files(self) -> tuple[str, str]:
@@ -154,6 +162,7 @@ class Manifest(KeptRecord):
     def first(
         cls,
         folder: Path,
+        part: Part,
         ids: Sequence[str],
         *,
         base_model: Fingerprint,
@@ -166,8 +175,7 @@ class Manifest(KeptRecord):
         edits: int,
         tested: Tested | None = None,
     ) -> Manifest:
-        """The manifest of a new pack whose files stand in `folder`; `edits` are in force."""
-        part = Part.of_version(1)
+        """The manifest of a new pack of one part in `folder`; `edits` are in force."""
         return cls(
             schema=SCHEMA,
             lks=version("latent-knowledge-scalpel"),

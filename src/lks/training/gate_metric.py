@@ -92,7 +92,7 @@ def train_metric(
     """
     open_ended = embed(open_ended_requests())
     identity = np.eye(open_ended.shape[1], dtype=np.float32)
-    metric = Metric(identity, open_ended, least, LEAST_OPEN)
+    metric = Metric.of(identity, open_ended, least, LEAST_OPEN)
     pairs = _Pairs.of(wordings, others).told(paraphrased)
     if len(pairs.wordings) < LEAST_EDITS:
         return metric
@@ -102,7 +102,7 @@ def train_metric(
     def fitted(of: _Pairs) -> Metric:
         steps = min(max(len(pairs.wordings) // 3, LEAST_STEPS), MOST_STEPS)
         matrix = _fit(space, of, len(requests), steps, np.random.default_rng(seed))
-        return replace(metric, matrix=matrix.numpy())
+        return Metric.of(matrix.numpy(), open_ended, least, LEAST_OPEN)
 
     whole = fitted(pairs)
     own, asked = whole(texts), whole(open_ended)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from lks.blocks.rows import rounded
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
@@ -90,11 +91,11 @@ def train_pack(
         on_progress=on_progress,
     )
     with torch.no_grad():
-        blocks = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device)).cpu()
+        made = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device))
     last = trained.epochs[-1]
     return Pack(
         edits=edits,
-        blocks=blocks,
+        blocks=rounded(made).cpu(),
         hypernetwork=dict(trained.blocks.hypernetwork.state_dict()),
         base_model=backbone.fingerprint,
         layer=trained.layer,

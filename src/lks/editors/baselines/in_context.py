@@ -108,6 +108,11 @@ class Inject:
 
 
 class _Index(Protocol):
+    @property
+    def nbytes(self) -> int:
+        """Of what it keeps of the documents, beside their text."""
+        ...
+
     def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
         """Numbers of the k nearest documents to each text, [n, k], the nearest first."""
         ...
@@ -119,6 +124,10 @@ class _Dense:
     def __init__(self, documents: Sequence[str], embedder: Embedder) -> None:
         self._embed = embedder
         self._vectors = embedder(documents)
+
+    @property
+    def nbytes(self) -> int:
+        return self._vectors.nbytes
 
     def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
         # Of equals the earlier document, whatever else is in the batch.
@@ -139,6 +148,12 @@ class _BM25:
         self._index = bm25s.BM25()
         corpus = self._tokens.tokenize(list(documents), show_progress=False)
         self._index.index(corpus, show_progress=False)
+
+    @property
+    def nbytes(self) -> int:
+        words = sum(len(word.encode()) for word in self._tokens.get_vocab_dict())
+        scores = (self._index.scores[key] for key in ("data", "indices", "indptr"))
+        return words + sum(int(array.nbytes) for array in scores)
 
     def nearest(self, texts: Sequence[str], k: int) -> NDArray[np.intp]:
         asked = self._tokens.tokenize(list(texts), update_vocab=False, show_progress=False)
@@ -161,6 +176,9 @@ class _Searching(PromptedModel):
 
     def put_in_force(self, edits: EditSet) -> None:
         self._index = self._index_of([fact(edit) for edit in edits]) if edits else None
+
+    def stored_bytes(self) -> int:
+        return super().stored_bytes() + (self._index.nbytes if self._index else 0)
 
     def contexts(self, texts: Sequence[str]) -> list[str]:
         if self._index is None or not texts:

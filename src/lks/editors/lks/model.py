@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.in_force import InForce
+from lks.blocks.rows import rounded
 from lks.blocks.trainable import RefinedBlocks
 from lks.editors.lks import rescan as rescanning
 from lks.editors.lks.stream import Stream, stream
@@ -281,7 +282,7 @@ class ScalpelModel(EditedModel):
             train_refinements(self._engine, refined, examples, config, on_epoch=on_epoch)
             with torch.no_grad():
                 blocks = refined.blocks(torch.arange(len(known), len(given), device=given.device))
-        return now.joined(new, blocks, found, self._embed, names)
+        return now.joined(new, rounded(blocks), found, self._embed, names)
 
     def add_profiles(
         self,
@@ -395,5 +396,5 @@ class ScalpelModel(EditedModel):
         return EditingCost(training.seconds, training.peak_memory_bytes or 0)
 
     def stored_bytes(self) -> int:
-        """Blocks and the gate's references; the hypernetwork is needed for adding only."""
+        """Blocks, the gate's references and texts; the hypernetwork is needed for adding only."""
         return self._now.stored_bytes()

@@ -49,8 +49,9 @@ class RelationGate:
         self._embed, self._metric, self._vetoes = embed, metric, vetoes
         self._edits = {edit.id: edit for edit in edits}
         self._profiles = frozenset(edit.id for edit in edits if edit.profile_of)
-        self._english, self._vectors = english, metric(exemplars.vectors)
-        self._open = metric(metric.open_ended)
+        self._english, self._vectors = english, exemplars.vectors
+        self._sizes = metric.sizes(exemplars.vectors)
+        self._open = metric.open_ended / metric.sizes(metric.open_ended)[:, None]
         self._rows: dict[str, tuple[list[int], list[int]]] = {e: ([], []) for e in self._edits}
         for edit, vector, negative in zip(
             exemplars.edit.tolist(),
@@ -81,7 +82,7 @@ class RelationGate:
         if not texts:
             return [[] for _ in questions]
         number = {text: i for i, text in enumerate(texts)}
-        asked = self._metric(self._embed(texts))
+        asked = self._metric.towards(self._embed(texts))
         decided: list[list[Decision]] = []
         for sentences, edit_ids in questions:
             own = [number[sentence] for sentence in sentences]
@@ -101,7 +102,7 @@ class RelationGate:
     def _decisions(
         self, sentences: Sequence[str], asked: Array, edit_ids: Sequence[str]
     ) -> list[Decision]:
-        """From vectors of the sentences under the metric, [m, w].
+        """From vectors of the sentences, [m, w], moved as references need them.
 
         The last sentence that asks for an edit decides, and in it the best edit: of two blocks for
         one entity each would disturb what the other makes the model say.
@@ -178,5 +179,6 @@ class RelationGate:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""
         if not rows:
             return np.full(len(asked), -1.0, np.float32)
-        nearest: Array = (asked @ self._vectors[rows].T).max(1)
+        products = asked @ self._vectors[rows].T.astype(np.float32)
+        nearest: Array = (products / self._sizes[rows]).max(1)
         return nearest

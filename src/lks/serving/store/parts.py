@@ -13,21 +13,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lks.errors import OutputError, PackDamaged
 from lks.files import to_disk
+from lks.packs import learnt
+from lks.packs.gate import exemplars_in
 from lks.packs.pack import Pack
 from lks.scope.gate.metric import Exemplars
 
 SETS, LEARNT, SUFFIX = "sets", "learnt", ".safetensors"
-REFERENCES = "references."
 Block = tuple[str, int]  # part, and the revision under whose number it lies there
 
 
@@ -57,14 +56,11 @@ class Parts:
     ) -> None:
         """Write the blocks of revisions, [n, d], and their references numbered in this order."""
         file = self._file(set_id, part)
-        tensors = {"blocks": blocks.detach().float().contiguous().cpu()}
-        if exemplars is not None:
-            found = asdict(exemplars).items()
-            tensors |= {f"{REFERENCES}{key}": torch.from_numpy(value) for key, value in found}
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, {"revisions": json.dumps([*revisions])})
+            about = {"revisions": json.dumps([*revisions])}
+            learnt.save(temporary, blocks, exemplars, about)
             to_disk(temporary)
             temporary.replace(file)
             _folder_to_disk(file.parent)
@@ -102,18 +98,16 @@ class Parts:
     ) -> tuple[Tensor, Exemplars | None]:
         file = self._file(set_id, part)
         try:
-            with safe_open(file, "pt") as stored:
+            with safe_open(file, "numpy") as stored:
                 held = json.loads(stored.metadata()["revisions"])
                 row = {revision: place for place, revision in enumerate(held)}
                 rows = [row[revision] for revision in revisions]
-                blocks = stored.get_tensor("blocks")[rows]
-                names = [n for n in stored.keys() if n.startswith(REFERENCES)]  # noqa: SIM118
-                found = {n.removeprefix(REFERENCES): stored.get_tensor(n).numpy() for n in names}
+                blocks, found = learnt.blocks_in(stored)[rows], exemplars_in(stored)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise PackDamaged(
                 f"{file}: cannot be read ({error}); bring it back from a backup of the store"
             ) from error
-        return blocks, Exemplars(**found).only(rows) if found else None
+        return blocks, found.only(rows) if found else None
 
     def remove_set(self, set_id: int) -> None:
         """Remove all files of a set that was deleted."""
