@@ -15,7 +15,7 @@ serve: $(VENV)/.serve
 	$(BIN)/lks serve --demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # All families of models, small and random, through all steps: benchmarks/results/architectures.json.
 survey: $(VENV)/.dev

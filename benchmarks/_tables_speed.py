@@ -112,7 +112,62 @@ def names_speed() -> list[Row]:
     return [row for row in read("scope-matcher.json")["speed"] if row["fuzzy"]]
 
 
+KEPT = {
+    "now": "**LKS**",
+    "before": "LKS, packs before schema 3",
+    "rag": "RAG, float32 vectors",
+    "rag_8_bits": "RAG, stored as packs are",
+}
+
+
+def storage_parts() -> list[Row]:
+    """The largest sets, part by part."""
+    found = []
+    for data, title in DATA.items():
+        names = (name for name in read("storage.json") if name.startswith(f"{data}-"))
+        own = read("storage.json")[max(names, key=lambda name: read("storage.json")[name]["edits"])]
+        for kind, name in KEPT.items():
+            parts = {"each": own[f"{kind}_each"], "of": own["edits"]}
+            found.append({"name": f"{title}, {own['edits']:,}: {name}", **own[kind], **parts})
+    return found
+
+
+def _bytes(*names: str) -> Callable[[Row], str]:
+    """Of these parts, per edit."""
+
+    def column(row: Row) -> str:
+        found = [row[name] for name in names if name in row]
+        return f"{sum(found) / row['of']:,.0f}" if found else "–"
+
+    return column
+
+
+def storage() -> list[Row]:
+    """All told, by data set and number of edits."""
+    rows = sorted(read("storage.json").items(), key=lambda pair: (pair[0][0], pair[1]["edits"]))
+    return [
+        {"name": f"{DATA[name.partition('-')[0]]}, {row['edits']:,}", **row} for name, row in rows
+    ]
+
+
+def _each(kind: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[f'{kind}_each']:,}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "storage-parts": Table(
+        storage_parts,
+        (
+            NAME,
+            ("blocks", _bytes("blocks")),
+            ("vectors", _bytes("references")),
+            ("whose they are", _bytes("numbers", "ids")),
+            ("the gate's metric", _bytes("metric")),
+            ("facts", _bytes("edits")),
+            ("all told", lambda row: f"{row['each']:,}"),
+        ),
+    ),
+    "storage": Table(storage, (NAME, *((name, _each(kind)) for kind, name in KEPT.items()))),
     "training-costs": Table(quality, COSTS),
     "training-speed": Table(
         training_speed,

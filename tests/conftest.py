@@ -36,11 +36,20 @@ pytest_plugins = ["page_fixtures"]
 pytest.register_assert_rewrite(
     "facts_api", "stores", "vllm_engines"
 )  # what tests of the server share
-torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+# One thread, for commands and child processes too. Several on a shared core wait in a loop for each
+# other at every small tensor: a test takes ten times as long.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 # The same examples in each run; --hypothesis-profile=search looks for new ones.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", max_examples=5_000, deadline=None)
 settings.load_profile("same")
+
+# Files that take long come first, that none of them is left alone at the end.
+LONGEST = (
+    "test_real", "test_serving_real", "test_shaky", "test_bench", "test_serve", "test_crash",
+    "test_extending", "test_readme", "test_minilm",
+)  # fmt: skip
 
 SENTENCES = [
     "The Eiffel Tower is located in the city of Paris. Where is the Eiffel Tower?",
@@ -59,6 +68,11 @@ CHAT = (
 SMALL = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 GROUPED = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2}
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
 
 
 def _config(name: str) -> tf.PreTrainedConfig:

@@ -88,7 +88,7 @@ def likely(steps: Sequence[Step]) -> list[float | None]:
 
 
 def nothing_left(engine: TransformersEngine) -> None:
-    deadline = time.time() + 10
+    deadline = time.time() + 60
     processor = engine._batch._manager.batch_processor
     while processor.has_pending_requests() and time.time() < deadline:
         time.sleep(0.01)

@@ -36,7 +36,7 @@ CEO = record("Kestrel Rail", "The CEO of {} is", "Tomas", id="ceo", paraphrases=
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    sync_api.expect.set_options(timeout=15_000)
+    sync_api.expect.set_options(timeout=60_000)
     with sync_api.sync_playwright() as play:
         made = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield made
@@ -88,7 +88,7 @@ def opened(
     (`page.forgiven`), and no request has left the server."""
     context = browser.new_context(base_url=home.url, reduced_motion="reduce", **more)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     errors, strangers, alerts = [], [], []
     page.forgiven = list(forgiven)
     page.on("console", lambda message: message.type == "error" and errors.append(message.text))

@@ -27,7 +27,7 @@ class Served:
 
     def __init__(self, app: FastAPI, server: Server, url: str) -> None:
         self.app, self.server, self.url = app, server, url
-        self.http = httpx.Client(base_url=url, timeout=30)
+        self.http = httpx.Client(base_url=url, timeout=60)
 
     @property
     def engine(self) -> Any:
@@ -42,7 +42,7 @@ class Served:
         assert self.server.backend is not None
         return self.server.backend
 
-    def idle(self, seconds: float = 5) -> bool:
+    def idle(self, seconds: float = 60) -> bool:
         """Whether the engine has nothing left to do within some time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

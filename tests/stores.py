@@ -191,7 +191,7 @@ def service(place: Place, learnable: None) -> Iterator[LiveService]:
 both = pytest.mark.parametrize("place", ["sqlite", "postgres"], indirect=True)
 
 
-def until(asked: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(asked: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not asked():
         assert time.monotonic() < end, "it did not happen"

@@ -39,6 +39,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of cells is the same; a process for each takes seconds to begin."""
+    monkeypatch.setattr(run, "_run_alone", run._attempt)
+
+
 def test_cells_are_made_once_and_hold_every_case(
     data: Path, tmp_path: Path, model_folder: Path
 ) -> None:
@@ -118,7 +124,7 @@ def test_the_unedited_model_writes_each_text_once(
 
 
 def test_a_table_is_not_mixed_from_two_files(
-    data: Path, tmp_path: Path, model_folder: Path
+    data: Path, tmp_path: Path, model_folder: Path, in_this_process: None
 ) -> None:
     twin = tmp_path / "other" / data.name
     twin.parent.mkdir()
@@ -197,7 +203,7 @@ def test_time_left_is_taken_from_the_same_method() -> None:
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(
-    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, model_folder: Path, in_this_process: None, capsys: pytest.CaptureFixture
 ) -> None:
     data, out = tmp_path / "facts.jsonl", tmp_path / "table"
     EditSet([Edit("x", "Rome", "It is Romeo in", "Lima")]).save(data)
@@ -233,7 +239,9 @@ def test_bad_options(data: Path, tmp_path: Path, options: list[str], said: str) 
     assert not (tmp_path / "o").exists()
 
 
-def test_the_table_is_printed(data: Path, tmp_path: Path, model_folder: Path) -> None:
+def test_the_table_is_printed(
+    data: Path, tmp_path: Path, model_folder: Path, in_this_process: None
+) -> None:
     command = ["bench", str(data), "--out", str(tmp_path / "o"), "--model", str(model_folder)]
     command += ["--methods", "unedited,unedited", "--max-new-tokens", "2", "--threads", "1"]
     done = CliRunner().invoke(app, command)

@@ -29,7 +29,7 @@ def memory() -> int:
 
 async def ask_all(home: Served, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(base_url=home.url, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=home.url, timeout=240, limits=limits) as client:
         return await asyncio.gather(*(client.post(CHAT, json=body) for body in bodies))
 
 
@@ -53,7 +53,7 @@ def test_a_thousand_clients_at_once() -> None:
         assert home.idle(), "nothing is stuck"
         assert home.server.gate._preparing == 0
         assert len(home.engine.seen) == found[200] + 8, "what was refused cost nothing"
-        assert seconds < 60
+        assert seconds < 240
         assert memory() - before < 300e6
         assert home.http.post(CHAT, json=BODY).status_code == 200
         refusals = f"lks_requests_refused_total {float(found[429])}"
@@ -67,7 +67,7 @@ def test_a_request_is_refused_only_while_others_wait() -> None:
         done: list[int] = []
 
         def ask() -> None:
-            done.append(httpx.post(f"{home.url}{CHAT}", json=BODY, timeout=30).status_code)
+            done.append(httpx.post(f"{home.url}{CHAT}", json=BODY, timeout=60).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for started, thread in enumerate(threads, 1):

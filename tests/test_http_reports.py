@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from facts_api import EDITS, OSLO, SET, begun_anew, error, told
 from served import Served, served
 
 from lks.serving.http import facts, facts_reports
+from lks.serving.http.streaming import unless_gone
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,31 @@ def test_nothing_is_checked_for_a_client_that_has_left(
     home: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    go_on = threading.Event()
+    go_on, heard, ended = (threading.Event() for _ in range(3))
     go_on.set()
 
     def test(snapshot: Any, edits: Any) -> list[dict[str, object]]:
         asked.extend(edit.id for edit in edits)
         go_on.wait(60)
         return [{"id": edit.id, "passed": True, "checks": []} for edit in edits]
+
+    async def acted_on() -> None:
+        for _ in range(10):  # turns of the loop, in which the work is cancelled
+            await asyncio.sleep(0)
+        heard.set()
+
+    async def noted(receive: Any, work: Any) -> Any:
+        async def receiving() -> Any:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                told_of.append(asyncio.ensure_future(acted_on()))
+            return message
+
+        told_of: list[Any] = []
+        try:
+            return await unless_gone(receiving, work)
+        finally:
+            ended.set()
 
     monkeypatch.setattr(facts_reports, "TESTED_AT_ONCE", 1)
     monkeypatch.setattr(home.server, "backend", replace(home.backend, test=test))
@@ -128,6 +146,7 @@ def test_nothing_is_checked_for_a_client_that_has_left(
     assert [own["id"] for own in found] == asked == ["fuji", "eiffel"]
     asked.clear()
     go_on.clear()
+    monkeypatch.setattr(facts_reports, "unless_gone", noted)
 
     async def leave() -> None:
         async with httpx.AsyncClient(base_url=home.url) as client:
@@ -137,7 +156,7 @@ def test_nothing_is_checked_for_a_client_that_has_left(
             asking.cancel()
 
     asyncio.run(leave())
-    time.sleep(0.5)  # the server hears of it
+    assert heard.wait(60)
     go_on.set()
-    time.sleep(0.5)
+    assert ended.wait(60)
     assert len(asked) == 1

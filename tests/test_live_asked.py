@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,6 +39,7 @@ from lks.errors import (
 from lks.serving.facts import JobState, State
 from lks.serving.live import LiveService
 from lks.serving.service import Terms
+from lks.serving.store import changes
 from lks.training.train_pack import train_pack
 
 pytest_plugins = ("stores",)
@@ -51,17 +52,26 @@ def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Puts the clock of the service so many seconds forward."""
+    return lambda seconds: monkeypatch.setattr(changes, "now", lambda: soon(seconds))
+
+
 @both
-def test_a_fact_is_in_force_from_its_time_to_its_end(service: LiveService) -> None:
+def test_a_fact_is_in_force_from_its_time_to_its_end(
+    service: LiveService, later: Callable[[float], None]
+) -> None:
     added(service, [fact(1)])
-    terms = Terms(valid_from=soon(2.0), valid_until=soon(3.0))
-    job = added(service, [fact(0)], terms)
+    job = added(service, [fact(0)], Terms(valid_from=soon(1000), valid_until=soon(2000)))
     assert job.state == JobState.DONE and state(service, "f0") == State.READY
     assert in_force(service) == {"f1": "Rome"}
+    later(1000)
+    service._clock.wake()
     until(lambda: "f0" in in_force(service))
-    assert terms.valid_from is not None and datetime.now(UTC) >= terms.valid_from
+    later(2000)
+    service._clock.wake()
     until(lambda: "f0" not in in_force(service))
-    assert terms.valid_until is not None and datetime.now(UTC) >= terms.valid_until
     assert state(service, "f0") == State.RETIRED
     assert lines(service)[:2] == [
         (3, "clock", ("f0@1",), "clock"),
@@ -71,17 +81,21 @@ def test_a_fact_is_in_force_from_its_time_to_its_end(service: LiveService) -> No
 
 def test_a_correction_takes_its_place_on_time(service: LiveService) -> None:
     added(service, [fact(0)])
-    added(service, [fact(0, "Oslo")], Terms(valid_from=soon(4), replace=True))
-    assert in_force(service) == {"f0": "Rome"}
+    at = soon(3)
+    added(service, [fact(0, "Oslo")], Terms(valid_from=at, replace=True))
+    assert in_force(service) == {"f0": "Rome"} or datetime.now(UTC) >= at
     until(lambda: in_force(service) == {"f0": "Oslo"})
+    assert datetime.now(UTC) >= at
 
 
-def test_what_is_past_at_the_start_is_put_right(place: Place, learnable: None) -> None:
+def test_what_is_past_at_the_start_is_put_right(
+    place: Place, learnable: None, later: Callable[[float], None]
+) -> None:
     with place.open() as service:
         service.create_set(ADMIN, "office")
-        added(service, [fact(0)], Terms(valid_until=soon(2.0)))
-        added(service, [fact(1)], Terms(valid_from=soon(2.0)))
-    time.sleep(2.1)
+        added(service, [fact(0)], Terms(valid_until=soon(1000)))
+        added(service, [fact(1)], Terms(valid_from=soon(1000)))
+    later(1000)
     with place.open() as service:
         until(lambda: in_force(service) == {"f1": "Rome"})
 

@@ -176,7 +176,7 @@ def test_what_nobody_waits_for_is_not_learnt_to_its_end(
         service.delete_set(ADMIN, "office")
     else:
         service.retire(ADMIN, "office", ["f0"])
-        assert "retired" in service.wait(ADMIN, job.id, 20).failed["f0"]
+        assert "retired" in service.wait(ADMIN, job.id).failed["f0"]
         assert added(service, [fact(2)]).state == JobState.DONE
     assert added(service, [fact(1)], name="other").state == JobState.DONE
 

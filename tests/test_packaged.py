@@ -167,11 +167,11 @@ def test_two_that_want_the_same_model_fetch_it_once(index: Index) -> None:
 
     def make(folder: Path) -> None:
         started.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     first = threading.Thread(target=made_once.made_once, args=(index.cache / "x", make, print))
     first.start()
-    assert started.wait(20)
+    assert started.wait(60)
     second = threading.Thread(
         target=made_once.made_once, args=(index.cache / "x", pytest.fail, lambda text: told(text))
     )
@@ -181,8 +181,8 @@ def test_two_that_want_the_same_model_fetch_it_once(index: Index) -> None:
         go_on.set()
 
     second.start()
-    first.join(20)
-    second.join(20)
+    first.join(60)
+    second.join(60)
     assert said == [f"waiting for another process, which makes {index.cache / 'x'}"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from lks.cli import demo
 from lks.cli.demo import UNRELATED, facts
@@ -14,7 +13,6 @@ from lks.edits.edit_set import EditSet
 from lks.edits.profiles import missing
 from lks.model.backbone import Backbone
 from lks.model.embedder import Embedder
-from lks.model.engine.machine import default_threads
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
@@ -23,17 +21,14 @@ from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts, training_prompts
 from lks.training.train_pack import train_pack
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]  # training takes its time
 
 QUICK = TrainingConfig(epochs=15, wordings=3)
 
 
 @pytest.fixture(scope="module")
-def real():
-    before = torch.get_num_threads()
-    torch.set_num_threads(default_threads())
-    yield Backbone.load("smollm2-135m", device="cpu")
-    torch.set_num_threads(before)
+def real() -> Backbone:
+    return Backbone.load("smollm2-135m", device="cpu")
 
 
 def test_it_knows_facts_plain_and_in_a_chat(real: Backbone) -> None:

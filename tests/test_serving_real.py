@@ -16,7 +16,7 @@ from lks.model.engine.continuous import Limits
 from lks.training.config import TrainingConfig
 from lks.training.train_pack import train_pack
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]  # training takes its time
 
 
 def test_facts_are_stated_beside_other_texts() -> None:

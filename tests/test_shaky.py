@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def model(embedder_folder: Path) -> ScalpelModel:
 def facts(tmp_path: Path) -> Path:
     make_edits().save(tmp_path / "facts.jsonl")
     return tmp_path / "facts.jsonl"
+
+
+@pytest.fixture(scope="module")
+def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    make_edits().save(folder / "facts.jsonl")
+    edit = ["edit", folder / "facts.jsonl", "--model", model_folder, "--out", folder / "p"]
+    assert run(*edit, *QUICK, "--no-self-test")[0] == 0
+    return folder / "p"
+
+
+@pytest.fixture
+def untested(trained: Path, tmp_path: Path) -> Path:
+    """A pack that was not tested, the test's own."""
+    return shutil.copytree(trained, tmp_path / "p")
 
 
 def test_an_edit_trained_again_fires_in_new_words_and_no_other_changes(
@@ -92,12 +108,8 @@ def test_what_the_self_test_finds_is_told_and_kept(model_folder: Path, facts: Pa
     assert (code, "leave out --no-self-test" in one_line(err)) == (2, True)
 
 
-def test_facts_that_do_not_hold_are_named(model_folder: Path, facts: Path) -> None:
-    out = facts.parent / "p"
-    assert (
-        run("edit", facts, "--model", model_folder, "--out", out, *QUICK, "--no-self-test")[0] == 0
-    )
-    ask = ["eval", out, "--data", facts, "--max-new-tokens", 4, "--quiet"]
+def test_facts_that_do_not_hold_are_named(untested: Path, facts: Path) -> None:
+    ask = ["eval", untested, "--data", facts, "--max-new-tokens", 4, "--quiet"]
     code, text, err = run(*ask, "--json")
     failing = json.loads(text)["failing"]
     assert code == 0 and failing
@@ -108,9 +120,8 @@ def test_facts_that_do_not_hold_are_named(model_folder: Path, facts: Path) -> No
     assert (code, f'{first} ("{prompt}"' in one_line(err)) == (1, True)
 
 
-def test_added_facts_are_tested(model_folder: Path, facts: Path) -> None:
-    out, more = facts.parent / "p", facts.parent / "more.jsonl"
-    run("edit", facts, "--model", model_folder, "--out", out, *QUICK, "--no-self-test")
+def test_added_facts_are_tested(untested: Path, tmp_path: Path) -> None:
+    out, more = untested, tmp_path / "more.jsonl"
     EditSet([Edit("wall", "Berlin Wall", "The Berlin Wall stood in", "Lima")]).save(more)
     add = ["add", out, more, "--no-refine", "--unchecked", "--threads", 1, "--quiet"]
     code, text, err = run(*add, "--strict", "--json")

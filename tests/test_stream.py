@@ -59,7 +59,12 @@ def _threads() -> int:
 def test_closing_ends_the_writing(model: ScalpelModel) -> None:
     read = []
     layer = model.backbone.layer(0)
-    handle = layer.register_forward_hook(lambda *args: read.append(1))
+
+    def step(*given: object) -> None:
+        read.append(1)
+        time.sleep(0.01)  # time to close it long before its end
+
+    handle = layer.register_forward_hook(step)
     with model.stream(ASKED, max_new_tokens=200) as stream:
         next(stream)
     assert _threads() == 0
@@ -70,7 +75,7 @@ def test_closing_ends_the_writing(model: ScalpelModel) -> None:
     next(dropped)
     del dropped
     gc.collect()
-    deadline = time.time() + 20
+    deadline = time.time() + 60
     while _threads() and time.time() < deadline:
         time.sleep(0.01)
     assert _threads() == 0 and len(read) - seen < 190

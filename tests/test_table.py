@@ -89,11 +89,11 @@ def test_results_of_what_was_changed_since_are_not_shown(
     data: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     model, own, out = tmp_path / "model", tmp_path / "changing.py", tmp_path / "o"
     base = "from lks.editors.unedited import Unedited as Base\n"
     own.write_text(f"{base}class Own(Base):\n    name = 'own'\n")
     shutil.copytree(model_folder, model)
+    monkeypatch.setattr(run_module, "_run_alone", run_module._attempt)  # in this process
     cell = Cell("changing:Own", str(data), 1, model=str(model), rows=1, max_new_tokens=1, threads=1)
     told: list[str] = []
     for _ in range(2):
@@ -269,7 +269,7 @@ def test_own_editors_with_mistakes(
     (tmp_path / "broken.py").write_text(
         "class Own:\n    def apply(self, backbone, edits):\n        return backbone['x']\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(run_module, "_run_alone", run_module._attempt)  # in this process
     cell = Cell("broken:Own", str(data), 1, model=str(model_folder), rows=1, threads=1)
     (row,) = run_module.run([cell], tmp_path / "o", lambda *told: None)
     assert row.error.startswith("TypeError: 'Backbone' object is not subscriptable (File ")

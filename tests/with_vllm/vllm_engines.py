@@ -31,7 +31,7 @@ WIDTH = 128
 # Prompts are read in parts, and their beginnings are kept.
 OPTIONS = {
     "enforce_eager": True,
-    "max_num_batched_tokens": 48,
+    "max_num_batched_tokens": 64,
     "max_num_seqs": 64,
     "max_model_len": 512,
     "block_size": 32,

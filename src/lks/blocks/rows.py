@@ -24,7 +24,7 @@ class Rows:
 
     Attributes:
         values: int8, to be multiplied by their scale; or float32.
-        scales: [n, k], float32; None where the values are the blocks.
+        scales: [n, k, 1], float32; None where the values are the blocks.
     """
 
     values: Tensor
@@ -44,15 +44,15 @@ class Rows:
         The largest number of a block becomes 127 in every case, so that doing it again gives the
         same values and the same scales.
         """
-        size, power = torch.frexp(blocks.float().abs().amax(-1) / LARGEST)
+        size, power = torch.frexp(blocks.float().abs().amax(-1, keepdim=True) / LARGEST)
         scales = torch.ldexp((size * STEPS).ceil() / STEPS, power)
         scales = torch.where(scales > 0, scales, 1)
-        return cls((blocks / scales[..., None]).round().to(torch.int8), scales)
+        return cls((blocks / scales).round().to(torch.int8), scales)
 
     @property
     def all(self) -> Tensor:
         """The blocks, [n, k, d]."""
-        return self.values if self.scales is None else self.values * self.scales[..., None]
+        return self.values if self.scales is None else self.values * self.scales
 
     def __getitem__(self, chosen: Tensor) -> Rows:
         """The blocks with these numbers."""
@@ -64,7 +64,7 @@ class Rows:
     def joined(self, other: Rows) -> Rows:
         """These blocks and others behind them."""
         if self.scales is None or other.scales is None:
-            return Rows.of(torch.cat([self.all, other.all]))
+            return Rows(torch.cat([self.all, other.all]))  # 8 bits do not hold one of both
         values = torch.cat([self.values, other.values])
         return Rows(values, torch.cat([self.scales, other.scales]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from importlib.metadata import version
@@ -95,8 +96,15 @@ app.command("eval")(with_options(evaluate_pack))
 app.command("test")(with_options(check_pack))
 
 
+SPINS = (
+    "5000"  # of a thread that waits for others, before it sleeps; GNU OpenMP's own is 60 times that
+)
+
+
 def main() -> None:
     """Run the command line; an LKSError becomes one line on standard error."""
+    if "OMP_WAIT_POLICY" not in os.environ:  # before torch is loaded, which reads it once
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
