@@ -15,6 +15,7 @@ from pathlib import Path
 
 import _tables_architectures
 import _tables_editors
+import _tables_layers
 import _tables_life
 import _tables_lks
 import _tables_scope
@@ -24,7 +25,12 @@ from _record import program
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
-TABLES |= _tables_life.TABLES | _tables_serving.TABLES | _tables_architectures.TABLES
+TABLES |= (
+    _tables_layers.TABLES
+    | _tables_life.TABLES
+    | _tables_serving.TABLES
+    | _tables_architectures.TABLES
+)
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -169,9 +169,13 @@ def test_a_pack_of_schema_2_loads_grows_and_comes_back(tmp_path: Path) -> None:
     assert torch.equal(again.blocks, old.blocks)
     same_gate(again, old)
     assert manifest_module.remove(path, ["fuji"]).schema == 2  # an earlier version may read it
+    told = json.loads((path / "manifest.json").read_text())
+    assert (told["layers"], told["scale"]) == ([1], 1.5)
+    assert (again.layers, again.scale) == ((1,), (1.5,))
     block, found = rounded(torch.randn(1, 1, WIDTH)), Exemplars.of(embed, [["stood"]], [[]])
     made = append(path, EditSet([BERLIN]), block, found)
-    assert made.schema == 3
+    assert (made.schema, made.scale) == (3, (1.5,))
+    assert json.loads((path / "manifest.json").read_text())["scale"] == [1.5]
     grown = Pack.load(path)
     kept = [i for i, edit in enumerate(old.edits) if edit.id != "fuji"]
     assert torch.equal(grown.blocks, torch.cat([old.blocks[kept], block]))

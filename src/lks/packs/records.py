@@ -14,9 +14,8 @@ from lks.json_record import JsonObject, KeptRecord
 from lks.model.fingerprint import Fingerprint
 from lks.packs.training_summary import TrainingSummary
 
-SCHEMA = (
-    3  # 1: no scope of its own, every mention fires; 2: one layer, none in 8 bits, edits not packed
-)
+# 1: no scope of its own, every mention fires; 2: one layer, none in 8 bits, edits not packed.
+SCHEMA = 3
 LOGGED = 20  # edits named in a line of the history
 Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
