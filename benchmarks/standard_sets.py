@@ -199,7 +199,7 @@ def asks_of(edits: EditSet, of: StandardSet) -> tuple[list[Ask], int]:
         asked += [("paraphrase", text, edit.target) for text in edit.generality]
         asked += [(kind, p.prompt, p.target or "") for p in edit.portability
                   if (kind := kind_of.get(p.prompt)) == "alias"]  # fmt: skip
-        asked += [("yes", str(edit.extra["yes_question"]), "")] * ("yes_question" in edit.extra)
+        asked += [("yes", text, "") for text in (edit.extra.get("yes_question"),) if text]
         for probe in edit.heldout_locality:
             kind = kind_of.get(probe.prompt, "locality")
             if kind in UNCHANGED and same_text(probe.prompt) in edited:
