@@ -18,6 +18,7 @@ KINDS = {
     "challenge 1": "after 1 challenge", "challenge 10": "after 10 challenges",
     "locality": "locality", "same subject": "same subject",
 }  # fmt: skip
+SAID = ("edit", "paraphrase", "yes", "challenge 1", "challenge 10")
 MODELS = {"smollm2-135m": "SmolLM2-135M", "qwen2.5-coder-1.5b": "Qwen2.5-Coder-1.5B"}
 
 
@@ -29,26 +30,31 @@ def results() -> list[Row]:
 
 
 def kinds() -> list[Row]:
-    """A row for each kind of question of each set, of each model."""
+    """A row for each kind of question of each set, of each model; two where an answer that holds
+    the target may be judged wrong."""
     rows = []
     for result in results():
+        model = MODELS.get(result["model"], result["model"])
         for name, title in SETS.items():
             own = result["sets"].get(name, {"methods": {}})
             for kind, told in KINDS.items():
                 by = {m: r["kinds"][kind] for m, r in own["methods"].items() if kind in r["kinds"]}
-                if by:
-                    model = MODELS.get(result["model"], result["model"])
-                    rows.append({"name": f"{model}, {title}, {own['edits']:,} edits", "kind": told,
-                                 "asks": next(iter(by.values()))["asks"], "by": by})  # fmt: skip
+                if not by:
+                    continue
+                row = {"name": f"{model}, {title}, {own['edits']:,} edits", "kind": told, "by": by,
+                       "asks": next(iter(by.values()))["asks"], "shown": "right"}  # fmt: skip
+                rows.append(row)
+                if kind in SAID and any(one["said"] != one["right"] for one in by.values()):
+                    rows.append(row | {"kind": f"{told}: target said", "shown": "said"})
     return rows
 
 
 def _column(method: str) -> Callable[[Row], str]:
-    """Right, forced and fired shares of a method."""
+    """What is shown of a method, teacher-forced accuracy, and the share that fired."""
 
     def column(row: Row) -> str:
         own = row["by"].get(method)
-        names = ("right", "forced", "fired")
+        names = (row["shown"], "forced", "fired")
         return " / ".join(dec(own.get(name), 2) for name in names) if own else "–"
 
     return column

@@ -169,3 +169,21 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert json.loads(out.read_text()) == first
     with pytest.raises(SystemExit, match="was made with"):
         run("--methods", "unedited")
+
+
+def test_the_table_tells_what_the_judge_of_a_set_hides(
+    monkeypatch: pytest.MonkeyPatch, bench: ModuleType
+) -> None:
+    tables = importlib.import_module("_tables_standard")
+    scores = {"asks": 4, "fired": 1.0, "said": 0.75, "right": 0.5, "forced": 0.25}
+    plain = {"asks": 4, "fired": 0.0, "right": 1.0}
+    lks = {"kinds": {"edit": scores, "locality": plain}}
+    own = {"edits": 4, "methods": {"lks": lks, "unedited": {"kinds": {"locality": plain}}}}
+    result = {"model": "some", "sets": {"locft-zsre": own}}
+    monkeypatch.setattr(tables, "results", lambda: [result])
+    name = "some, LocFT: ZsRE, 4 edits"
+    assert tables.shown().splitlines()[2:] == [
+        f"| {name} | edit | 4 | 0.50 / 0.25 / 1.00 | – |",
+        f"| {name} | edit: target said | 4 | 0.75 / 0.25 / 1.00 | – |",
+        f"| {name} | locality | 4 | 1.00 / – / 0.00 | 1.00 / – / 0.00 |",
+    ]
