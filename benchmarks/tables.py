@@ -21,16 +21,22 @@ import _tables_lks
 import _tables_scope
 import _tables_serving
 import _tables_speed
+import _tables_standard
 from _record import program
 from _results import ROOT
 
 TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
+<<<<<<< HEAD
 TABLES |= (
     _tables_layers.TABLES
     | _tables_life.TABLES
     | _tables_serving.TABLES
     | _tables_architectures.TABLES
 )
+=======
+TABLES |= _tables_life.TABLES | _tables_serving.TABLES | _tables_architectures.TABLES
+TABLES |= _tables_standard.TABLES
+>>>>>>> sets
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
