@@ -57,11 +57,6 @@ def load(
         if isinstance(error, ModuleNotFoundError):
             reason = f"it needs {error.name}: pip install {error.name}"
         raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
-    if chosen.type == "cpu" and getattr(model, "quantization_method", None) == "bitsandbytes":
-        raise ModelError(
-            f"model '{name}': bitsandbytes passes no gradients on a CPU; "
-            "use a GPU, or quantise it with torchao"
-        )
     return model, tokenizer
 
 

@@ -27,6 +27,10 @@ from lks.model.engine.whole_model import UpperModel, WholeModel
 ENGINES = SplitModel, UpperModel, WholeModel  # the quickest first
 AnyEngine = TrainingEngine[Any, Any]
 
+STEP = 0.1  # of a block's values, by which it is moved to see what changes
+WRONG = 0.25  # of that change, by which gradients may foretell another one
+OTHERWISE = "load the model unquantised, or in another way"
+
 
 def choose_engine(backbone: Backbone, layer: int, dtype: torch.dtype | None = None) -> AnyEngine:
     """The quickest engine whose values and gradients are those of whole passes with a hook.
@@ -50,6 +54,8 @@ def _probed(backbone: Backbone, layer: int) -> str:
     backbone.layer(layer)
     rows = _rows(backbone)
     expected, failed = _whole(backbone, layer, rows), []
+    # kernels for quantised weights round as they like, whatever they give back
+    rounded = torch.bfloat16 if backbone.quantised else backbone.model.dtype
     for kind in ENGINES:
         try:
             own = _read(kind(backbone, layer), rows, expected)
@@ -58,10 +64,12 @@ def _probed(backbone: Backbone, layer: int) -> str:
             failed.append(f"{kind.name}: {type(error).__name__} {reason}".strip())
             continue
         pairs = (own.logits, expected.logits), (own.slopes, expected.slopes)
-        if all(probes.near(*pair, backbone.model.dtype) for pair in pairs):
+        if all(probes.near(*pair, rounded) for pair in pairs):
             return kind.name
-        off = probes.off_by(own.logits, expected.logits)
-        failed.append(f"{kind.name}: off by {off:.2g} standard deviations")
+        values, slopes = (probes.off_by(*pair) for pair in pairs)
+        failed.append(
+            f"{kind.name}: off by {values:.2g} standard deviations, gradients by {slopes:.2g}"
+        )
     raise LayerError(
         f"{backbone.name}: no training engine reads layer {layer} as the model does "
         f"({'; '.join(failed)}); take another layer, or another model"
@@ -74,7 +82,8 @@ class _Reading:
 
     new: Tensor  # [M, d]
     logits: Tensor  # [K, V]
-    slopes: Tensor  # [M, d] gradients of a weighted sum of the logits
+    weights: Tensor  # [K, V] of the logits in a sum
+    slopes: Tensor  # [M, d] gradients of that sum
 
 
 def _rows(backbone: Backbone) -> list[TextRow]:
@@ -101,39 +110,71 @@ def _rows(backbone: Backbone) -> list[TextRow]:
 
 
 def _whole(backbone: Backbone, layer: int, rows: Sequence[TextRow]) -> _Reading:
-    """The texts through the model as it is, with a hook and without padding; LayerError if that
-    says nothing."""
-    new, logits = list[Tensor](), list[Tensor]()
-    generator = torch.Generator().manual_seed(0)
+    """The texts through the model as it is, with a hook and without padding.
 
-    def blocks(r: Tensor, places: Tensor) -> Tensor:
-        noise = torch.randn(r.shape, generator=generator).to(r.device)
-        new.append((r.detach().float() * (1 + noise)).requires_grad_())
-        return new[-1]
-
+    Raises:
+        LayerError: edits do not reach later tokens, or gradients do not come back rightly.
+    """
     alike = [[*own] for _, own in groupby(rows, lambda row: len(row.ids))]
-    for own in alike:
-        at = ragged([torch.tensor(row.places, device=backbone.device) for row in own])
-        with replacing(backbone.layer(layer), Plan(len(own), *at, blocks)):
-            logits.append(_logits(backbone, own))
-    read = torch.cat(logits)
-    slopes = list[Tensor]()
-    if read.requires_grad:
-        found = torch.autograd.grad(_weighted(read), new, allow_unused=True)
-        slopes = [slope for slope in found if slope is not None and slope.any()]
-    if len(slopes) == len(alike):
-        return _Reading(torch.cat(new).detach(), read.detach(), torch.cat(slopes))
-    with torch.no_grad():
-        unedited = torch.cat([_logits(backbone, own) for own in alike])
-    if torch.equal(read.detach(), unedited):
+    with torch.no_grad():  # first: some layers pack their weights then, and pass no gradients after
+        ahead, behind = (
+            torch.cat([_edited(backbone, layer, own, step).logits for own in alike])
+            for step in (STEP, -STEP)
+        )
+    read = [_edited(backbone, layer, own, 0) for own in alike]
+    logits, change = torch.cat([own.logits for own in read]), (ahead - behind) / 2
+    if not change.any():
         raise LayerError(
             f"{backbone.name}: an edit at layer {layer} cannot reach later tokens: no layer above "
             "it reads keys and values of its own; take a lower layer (--layer)"
         )
-    raise LayerError(
-        f"{backbone.name}: no gradients reach layer {layer} through the layers above it, so "
-        "nothing can be trained; load the model unquantised, or in another way"
-    )
+    weights, new, slopes = change / change.std(), [own.new for own in read], list[Tensor]()
+    if logits.requires_grad:
+        found = torch.autograd.grad((logits * weights).sum(), new, allow_unused=True)
+        slopes = [slope for slope in found if slope is not None and slope.any()]
+    if len(slopes) < len(alike):
+        raise LayerError(
+            f"{backbone.name}: no gradients reach layer {layer} through the layers above it, so "
+            f"nothing can be trained; {OTHERWISE}"
+        )
+    reading = _Reading(torch.cat(new).detach(), logits.detach(), weights, torch.cat(slopes))
+    along = torch.cat([own.along for own in read])
+    seen, bent = change.norm(), ((ahead + behind) / 2 - reading.logits).norm()
+    foretold = float(STEP * (reading.slopes * along).sum() / (weights.norm() * seen))
+    unsure = float(bent / seen) ** 2  # by curvature and by rounding
+    if abs(foretold - 1) > WRONG + unsure:
+        raise LayerError(
+            f"{backbone.name}: wrong gradients reach layer {layer} through the layers above it "
+            f"(they foretell {foretold:.2f} of a change that was measured), so nothing can be "
+            f"trained; {OTHERWISE}"
+        )
+    return reading
+
+
+@dataclass(frozen=True)
+class _Edited:
+    """A pass over texts of one length with blocks in them: at K scored places, for M blocks."""
+
+    new: Tensor  # [M, d] with gradients
+    along: Tensor  # [M, d] where they can be moved to
+    logits: Tensor  # [K, V]
+
+
+def _edited(backbone: Backbone, layer: int, rows: Sequence[TextRow], step: float) -> _Edited:
+    """The same noise at every call, moved a step along other noise."""
+    generator, made = torch.Generator().manual_seed(len(rows[0].ids)), list[Tensor]()
+
+    def blocks(r: Tensor, places: Tensor) -> Tensor:
+        own, other = torch.randn((2, *r.shape), generator=generator).to(r.device)
+        start = r.detach().float() * (1 + own)
+        made[:] = (start + step * start * other).requires_grad_(), start * other
+        return made[0]
+
+    at = ragged([torch.tensor(row.places, device=backbone.device) for row in rows])
+    with replacing(backbone.layer(layer), Plan(len(rows), *at, blocks)):
+        logits = _logits(backbone, rows)
+    new, along = made
+    return _Edited(new, along, logits)
 
 
 def _logits(backbone: Backbone, rows: Sequence[TextRow]) -> Tensor:
@@ -152,11 +193,6 @@ def _read(engine: AnyEngine, rows: Sequence[TextRow], expected: _Reading) -> _Re
     batch = engine.collate(engine.read(rows))
     new = expected.new.clone().requires_grad_()
     logits = engine.head(engine.final_states(batch, new)).float()
-    (slopes,) = torch.autograd.grad(_weighted(logits), new)
-    return _Reading(new, logits.detach(), slopes)
-
-
-def _weighted(logits: Tensor) -> Tensor:
-    """A sum in which every logit counts differently."""
-    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
-    return (logits * weights.to(logits.device)).sum()
+    weights = expected.weights
+    (slopes,) = torch.autograd.grad((logits * weights).sum(), new)
+    return _Reading(new, logits.detach(), weights, slopes)
