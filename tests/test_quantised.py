@@ -198,6 +198,43 @@ def test_a_quantised_model_trains_or_is_refused(
         assert "no gradients reach layer 1" in str(error)
 
 
+def test_whole_numbers_as_weights_are_never_cast(edits: EditSet) -> None:
+    """HQQ keeps them in ordinary parameters."""
+    kinds = pytest.importorskip("hqq.core.quantize", reason="needs hqq")
+    model, settings = make_backbone("llama").model, kinds.BaseQuantizeConfig(4, group_size=32)
+    for name, module in [*model.named_modules()]:
+        if isinstance(module, nn.Linear) and "layers" in name:
+            owner, _, own = name.rpartition(".")
+            few = kinds.HQQLinear(module, settings, compute_dtype=torch.float32, device="cpu")
+            setattr(model.get_submodule(owner), own, few)
+    backbone = Backbone(model, make_tokenizer())
+    assert backbone.quantised
+    assert choose_engine(backbone, 1, torch.bfloat16).dtype == torch.float32
+    assert len(train_pack(backbone, edits, QUICK).edits) == len(edits)
+
+
+def test_models_with_weights_in_whole_numbers_are_quantised() -> None:
+    one, two = make_backbone("llama"), make_backbone("llama")
+    one.model.quantization_method = "gptq"  # whose weights are buffers
+    packed = torch.zeros(2, 2, dtype=torch.uint8)
+    two.layer(0).packed = nn.Parameter(packed, requires_grad=False)
+    assert one.quantised and two.quantised and not two.copyable
+    assert not make_backbone("llama").quantised
+
+
+def quanto() -> Any:
+    pytest.importorskip("optimum.quanto", reason="needs optimum-quanto")
+    return tf.QuantoConfig(weights="int8")
+
+
+def test_a_model_of_quanto_trains(wide_folder: Path, edits: EditSet) -> None:
+    """It is quantised as it is loaded: transformers cannot save it."""
+    model = tf.AutoModelForCausalLM.from_pretrained(
+        wide_folder, quantization_config=quanto(), dtype=torch.float32
+    )
+    assert len(train_pack(Backbone(model, make_tokenizer()), edits, QUICK).edits) == len(edits)
+
+
 def test_other_weights_are_another_model() -> None:
     INT8()
     kinds, hashes = import_module("torchao.quantization"), set()
