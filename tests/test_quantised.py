@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -196,6 +197,14 @@ def test_a_quantised_model_trains_or_is_refused(
         assert len(train_pack(backbone, edits, QUICK).edits) == len(edits)
     except LayerError as error:
         assert "no gradients reach layer 1" in str(error)
+    elsewhere = train_pack(Backbone.load(str(wide_folder), device="cpu"), edits, QUICK)
+    model = ScalpelModel(backbone, replace(elsewhere, base_model=backbone.fingerprint))
+    pairs = [(edit.prompt, edit.target) for edit in edits]
+    after, before = (
+        sum(sum(own.logprobs) for own in kind.score(pairs))
+        for kind in (model, UneditedModel(backbone))
+    )
+    assert after > before + 4
 
 
 def test_whole_numbers_as_weights_are_never_cast(edits: EditSet) -> None:
