@@ -13,6 +13,7 @@ from accelerate import disk_offload, dispatch_model
 from conftest import make_backbone, make_edits, make_tokenizer
 from torch import nn
 from transformers import DynamicCache
+from transformers.integrations import accelerate as integration
 
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.registry import editor
@@ -256,6 +257,30 @@ def test_editors_of_weights_refuse_weights_that_are_elsewhere(name: str, tmp_pat
     with pytest.raises(ModelError, match="m: its weights are not all in the model"):
         with editor(name).apply(backbone, make_edits()):
             pass
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_larger_than_memory_is_loaded_from_several_files(
+    tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_backbone("llama").model
+    if tied:
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    make_tokenizer().save_pretrained(tmp_path)
+    assert len([*tmp_path.glob("*.safetensors")]) > 1
+    plain = Backbone.load(str(tmp_path), device="cpu")
+    room = sum(p.numel() * p.element_size() for p in plain.model.parameters()) // 2
+    for name in ("get_balanced_memory", "get_max_memory"):
+        monkeypatch.setattr(integration, name, lambda *given, **more: {"cpu": room})
+    backbone = Backbone.load(str(tmp_path), device="offload")
+    assert backbone.bound and any(p.is_meta for p in backbone.model.parameters())
+    assert close(UneditedModel(backbone).score(PAIRS), UneditedModel(plain).score(PAIRS))
+    pack, expected = (train_pack(own, make_edits(), QUICK) for own in (backbone, plain))
+    assert torch.allclose(pack.blocks, expected.blocks, rtol=1e-3, atol=1e-3)
+    edited, right = ScalpelModel(backbone, expected), ScalpelModel(plain, expected)
+    assert edited.generate(PROMPTS, max_new_tokens=4) == right.generate(PROMPTS, max_new_tokens=4)
 
 
 def test_a_model_without_weights_is_refused() -> None:

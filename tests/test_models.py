@@ -40,18 +40,6 @@ def test_a_library_that_is_missing_is_named(
         Backbone.load(str(model_folder))
 
 
-def test_a_quantisation_without_gradients_is_refused(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = make_backbone("llama").model.cpu()
-    model.quantization_method = "bitsandbytes"
-    monkeypatch.setattr(
-        classes.AutoModelForCausalLM, "from_pretrained", lambda *args, **options: model
-    )
-    with pytest.raises(ModelError, match="bitsandbytes passes no gradients on a CPU; use a GPU"):
-        Backbone.load(str(model_folder), device="cpu")
-
-
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path / "cache"))

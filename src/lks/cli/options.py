@@ -33,7 +33,10 @@ Place = TypeVar("Place", bound=Path | str)
 Model = Annotated[
     str, typer.Option(help="A name of `lks models`, a folder, a GGUF file, or a hub id.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:1, ..., or offload: on the disk what has no room."),
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Threads = Annotated[
     int | None,

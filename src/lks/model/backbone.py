@@ -83,7 +83,8 @@ class Backbone(Passes):
         A hub's model may have a revision, owner/name@revision, or be a file, owner/name:file.gguf.
 
         Args:
-            device: auto (CUDA if there is one), or any torch device.
+            device: auto (CUDA if there is one), any torch device, or offload: as many layers as
+                there is room for on GPUs, then in memory, and the others on the disk.
             dtype: auto (float32 on a CPU, the checkpoint's own elsewhere), or float32, bfloat16,
                 float16.
 
@@ -100,7 +101,12 @@ class Backbone(Passes):
     @property
     def quantised(self) -> bool:
         """Whether weights are kept in fewer bits, as by torchao; these stay as they are."""
-        return any(type(p) is not nn.Parameter for p in self.model.parameters())
+        if getattr(self.model, "quantization_method", None) is not None:
+            return True
+        return any(
+            type(p) is not nn.Parameter or not p.is_floating_point()
+            for p in self.model.parameters()
+        )
 
     @property
     def copyable(self) -> bool:

@@ -6,10 +6,12 @@ import difflib
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 
 import torch
@@ -25,6 +27,7 @@ from lks.model.gguf import converted
 from lks.model.gguf_reader import check_name, language_models
 from lks.model.untyped import CausalLM, Tokenizer
 
+OFFLOAD = "offload"  # for a device: parts of the model where there is room
 ADAPTER = "adapter_config.json"
 HUB_SECONDS = 10  # for the hub to answer
 REASON = 300  # characters of another library's error
@@ -39,7 +42,9 @@ def load(
 ) -> tuple[CausalLM, Tokenizer]:
     """Model and tokenizer; arguments and errors as of `Backbone.load`."""
     source = resolve(name, echo)
-    chosen = _device(device)
+    spread = TemporaryDirectory(prefix="lks-offload-") if device == OFFLOAD else None
+    places = {} if spread is None else {"device_map": "auto", "offload_folder": spread.name}
+    chosen = _device("auto" if spread else device)
     kind = _dtype(dtype) or (torch.float32 if chosen.type == "cpu" else "auto")
     here = source.local or not _answers(source)
     options = {"local_files_only": here, **source.options}
@@ -47,8 +52,8 @@ def load(
         with hub.no_bars():
             tokenizer = AutoTokenizer.from_pretrained(source.tokenizer, **options)
             opened = auto_class(source.base, options)
-            model = opened.from_pretrained(source.place, dtype=kind, **options)
-            if model.device != chosen:  # some quantised ones refuse even to stay
+            model = opened.from_pretrained(source.place, dtype=kind, **places, **options)
+            if not places and model.device != chosen:  # some quantised ones refuse even to stay
                 model = model.to(chosen)
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
         if here and not source.local:
@@ -57,11 +62,8 @@ def load(
         if isinstance(error, ModuleNotFoundError):
             reason = f"it needs {error.name}: pip install {error.name}"
         raise ModelError(f"model '{name}' cannot be loaded: {reason}") from error
-    if chosen.type == "cpu" and getattr(model, "quantization_method", None) == "bitsandbytes":
-        raise ModelError(
-            f"model '{name}': bitsandbytes passes no gradients on a CPU; "
-            "use a GPU, or quantise it with torchao"
-        )
+    if spread is not None:
+        weakref.finalize(model, spread.cleanup)  # not before: layers are read from there
     return model, tokenizer
 
 
@@ -206,7 +208,9 @@ def _device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device  # with its number
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device '{name}' cannot be used here; try auto or cpu") from error
+        raise ModelError(
+            f"device '{name}' cannot be used here; try auto, cpu or offload"
+        ) from error
 
 
 def _dtype(name: str) -> torch.dtype | None:

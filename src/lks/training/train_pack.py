@@ -14,6 +14,7 @@ from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
+from lks.model.engine.choice import choose_engine
 from lks.packs.pack import Pack
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
@@ -61,13 +62,12 @@ def train_pack(
         EditFileError: edits that would never fire, because no mention of their subject stands in
             their own prompt, or something that refuses them does.
         InputError: there are no edits.
-        LayerError: the layer is out of range.
+        LayerError: the layer is out of range, or nothing can be trained through those above it.
     """
     if not len(edits):
         raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
-    for layer in config.resolve_layers(backbone.n_layers):
-        backbone.layer(layer)
+    choose_engine(backbone, config.resolve_layers(backbone.n_layers))  # refuses before any work
     parts = parts or preset(config.scope)
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)

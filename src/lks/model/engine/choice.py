@@ -61,6 +61,8 @@ def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
     rows, failed = _rows(backbone), list[str]()
     alone = [_whole(backbone, [layer], rows) for layer in layers]  # each must reach later tokens
     expected = alone[0] if len(alone) == 1 else _whole(backbone, layers, rows)
+    # kernels for quantised weights round as they like, whatever they give back
+    dtype = torch.bfloat16 if backbone.quantised else backbone.model.dtype
     for kind in ENGINES:
         try:
             own = _read(kind(backbone, layers), rows, expected)
@@ -69,10 +71,12 @@ def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
             failed.append(f"{kind.name}: {type(error).__name__} {reason}".strip())
             continue
         pairs = (own.logits, expected.logits), (own.slopes, expected.slopes)
-        if all(probes.near(*pair, backbone.model.dtype) for pair in pairs):
+        if all(probes.near(*pair, dtype) for pair in pairs):
             return kind.name
-        off = probes.off_by(own.logits, expected.logits)
-        failed.append(f"{kind.name}: off by {off:.2g} standard deviations")
+        values, slopes = (probes.off_by(*pair) for pair in pairs)
+        failed.append(
+            f"{kind.name}: off by {values:.2g} standard deviations, gradients by {slopes:.2g}"
+        )
     raise LayerError(
         f"{backbone.name}: no training engine reads layer {_named(layers)} as the model does "
         f"({'; '.join(failed)}); take another layer, or another model"
@@ -127,6 +131,8 @@ def _whole(backbone: Backbone, layers: Sequence[int], rows: Sequence[TextRow]) -
         return blocks
 
     alike = [[*own] for _, own in groupby(rows, lambda row: len(row.ids))]
+    with torch.no_grad():  # first: some layers pack their weights then, and pass no gradients after
+        unedited = torch.cat([_logits(backbone, own) for own in alike])
     for own in alike:
         at = ragged([torch.tensor(row.places, device=backbone.device) for row in own])
         with ExitStack() as stack:
@@ -144,8 +150,6 @@ def _whole(backbone: Backbone, layers: Sequence[int], rows: Sequence[TextRow]) -
             _by_layer(leaves, layers).detach(), read.detach(), _by_layer(slopes, layers)
         )
     layer = layers[0]
-    with torch.no_grad():
-        unedited = torch.cat([_logits(backbone, own) for own in alike])
     if torch.equal(read.detach(), unedited):
         raise LayerError(
             f"{backbone.name}: an edit at layer {layer} cannot reach later tokens: no layer above "

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lks.model.backbone import Backbone
 
 NEAR, NEAR_ROUGHLY = 5e-3, 0.3  # standard deviations: in 32 bits, and in fewer
+EXACT = torch.float32, torch.float64
 WRITTEN = 2  # tokens
 LONG = 0.5  # seconds of finding out
 YES, NO = "yes", "no"
@@ -66,8 +67,7 @@ def near(own: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> boo
     Args:
         dtype: in which they were computed, if not their own.
     """
-    exact = (dtype or expected.dtype) in (torch.float32, torch.float64)
-    bound = NEAR if exact else NEAR_ROUGHLY
+    bound = NEAR if (dtype or expected.dtype) in EXACT else NEAR_ROUGHLY
     return off_by(own, expected) <= bound  # not so if either is no number
 
 
