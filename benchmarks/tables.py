@@ -21,16 +21,15 @@ import _tables_lks
 import _tables_scope
 import _tables_serving
 import _tables_speed
+import _tables_standard
 from _record import program
 from _results import ROOT
 
-TABLES = _tables_editors.TABLES | _tables_lks.TABLES | _tables_speed.TABLES | _tables_scope.TABLES
-TABLES |= (
-    _tables_layers.TABLES
-    | _tables_life.TABLES
-    | _tables_serving.TABLES
-    | _tables_architectures.TABLES
+_MODULES = (
+    *(_tables_editors, _tables_lks, _tables_speed, _tables_scope, _tables_layers),
+    *(_tables_life, _tables_serving, _tables_architectures, _tables_standard),
 )
+TABLES = {name: make for module in _MODULES for name, make in module.TABLES.items()}
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

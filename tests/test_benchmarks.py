@@ -22,6 +22,7 @@ GIVEN = {
     "scope_cases": ["missing"],
     "scoring_speed": ["missing"],
     "several_layers": ["missing", __file__],
+    "standard_sets": ["missing"],
     "start_up": ["missing"],
     "storage": ["missing"],
     "train_speed": ["missing"],
@@ -47,7 +48,7 @@ def test_a_missing_file_is_told_in_one_line(
     assert ended(name, GIVEN[name], monkeypatch, capsys) == "missing: No such file or directory\n"
 
 
-@pytest.mark.parametrize("name", ["life", "scope_cases"])
+@pytest.mark.parametrize("name", ["life", "scope_cases", "standard_sets"])
 def test_a_folder_without_its_files_is_told_in_one_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

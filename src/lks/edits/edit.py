@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from lks.edits.layouts import as_edit
 from lks.edits.records import KEYS, Reader, kind_of
 from lks.edits.text import entity_key, holds_words, same_text, same_wording
 from lks.errors import EditFileError
@@ -92,7 +93,7 @@ class Edit:
     @property
     def heldout_prompts(self) -> frozenset[str]:
         """Texts that training must not see, normalised by `same_wording`."""
-        probes = [probe.prompt for probe in self.heldout_locality]
+        probes = [probe.prompt for probe in (*self.heldout_locality, *self.portability)]
         tests = [test.prompt for test in self.tests]
         return frozenset(map(same_wording, (*self.generality, *probes, *tests)))
 
@@ -124,7 +125,7 @@ class Edit:
 
     @classmethod
     def from_record(cls, record: object, *, any_keys: bool = False) -> Edit:
-        """Make an edit from a JSON record.
+        """Make an edit from a JSON record, of a file of edits or of a public set (`layouts`).
 
         Args:
             any_keys: keep keys that seem to be misspelt, too.
@@ -156,6 +157,7 @@ def _read_record(record: object, any_keys: bool) -> Edit:
     if not isinstance(record, dict):
         problem = f"must be a JSON object, not {kind_of(record)}"
         raise EditFileError(problem, [problem])
+    record = as_edit(record)
     read = Reader(record, KEYS, any_keys)
     subject = read.text("subject", required=True)
     prompt = read.text("prompt", required=True)

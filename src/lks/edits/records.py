@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lks.edits import tables
 from lks.edits.jsonl import json_records, numbered_lines, parsed, parsed_lines, text_of
+from lks.edits.layouts import layout_of
 from lks.errors import EditFileError
 
 _REQUIRED = ("subject", "prompt", "target")
@@ -232,6 +233,8 @@ def _columns(path: Path, text: str) -> dict[str, str] | None:
         if _folded(pair[0]) not in _SYNONYMS
     ]
     keys = {name: meant.get(key, key) for name, key in keys.items()}
+    if not set(_REQUIRED) <= set(keys.values()) and layout_of(names):
+        return {name: name for name in names}
     problems += [f'line 1: no column "{name}"' for name in _REQUIRED if name not in keys.values()]
     by_key: dict[str, list[str]] = {}
     for name in names:
