@@ -28,7 +28,8 @@ from lks.training.distributed import ProcessGroup
 torch.set_num_threads(1)
 backbone = Backbone.load(sys.argv[1], device="cpu", dtype="float32")
 config = TrainingConfig(
-    layer=1, epochs=4, tail_epochs=3, batch_size=3, lr=1e-3, refine_lr=5e-3, precision="float32",
+    layer=(1, 2), epochs=4, tail_epochs=3, batch_size=3, lr=1e-3, refine_lr=5e-3,
+    precision="float32",
     patience=0, scope="entity",
 )
 losses = []
@@ -37,7 +38,8 @@ pack = train_pack(backbone, make_edits(), config, team=team, on_epoch=losses.app
 if team.is_main:
     rows = [[e.reliability, e.generality, e.locality] for e in losses]
     dropped = pack.training.dropped_texts
-    print(json.dumps({"losses": rows, "dropped": dropped, "blocks": pack.blocks.tolist()}))
+    blocks = pack.blocks.flatten(1).tolist()
+    print(json.dumps({"losses": rows, "dropped": dropped, "blocks": blocks}))
 """
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lks import files as files_module
 from lks.blocks.bank import Bank
+from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.in_force import InForce
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -93,6 +94,16 @@ class Pack:
         ids, blocks = [edit.id for edit in self.edits], self.blocks.to(device)
         bank = Bank.of(ids, blocks, form=self.form, scale=self.scale)
         return InForce.of(Scope(self.edits, config=self.parts), self.edits, bank, self.gate, embed)
+
+    @torch.no_grad()
+    def amortised(self, features: Tensor) -> Tensor:
+        """What the trained hypernetwork makes of edits' features, [n, d] -> [n, k, d]."""
+        width = features.shape[-1]
+        hypernetwork = HyperNetwork(width, self.kind, layers=len(self.layers))
+        hypernetwork.load_state_dict(self.hypernetwork)
+        blocks: Tensor = hypernetwork.to(features.device)(features)
+        scale = torch.tensor(self.scale, device=features.device)[:, None]
+        return blocks * scale if self.form == "residual" else blocks
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the pack to a folder as version 1, whole or not at all.

@@ -347,8 +347,8 @@ def _higher(engine: AnyEngine, texts: Sequence[Sequence[Text]]) -> list[list[Ten
     """R at each edited layer but the lowest, which texts have, in the texts of each edit; found in
     a pass that leaves all as it is."""
     found: list[list[Tensor]] = [[] for _ in engine.layers]
-    if len(found) == 1:
-        return []
+    if len(found) == 1 or not texts:
+        return [[] for _ in found[1:]]
 
     def keep(layer: int, r: Tensor) -> Tensor:
         found[layer].append(r.cpu())

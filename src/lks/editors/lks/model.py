@@ -15,7 +15,6 @@ from typing import Self, Unpack
 import torch
 from torch import Tensor
 
-from lks.blocks.hypernetwork import HyperNetwork
 from lks.blocks.in_force import InForce
 from lks.blocks.rows import rounded
 from lks.blocks.trainable import RefinedBlocks
@@ -40,7 +39,7 @@ from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.normalizer import BETWEEN
 from lks.scope.types import Finding
 from lks.training.config import TrainingConfig
-from lks.training.examples import EditExamples, build_examples, features
+from lks.training.examples import build_examples, features
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
 from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
@@ -273,7 +272,7 @@ class ScalpelModel(EditedModel):
             alone=now.gate is not None,
             known=known,
         )
-        blocks = self._amortised(examples)
+        blocks = self.pack.amortised(features(examples))
         if refine:
             given = torch.cat([now.bank.of_edits(edit.id for edit in known), blocks])
             refined = RefinedBlocks(
@@ -365,18 +364,6 @@ class ScalpelModel(EditedModel):
         """The pack's own settings, as far as this version has them, changed for new edits."""
         own = TrainingConfig.from_pack(self.pack.training.config).to_json()
         return TrainingConfig.from_json({**own, **ADDING, **settings, "epochs": epochs})
-
-    @torch.no_grad()
-    def _amortised(self, examples: Sequence[EditExamples]) -> Tensor:
-        """What the trained hypernetwork makes of new edits' features, [n, k, d]."""
-        hypernetwork = HyperNetwork(
-            self.backbone.width, self.pack.kind, layers=len(self.pack.layers)
-        )
-        hypernetwork.load_state_dict(self.pack.hypernetwork)
-        read = features(examples)
-        blocks: Tensor = hypernetwork.to(read.device)(read)
-        scale = torch.tensor(self.pack.scale, device=read.device)[:, None]
-        return blocks * scale if self.pack.form == "residual" else blocks
 
     def remove(self, edit_ids: Iterable[str]) -> None:
         """Take edits out; KeyError for an unknown id, and nothing is removed then. One id will do,
