@@ -15,6 +15,11 @@ from lks.errors import LKSError
 RESULTS = Path(__file__).parent / "results"
 
 
+def called(model: str) -> str:
+    """A model's name as part of a file's."""
+    return Path(model).name.removesuffix(".gguf").replace(":", "-")
+
+
 def program(main: Callable[[], None]) -> None:
     """Run a benchmark; files that cannot be read, and errors of LKS, end it with a line each."""
     try:

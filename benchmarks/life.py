@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS, given, kept, program
+from _record import RESULTS, called, given, kept, program
 
 from lks.editors.protocol import EditedModel, Retrains
 from lks.editors.registry import EDITORS, editor
@@ -90,7 +90,7 @@ def main() -> None:
     torch.set_num_threads(default_threads())
     edits = EditSet.load(options.cases / "facts.jsonl")
     asks = read_asks(options.cases / "asks.jsonl", edits)
-    out = options.out or RESULTS / f"life-{Path(options.model).stem}.json"
+    out = options.out or RESULTS / f"life-{called(options.model)}.json"
     same = {"model": options.model, "facts": len(edits), "asks": len(asks)}
     result = kept(out, same) or {**same, "methods": {}}
     backbone = Backbone.load(options.model)

@@ -29,7 +29,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _record import RESULTS, given, kept, program
+from _record import RESULTS, called, given, kept, program
 from life import Ask, answers, read_asks
 
 from lks.editors.lks.model import ScalpelModel
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
-    out = options.out or RESULTS / f"several_layers-{Path(options.model).stem}.json"
+    out = options.out or RESULTS / f"several_layers-{called(options.model)}.json"
     asked = ("model", "facts", "rows", "seconds", "seed")
     same = {name: getattr(options, name) for name in asked}
     result = kept(out, same) or {**same, "choices": {}}

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _record import RESULTS, given, kept, program
+from _record import RESULTS, called, given, kept, program
 
 from lks.editors.protocol import EditedModel, Prepares
 from lks.editors.registry import EDITORS
@@ -149,11 +149,6 @@ def main() -> None:
             if options.answers:
                 _keep(options.answers / f"{out.stem}-{name}-{method}.jsonl", found)
             print(name, method, json.dumps(told["kinds"]), flush=True)
-
-
-def called(model: str) -> str:
-    """A model's name as part of a file's."""
-    return Path(model).name.removesuffix(".gguf").replace(":", "-")
 
 
 def measured(
