@@ -366,22 +366,6 @@ def test_bad_reports_and_texts(pack: Path, facts: Path, tmp_path: Path) -> None:
     assert [n for n in range(1, 7) if f"line {n}:" in err] == [3, 4, 5, 6]
 
 
-@pytest.mark.parametrize(
-    ("told", "spins"),
-    [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
-)
-def test_threads_that_wait_soon_leave_their_core_to_others(
-    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], spins: str | None
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # put back at the end
-        monkeypatch.delenv(name)
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    assert run("--version")[0] == 0
-    assert os.environ.get("GOMP_SPINCOUNT") == spins
-
-
 # --- processes ----------------------------------------------------------------------------------
 
 

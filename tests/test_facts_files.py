@@ -36,10 +36,10 @@ def pack(tmp_path: Path) -> Path:
     """A pack of two versions: of four facts, and without one of them."""
     edits, base = make_edits(), make_backbone("llama").fingerprint
     path = tmp_path / "facts.pack"
-    blocks, hypernetwork = torch.zeros(len(edits), 8), {"weight": torch.zeros(1)}
-    Pack(edits, blocks, hypernetwork, base, 1, "residual", "linear", 1.0, TrainingSummary()).save(
-        path
-    )
+    blocks, hypernetwork = torch.zeros(len(edits), 1, 8), {"weight": torch.zeros(1)}
+    Pack(
+        edits, blocks, hypernetwork, base, (1,), "residual", "linear", (1.0,), TrainingSummary()
+    ).save(path)
     manifest_module.remove(path, ["fuji"])
     return path
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import make_backbone
+from test_cli import run
 
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -48,8 +51,8 @@ def test_the_scope_of_a_pack_with_a_gate_needs_no_torch(tmp_path: Path) -> None:
     metric, exemplars = learn(embed, [edit], [TrainingPrompts()])
     gate = GateState(metric, exemplars, embed.name, embed.fingerprint)
     path, base = tmp_path / "facts.pack", make_backbone("llama").fingerprint
-    blocks, hypernetwork = torch.zeros(1, 8), {"weight": torch.zeros(1)}
-    Pack(EditSet([edit]), blocks, hypernetwork, base, 1, "residual", "linear", 1.0,
+    blocks, hypernetwork = torch.zeros(1, 1, 8), {"weight": torch.zeros(1)}
+    Pack(EditSet([edit]), blocks, hypernetwork, base, (1,), "residual", "linear", (1.0,),
          TrainingSummary(), gate).save(path)  # fmt: skip
     program = f"""
 from pathlib import Path
@@ -59,3 +62,19 @@ fired = scope_of_pack(Path({str(path)!r}), texts).fired(texts)
 assert [[m.edit_ids for m in found] for found in fired] == [[("fuji",)], []], fired
 """
     assert loaded(program) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "spins"),
+    [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_soon_leave_their_core_to_others(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], spins: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # put back at the end
+        monkeypatch.delenv(name)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert run("--version")[0] == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
