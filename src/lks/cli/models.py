@@ -6,7 +6,7 @@ from lks.cli.options import AsJson, print_json
 
 
 def models(as_json: AsJson = False) -> None:
-    """Models by name: licences, sizes in GB, where they come from, and which are here."""
+    """Models by name: licences, sizes, and which are here; --json tells where they come from."""
     from lks.files import cache_dir
     from lks.model.hub import packaged
 
@@ -30,9 +30,11 @@ def models(as_json: AsJson = False) -> None:
     from rich.text import Text
 
     table = Table(title=f"Models by name, kept in {cache_dir()}")
-    for column in rows[0]:
-        table.add_column(column.replace("_gb", ", GB"), overflow="fold")
+    told = {"name": "name", "licence": "licence", "download_gb": "download", "disk_gb": "on disk"}
+    for column in (*told.values(), "here"):
+        table.add_column(column, no_wrap=column == "name")  # to be copied
     for row in rows:
-        told = {**row, "here": "yes" if row["here"] else "no"}
-        table.add_row(*(Text(str(value)) for value in told.values()))
+        sizes = {key: f"{row[key]} GB" for key in ("download_gb", "disk_gb")}
+        own = [str({**row, **sizes}[key]) for key in told]
+        table.add_row(*map(Text, [*own, "yes" if row["here"] else "no"]))
     Console().print(table)
