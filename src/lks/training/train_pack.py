@@ -14,7 +14,7 @@ from lks.edits.edit_set import EditSet, warn_of_pairs
 from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.embedder import CachedEmbedder, Embedder
-from lks.model.engine.choice import choose_engine
+from lks.model.engine.choice import engine_kind
 from lks.packs.pack import Pack
 from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import ScopeConfig, preset
@@ -67,7 +67,7 @@ def train_pack(
     if not len(edits):
         raise InputError("no edits to train; give one at least")
     config = (config or TrainingConfig()).for_edits(len(edits))
-    choose_engine(backbone, config.resolve_layers(backbone.n_layers))  # refuses before any work
+    engine_kind(backbone, config.resolve_layers(backbone.n_layers))  # refuses before any work
     parts = parts or preset(config.scope)
     names, embedder = Scope(edits, config=parts), Embedder(config.embedder)
     check_edits_fire(edits, names)

@@ -28,10 +28,11 @@ def auto_class(place: str, options: Mapping[str, Attribute]) -> Attribute:
     config = AutoConfig.from_pretrained(place, **options)
     if config.is_encoder_decoder and type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         return AutoModelForSeq2SeqLM
-    readers = MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    if type(config) not in readers[0] and type(config) in readers[1]:
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
-    return AutoModelForCausalLM
+    return AutoModelForCausalLM  # it says by itself that it does not open this
 
 
 def check_whole(model: CausalLM, name: str) -> None:

@@ -152,6 +152,14 @@ def by_length(
             yield own[start : start + batch_size]
 
 
+def filled(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, [b, t] each; a row is filled up with its last token."""
+    width = max(len(row) for row in rows)
+    ids = [[*row, *[row[-1]] * (width - len(row))] if row else [] for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
 def ragged(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(row of each entry, entries) of lists of places, one list a row."""
     lengths = torch.tensor([len(entries) for entries in lists], device=lists[0].device)

@@ -35,8 +35,17 @@ def choose_engine(
     """The quickest engine whose values and gradients are those of whole passes with a hook.
 
     Args:
-        layers: that are edited, in ascending order.
         dtype: in which it trains, if not the backbone's own.
+        others, and errors: as of `engine_kind`.
+    """
+    return engine_kind(backbone, layers)(backbone, layers, dtype)
+
+
+def engine_kind(backbone: Backbone, layers: Sequence[int]) -> type[AnyEngine]:
+    """Of which kind that engine is; found out once for a model and its layers.
+
+    Args:
+        layers: that are edited, in ascending order.
 
     Raises:
         LayerError: an edit at one of these layers cannot be trained, for the reason that is told.
@@ -47,8 +56,7 @@ def choose_engine(
             backbone.engines[layers] = probes.remembered(
                 backbone, f"engine of layer {_named(layers)}", lambda: _probed(backbone, layers)
             )
-    kind = next(kind for kind in ENGINES if kind.name == backbone.engines[layers])
-    return kind(backbone, layers, dtype)
+    return next(kind for kind in ENGINES if kind.name == backbone.engines[layers])
 
 
 def _named(layers: Sequence[int]) -> str:
@@ -58,9 +66,13 @@ def _named(layers: Sequence[int]) -> str:
 def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
     for layer in layers:
         backbone.layer(layer)
-    rows, failed = _rows(backbone), list[str]()
-    alone = [_whole(backbone, [layer], rows) for layer in layers]  # each must reach later tokens
-    expected = alone[0] if len(alone) == 1 else _whole(backbone, layers, rows)
+    alike = [[*own] for _, own in groupby(_rows(backbone), lambda row: len(row.ids))]
+    with torch.no_grad():  # first: some layers pack their weights then, and pass no gradients after
+        unedited = torch.cat([_logits(backbone, own) for own in alike])
+    # each edit must reach later tokens by itself
+    alone = [_whole(backbone, [layer], alike, unedited) for layer in layers]
+    expected = alone[0] if len(alone) == 1 else _whole(backbone, layers, alike, unedited)
+    rows, failed = [row for own in alike for row in own], list[str]()
     # kernels for quantised weights round as they like, whatever they give back
     dtype = torch.bfloat16 if backbone.quantised else backbone.model.dtype
     for kind in ENGINES:
@@ -116,9 +128,21 @@ def _rows(backbone: Backbone) -> list[TextRow]:
     ]
 
 
-def _whole(backbone: Backbone, layers: Sequence[int], rows: Sequence[TextRow]) -> _Reading:
-    """The texts through the model as it is, with hooks and without padding; LayerError if an edit
-    at a layer alone says nothing."""
+def _whole(
+    backbone: Backbone,
+    layers: Sequence[int],
+    alike: Sequence[Sequence[TextRow]],
+    unedited: Tensor,
+) -> _Reading:
+    """The texts through the model as it is, with hooks and without padding.
+
+    Args:
+        alike: the texts, those of one length together.
+        unedited: what comes without hooks, [K, V].
+
+    Raises:
+        LayerError: an edit at a layer alone says nothing.
+    """
     added: list[list[Tensor]] = [[] for _ in layers]  # by layer, those of texts of one length
     logits, generator = list[Tensor](), torch.Generator().manual_seed(0)
 
@@ -130,9 +154,6 @@ def _whole(backbone: Backbone, layers: Sequence[int], rows: Sequence[TextRow]) -
 
         return blocks
 
-    alike = [[*own] for _, own in groupby(rows, lambda row: len(row.ids))]
-    with torch.no_grad():  # first: some layers pack their weights then, and pass no gradients after
-        unedited = torch.cat([_logits(backbone, own) for own in alike])
     for own in alike:
         at = ragged([torch.tensor(row.places, device=backbone.device) for row in own])
         with ExitStack() as stack:

@@ -9,7 +9,7 @@ import torch
 
 from lks.model.backbone import Backbone
 from lks.model.chat import Prompt, each_pair
-from lks.model.engine.batching import by_length
+from lks.model.engine.batching import by_length, filled
 from lks.model.engine.protocol import Intervention, Score, scored
 
 
@@ -34,9 +34,8 @@ def score(
         rows = [tokenised[i] for i in chunk]
         encoding = backbone.encode([texts[i] for i in chunk], chat=chat, tokenised=rows)
         written = [[*begun, *target] for begun, target in (answers[i] for i in chunk)]
-        width = max(map(len, written))
-        ids = [[*own, *own[-1:] * (width - len(own))] for own in written]
-        encoding = replace(encoding, written=torch.tensor(ids, device=backbone.device))
+        ids, _ = filled(written, backbone.device)
+        encoding = replace(encoding, written=ids)
         with intervention(encoding):
             states = backbone.final_states(encoding)
         at, targets = list[tuple[int, int]](), list[tuple[range, list[int]]]()

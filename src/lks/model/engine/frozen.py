@@ -133,6 +133,15 @@ class Entrance(nn.Module):
         except AttributeError:
             return getattr(self.__dict__["_layer"], name)
 
+    @contextmanager
+    def given(self, states: Tensor) -> Iterator[None]:
+        """A block in which it lets these in."""
+        self.states = states
+        try:
+            yield
+        finally:
+            self.states = None
+
     def forward(
         self, hidden_states: Tensor, *args: object, **kwargs: object
     ) -> Tensor | tuple[Tensor]:

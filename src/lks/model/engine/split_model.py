@@ -81,18 +81,15 @@ class SplitModel(TrainingEngine[Suffix, SuffixBatch]):
 
         mask is [b, past + s], positions [b, s]; the cache is read and written if there is one.
         """
-        self._entrance.states = states
-        try:
-            with self.backbone.in_use, short_attention(states.device):
-                out = self._upper(
-                    inputs_embeds=states.detach(),
-                    attention_mask=mask,
-                    position_ids=self._learnt(positions),
-                    past_key_values=cache,
-                    use_cache=cache is not None,
-                )
-        finally:
-            self._entrance.states = None
+        entered = self._entrance.given(states)
+        with entered, self.backbone.in_use, short_attention(states.device):
+            out = self._upper(
+                inputs_embeds=states.detach(),
+                attention_mask=mask,
+                position_ids=self._learnt(positions),
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         return last_states(out)
 
     def final_states(self, batch: SuffixBatch, blocks: NewStates) -> Tensor:

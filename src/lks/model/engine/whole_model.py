@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lks.model.backbone import Backbone
 from lks.model.encoding import Encoding
-from lks.model.engine.batching import TEXT_STEP, padded, ragged
+from lks.model.engine.batching import TEXT_STEP, filled, padded, ragged
 from lks.model.engine.frozen import (
     NewStates,
     OnRead,
@@ -128,8 +128,8 @@ class WholeModel(TrainingEngine[WholeText, WholeBatch]):
         return found
 
     def _encoding(self, ids: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> Encoding:
-        own, mask = _padded(ids, self.device)
-        other, _ = _padded(written, self.device)
+        own, mask = filled(ids, self.device)
+        other, _ = filled(written, self.device)
         return Encoding([], [], [], own, mask, other if other.shape[1] else None)
 
     def _both(self, encoding: Encoding) -> tuple[Tensor, Tensor]:
@@ -180,17 +180,6 @@ class UpperModel(WholeModel):
 
     def _edited(self, batch: WholeBatch, blocks: NewStates) -> ModuleOutput:
         new = blocks(0, batch.r).to(batch.states.dtype)
-        self._entrance.states = batch.states.index_put((batch.rows, batch.columns), new)
-        try:
-            with self._editing(batch, blocks, 1):
-                return self._upper(**self._whole.inputs(batch.encoding))
-        finally:
-            self._entrance.states = None
-
-
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and mask, [b, t] each; a row is padded by its last token."""
-    width = max(len(row) for row in rows)
-    ids = [[*row, *[row[-1]] * (width - len(row))] if row else [] for row in rows]
-    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+        states = batch.states.index_put((batch.rows, batch.columns), new)
+        with self._entrance.given(states), self._editing(batch, blocks, 1):
+            return self._upper(**self._whole.inputs(batch.encoding))
