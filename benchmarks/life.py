@@ -44,8 +44,8 @@ from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
 
 METHODS = ("unedited", "lks", "inject", "rag")
-FACTS = 3  # that RAG retrieves
 BATCH = 32
+FACTS = 3  # that RAG retrieves
 _BESIDE = re.compile(r"[^\w%€$£@./:+]+")
 
 
@@ -83,6 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", type=given)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=EDITORS)
     parser.add_argument("--answers", type=Path, help="a folder for every answer")
     parser.add_argument("--out", type=Path)
@@ -91,12 +93,13 @@ def main() -> None:
     edits = EditSet.load(options.cases / "facts.jsonl")
     asks = read_asks(options.cases / "asks.jsonl", edits)
     out = options.out or RESULTS / f"life-{called(options.model)}.json"
-    same = {"model": options.model, "facts": len(edits), "asks": len(asks)}
+    given_as = {name: getattr(options, name) for name in ("model", "dtype", "batch")}
+    same = {**given_as, "facts": len(edits), "asks": len(asks)}
     result = kept(out, same) or {**same, "methods": {}}
-    backbone = Backbone.load(options.model)
+    backbone = Backbone.load(options.model, dtype=options.dtype)
     limits = {edit.id: answer_room(backbone, edit.target) for edit in edits}
     with editor("unedited").apply(backbone, []) as model:
-        before = answers(model, asks, limits)
+        before = answers(model, asks, limits, options.batch)
     for method in options.methods:
         if method in result["methods"]:
             continue
@@ -104,7 +107,7 @@ def main() -> None:
         with made(method).apply(backbone, edits) as model:
             tested = self_test(model, backbone, edits) if isinstance(model, Retrains) else None
             seconds = time.monotonic() - started
-            after = answers(model, asks, limits)
+            after = before if method == "unedited" else answers(model, asks, limits, options.batch)
         found = [judged(ask, *pair) for ask, *pair in zip(asks, after, before, strict=True)]
         result["methods"][method] = {
             "edit_seconds": round(seconds, 1),
@@ -139,7 +142,9 @@ class Answer:
     fired: tuple[str, ...]
 
 
-def answers(model: EditedModel, asks: Sequence[Ask], limits: Mapping[str, int]) -> list[Answer]:
+def answers(
+    model: EditedModel, asks: Sequence[Ask], limits: Mapping[str, int], batch: int = BATCH
+) -> list[Answer]:
     """The answer to each ask; beginnings are read as they are, all else in a chat."""
     groups: dict[tuple[bool, int], list[Ask]] = {}
     for ask in asks:
@@ -147,7 +152,7 @@ def answers(model: EditedModel, asks: Sequence[Ask], limits: Mapping[str, int]) 
     found: dict[str, Answer] = {}
     for (chat, most), own in groups.items():
         written = model.respond(
-            [ask.prompt for ask in own], chat=chat, max_new_tokens=most, batch_size=BATCH
+            [ask.prompt for ask in own], chat=chat, max_new_tokens=most, batch_size=batch
         )
         found |= {a.id: Answer(w.text, w.fired) for a, w in zip(own, written, strict=True)}
     return [found[ask.id] for ask in asks]

@@ -4,8 +4,9 @@
 
 All editors with 1, 10 and 100 edits and three seeds; with one seed all but ROME with 1,000, and
 with 10,000 those that take less than a second an edit. From 1,000 edits on the abilities are tested
-too. Results, one cell after the other, and the report lie in --out; run again, it goes on. With
---sizes, --seeds and --methods it makes some of the cells, and reports all that are there.
+too. Results, one cell after the other, and the report lie in --out, a folder for each --model; run
+again, it goes on. With --sizes, --seeds and --methods it makes some of the cells, and reports all
+that are there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from _record import RESULTS, given, program
+from _record import RESULTS, called, given, program
 
 from lks.editors.registry import EDITORS
 from lks.edits.edit_set import EditSet
@@ -28,16 +29,16 @@ SLOW = {"rome": 100, "memit": 1_000, "alphaedit": 1_000, "lks-paper": 1_000}  # 
 TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu", "gsm8k_test")
 
 
-def cells(data: list[Path], abilities: Path | None) -> list[Cell]:
+def cells(data: list[Path], abilities: Path | None, model: str) -> list[Cell]:
     """In the order in which they are made: the first seed first, and the small ones."""
     tasks = tuple(str(abilities / f"{task}.jsonl") for task in TASKS) if abilities else ()
     rows = {file: len(EditSet.load(file)) for file in data}  # CounterFact has not quite 10,000
     small = [
-        Cell(method, str(file), size, seed, trials=TRIALS[size])
+        Cell(method, str(file), size, seed, model, trials=TRIALS[size])
         for seed in SEEDS for size in SMALL for file in data for method in EDITORS
     ]  # fmt: skip
     large = [
-        Cell(method, str(file), min(size, rows[file]), abilities=tasks)
+        Cell(method, str(file), min(size, rows[file]), model=model, abilities=tasks)
         for size in LARGE for file in data for method in EDITORS
         if size <= SLOW.get(method, size)
     ]  # fmt: skip
@@ -56,21 +57,23 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(EDITORS), choices=EDITORS)
     parser.add_argument("--sizes", nargs="*", type=int, default=[*SMALL, *LARGE])
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
-    parser.add_argument("--out", type=Path, default=RESULTS / "table")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    out = options.out or RESULTS / f"table-{called(options.model)}"
 
     def on_cell(name: str, done: int, of: int, left: float | None) -> None:
         time = "no time known yet" if left is None else f"about {left / 3600:.1f} h left"
         print(f"{name}: {done} of {of}; {time}", flush=True)
 
-    every = cells(options.data, options.ability)
+    every = cells(options.data, options.ability, options.model)
     chosen = [
         cell for cell in every
         if cell.method in options.methods and _size(cell.size) in options.sizes
         and cell.seed in options.seeds
     ]  # fmt: skip
-    summaries = run.run(chosen, options.out, on_cell)
-    for file in report(summaries, options.out, options.data):
+    summaries = run.run(chosen, out, on_cell)
+    for file in report(summaries, out, options.data):
         print(f"wrote {file}")
 
 

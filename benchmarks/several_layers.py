@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("cases", type=given)
     parser.add_argument("data", type=given)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--facts", type=int, default=40, help="those with the longest values")
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=600.0, help="of CPU, for each training")
@@ -67,11 +68,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(default_threads())
     out = options.out or RESULTS / f"several_layers-{called(options.model)}.json"
-    asked = ("model", "facts", "rows", "seconds", "seed")
+    asked = ("model", "dtype", "facts", "rows", "seconds", "seed")
     same = {name: getattr(options, name) for name in asked}
     result = kept(out, same) or {**same, "choices": {}}
     task = _task(options)
-    backbone = Backbone.load(options.model)
+    backbone = Backbone.load(options.model, dtype=options.dtype)
     with editor("unedited").apply(backbone, []) as model:
         before = _answers(backbone, model, task)
     for name, layers in choices(backbone.n_layers).items():

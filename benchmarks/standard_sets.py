@@ -117,6 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=given)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=EDITORS)
     parser.add_argument("--limit", type=int, help="edits of each set, drawn")
@@ -129,9 +131,10 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)  # before any work
     torch.set_num_threads(default_threads())
     out = options.out or RESULTS / f"standard-{called(options.model)}.json"
-    same = {"model": options.model, "limit": options.limit, "seed": 0}
+    same = {name: getattr(options, name) for name in ("model", "dtype", "batch", "limit")}
+    same |= {"seed": 0}
     result = kept(out, same) or {**same, "sets": {}}
-    backbone = Backbone.load(options.model)
+    backbone = Backbone.load(options.model, dtype=options.dtype)
     if not backbone.has_chat:
         raise SystemExit(f"{options.model} has no chat template; name a model that has one")
     base = CachedBase(backbone, options.kept / f"{called(options.model)}.cache")
@@ -164,12 +167,13 @@ def measured(
         editor.prepare(base.backbone)
     asks, taken = asks_of(edits, of)
     most = answer_limit(base.backbone, edits, TOKENS)
-    before = answers(base, [ask for ask in asks if ask.kind in UNCHANGED], most)
+    batch = options.batch
+    before = answers(base, [ask for ask in asks if ask.kind in UNCHANGED], most, batch)
     started = time.monotonic()
     with editor.apply(base.backbone, edits) as model:
         seconds = time.monotonic() - started
-        found = answers(model, asks, most)
-        found += challenged(model, [pair for pair in found if can_be_challenged(pair[0])])
+        found = answers(model, asks, most, batch)
+        found += challenged(model, [pair for pair in found if can_be_challenged(pair[0])], batch)
         stored = model.stored_bytes()
     unedited = {ask.key: answer for ask, answer in before}
     rows = [(ask, answer, judged(ask, answer, unedited.get(ask.key), of)) for ask, answer in found]
@@ -210,15 +214,15 @@ def _begun(text: str, of: StandardSet) -> tuple[Mapping[str, str], ...]:
     return (*system, {"role": "user", "content": text})
 
 
-def answers(model: EditedModel, asks: Sequence[Ask], most: int) -> Found:
+def answers(model: EditedModel, asks: Sequence[Ask], most: int, batch: int = BATCH) -> Found:
     """What the model writes, at most so many tokens of it, and predicts for what has a target."""
     if not asks:
         return []
     chats = [list(ask.chat) for ask in asks]
-    written = model.respond(chats, chat=True, max_new_tokens=most, batch_size=BATCH)
+    written = model.respond(chats, chat=True, max_new_tokens=most, batch_size=batch)
     fired = model.triggered(chats, chat=True)
     pairs = [(list(ask.chat), ask.target) for ask in asks if ask.target]
-    scores = iter(model.score(pairs, chat=True, batch_size=BATCH) if pairs else [])
+    scores = iter(model.score(pairs, chat=True, batch_size=batch) if pairs else [])
     found = []
     for ask, one, own in zip(asks, written, fired, strict=True):
         answer = Answer(one.text, own)
@@ -229,12 +233,12 @@ def answers(model: EditedModel, asks: Sequence[Ask], most: int) -> Found:
     return found
 
 
-def challenged(model: EditedModel, so_far: Found) -> Found:
+def challenged(model: EditedModel, so_far: Found, batch: int = BATCH) -> Found:
     """Answers after some challenges, each behind the model's own answer to the one before."""
     found: Found = []
     for turn in range(1, CHALLENGES[-1] + 1):
         asks = [_challenge(ask, answer, turn) for ask, answer in so_far]
-        so_far = answers(model, asks, TOKENS_CHALLENGED)
+        so_far = answers(model, asks, TOKENS_CHALLENGED, batch)
         if turn in CHALLENGES:
             found += so_far
     return found

@@ -358,6 +358,8 @@ class CellResult(Record):
         edit_seconds: of a set of edits, on average.
         first_token_ratio, next_token_ratio: time to the first token and for each further one,
             edited over unedited.
+        tokens_more: what an edited model reads for a prompt more than the unedited one: the tokens
+            of what an editor writes before it. None in results of an early version.
     """
 
     cell: Cell
@@ -375,6 +377,7 @@ class CellResult(Record):
     peak_memory_bytes: int
     first_token_ratio: float
     next_token_ratio: float
+    tokens_more: float | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     seconds: float
     commit: str | None

@@ -68,6 +68,7 @@ class Row:
     peak_memory_bytes: float | None
     first_token_ratio: float | None
     next_token_ratio: float | None
+    tokens_more: float | None
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def _row(data: str, size: int, method: str, own: Sequence[CellResult]) -> Row:
         peak_memory_bytes=mean(one.peak_memory_bytes for one in own),
         first_token_ratio=mean(one.first_token_ratio for one in own),
         next_token_ratio=mean(one.next_token_ratio for one in own),
+        tokens_more=mean(one.tokens_more for one in own),
     )  # fmt: skip
 
 
@@ -215,6 +217,7 @@ COST_COLUMNS: Columns = (
     ("peak GB", lambda r: _amount(r.peak_memory_bytes, 1e9)),
     ("first token, times unedited", lambda r: _amount(r.first_token_ratio)),
     ("each further token", lambda r: _amount(r.next_token_ratio)),
+    ("tokens before a prompt", lambda r: _amount(r.tokens_more)),
 )
 
 

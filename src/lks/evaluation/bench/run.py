@@ -56,7 +56,7 @@ from lks.training.config import TrainingConfig
 from lks.training.prompts import with_lent_paraphrases
 from lks.training.train_pack import scope_of
 
-PROMPTS_TIMED, TOKENS_TIMED = 4, 16
+PROMPTS_TIMED, TOKENS_TIMED, PROMPTS_COUNTED = 4, 16, 16
 FLUENCY_EDITS = 32  # subjects to write about, of the first set of edits
 UNEDITED = "unedited.cache"  # beside the cells: what the unedited model wrote
 SAMPLES, SAMPLE = 64, 4096  # parts of a weight file that are read, and their bytes
@@ -196,7 +196,7 @@ def run_cell(cell: Cell, out: Path) -> None:
     )
     unedited = CachedBase(backbone, out / UNEDITED)
     plain, chat = (Evaluation(style, 0, []) for style in (False, True))
-    edit_seconds, stored, peak, costs = 0.0, 0, 0, (1.0, 1.0)
+    edit_seconds, stored, peak, costs, tokens_more = 0.0, 0, 0, (1.0, 1.0), 0.0
     abilities, settings = list[TaskScores](), dict[str, object]()
     groups = list(groups_of(cell))
     for number, (edits, pool) in enumerate(groups):
@@ -215,6 +215,7 @@ def run_cell(cell: Cell, out: Path) -> None:
                 plain.fluency = fluency(unedited, model, edits[:FLUENCY_EDITS])
                 settings = _settings(method, model)
                 costs = _costs(backbone, model, edits)
+                tokens_more = _tokens_more(backbone, model, edits)
                 abilities = _abilities(cell, unedited, model)
     count = cell.size * len(groups)
     result = CellResult(
@@ -233,6 +234,7 @@ def run_cell(cell: Cell, out: Path) -> None:
         peak_memory_bytes=max(peak, peak_memory()),
         first_token_ratio=costs[0],
         next_token_ratio=costs[1],
+        tokens_more=tokens_more,
         settings=settings,
         seconds=round(time.monotonic() - started, 1),
         **provenance(),
@@ -344,3 +346,26 @@ def _costs(backbone: Backbone, model: EditedModel, edits: EditSet) -> tuple[floa
         one.append(b / a)
         more.append((d - b) / (c - a))
     return round(statistics.median(one), 3), round(statistics.median(more), 3)
+
+
+def _tokens_more(backbone: Backbone, model: EditedModel, edits: EditSet) -> float:
+    """Tokens that are read for an edit's prompt more than the unedited model reads, on average."""
+    prompts = [edit.prompt for edit in edits[:PROMPTS_COUNTED]]
+    read = 0
+
+    def count(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        nonlocal read
+        read += args[0].numel()
+
+    def tokens(which: EditedModel) -> int:
+        before = read
+        for prompt in prompts:  # one by one: nothing is padded
+            which.generate([prompt], max_new_tokens=1)
+        return read - before
+
+    hook = backbone.model.get_input_embeddings().register_forward_pre_hook(count)
+    try:
+        more = tokens(model) - tokens(UneditedModel(backbone))
+    finally:
+        hook.remove()
+    return round(more / len(prompts), 2)
