@@ -29,16 +29,16 @@ SLOW = {"rome": 100, "memit": 1_000, "alphaedit": 1_000, "lks-paper": 1_000}  # 
 TASKS = ("sst2", "rte", "mrpc", "cola", "mmlu", "gsm8k_test")
 
 
-def cells(data: list[Path], abilities: Path | None, model: str) -> list[Cell]:
+def cells(data: list[Path], abilities: Path | None, model: str, dtype: str) -> list[Cell]:
     """In the order in which they are made: the first seed first, and the small ones."""
     tasks = tuple(str(abilities / f"{task}.jsonl") for task in TASKS) if abilities else ()
     rows = {file: len(EditSet.load(file)) for file in data}  # CounterFact has not quite 10,000
     small = [
-        Cell(method, str(file), size, seed, model, trials=TRIALS[size])
+        Cell(method, str(file), size, seed, model, trials=TRIALS[size], dtype=dtype)
         for seed in SEEDS for size in SMALL for file in data for method in EDITORS
     ]  # fmt: skip
     large = [
-        Cell(method, str(file), min(size, rows[file]), model=model, abilities=tasks)
+        Cell(method, str(file), min(size, rows[file]), model=model, abilities=tasks, dtype=dtype)
         for size in LARGE for file in data for method in EDITORS
         if size <= SLOW.get(method, size)
     ]  # fmt: skip
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=[*SMALL, *LARGE])
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     out = options.out or RESULTS / f"table-{called(options.model)}"
@@ -66,7 +67,7 @@ def main() -> None:
         time = "no time known yet" if left is None else f"about {left / 3600:.1f} h left"
         print(f"{name}: {done} of {of}; {time}", flush=True)
 
-    every = cells(options.data, options.ability, options.model)
+    every = cells(options.data, options.ability, options.model, options.dtype)
     chosen = [
         cell for cell in every
         if cell.method in options.methods and _size(cell.size) in options.sizes

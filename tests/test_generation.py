@@ -164,3 +164,20 @@ def test_what_cannot_be_set_is_said_in_one_line(
         UneditedModel(gpt).generate(PROMPTS, **settings)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_head_reads_states_that_lie_row_after_row(gpt: Backbone) -> None:
+    read: list[bool] = []
+
+    def note(head: torch.nn.Module, args: tuple[torch.Tensor, ...], logits: object) -> None:
+        (states,) = args
+        read.append(states.stride() == torch.empty(states.shape).stride())
+
+    states = torch.rand(3, 5, gpt.width)[:, -1]  # no rows of their own
+    hook = gpt.model.get_output_embeddings().register_forward_hook(note)
+    try:
+        UneditedModel(gpt).respond(["One two three", "Four five", "Six"], max_new_tokens=2)
+        gpt.head(states)
+    finally:
+        hook.remove()
+    assert read and all(read)

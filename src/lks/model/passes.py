@@ -21,6 +21,7 @@ from lks.model.engine.running import (
     View,
     bare,
     captured,
+    dense,
     last_states,
     layer_states,
 )
@@ -143,12 +144,13 @@ class Passes:
 
     def head(self, states: Tensor) -> Tensor:
         """Logits of decoder outputs, [n, d] -> [n, V], by the model's own scale and soft cap."""
-        known = GivenOutput(last_hidden_state=states[None])
+        states = dense(states[None])
+        known = GivenOutput(last_hidden_state=states)
         given = Swap(vars(self.decoder), "forward", lambda *args, **kwargs: known)
-        stand_in = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+        stand_in = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
         inputs: dict[str, object] = {"input_ids": stand_in}
         if self.kind == "encoder-decoder":
-            read = BaseModelOutput(last_hidden_state=states[None])
+            read = BaseModelOutput(last_hidden_state=states)
             inputs = {"decoder_input_ids": stand_in, "encoder_outputs": read}
         headed = View(self.model, [given], self.in_use)
         logits: Tensor = headed(**inputs, use_cache=False).logits[0]

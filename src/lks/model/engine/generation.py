@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.model.engine.running import Swap, swapped
+from lks.model.engine.running import Swap, dense_head, swapped
 from lks.model.untyped import Setting
 
 # What counts of a model's own generation config.
@@ -141,7 +141,10 @@ def continued(
         if stops.strings:
             chosen |= {"tokenizer": backbone.tokenizer, "stop_strings": list(stops.strings)}
     try:
-        with swapped([Swap(backbone.model.__dict__, "generation_config", config)]):
+        with (
+            swapped([Swap(backbone.model.__dict__, "generation_config", config)]),
+            dense_head(backbone.model),
+        ):
             out: Tensor = backbone.model.generate(**inputs, max_new_tokens=max_new_tokens, **chosen)
     except (TypeError, ValueError) as error:
         if not settings:

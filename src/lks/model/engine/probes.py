@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from lks.model import kept
 from lks.model.encoding import Encoding
 from lks.model.engine.prefix_cache import PrefixCache
+from lks.model.engine.running import dense_head
 
 if TYPE_CHECKING:
     from lks.model.backbone import Backbone
@@ -112,11 +113,12 @@ def _pads_left(backbone: Backbone) -> bool:
 
 def _written(backbone: Backbone, encoding: Encoding) -> Tensor:
     """Logits of the tokens that the model's own `generate` writes behind a text, [n, V]."""
-    out = backbone.model.generate(
-        **encoding.inputs, max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False,
-        num_beams=1, pad_token_id=backbone.pad_id, disable_compile=True,
-        return_dict_in_generate=True, output_logits=True,
-    )  # fmt: skip
+    with dense_head(backbone.model):
+        out = backbone.model.generate(
+            **encoding.inputs, max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False,
+            num_beams=1, pad_token_id=backbone.pad_id, disable_compile=True,
+            return_dict_in_generate=True, output_logits=True,
+        )  # fmt: skip
     return torch.cat(out.logits)
 
 
