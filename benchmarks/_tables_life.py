@@ -8,7 +8,7 @@ from functools import partial
 from _results import Row, read
 from _table import Table, of, percent
 
-LIFE = "life-smollm2-135m.json"
+MODELS = {"life": "smollm2-135m", "life-1.5b": "qwen2.5-coder-1.5b"}
 METHODS = {
     "before": "LKS, before (28 November)", "lks": "**LKS**", "inject": "fact in the prompt",
     "rag": "RAG, three facts", "unedited": "unedited model",
@@ -20,9 +20,15 @@ FORMS = {
 KINDS = {"url_email": "URL or e-mail"}
 
 
-def methods() -> list[Row]:
+def _made(model: str) -> Row:
+    """What was measured of each editor."""
+    own: Row = read(f"life-{model}.json")["methods"]
+    return own
+
+
+def methods(model: str) -> list[Row]:
     """A row for each editor: all asks that want the target, neighbours, yes and no."""
-    own = read(LIFE)["methods"]
+    own = _made(model)
     return [
         {"name": told, **own[name]["all"]["target"],
          "unchanged": own[name]["forms"]["neighbour"]["unchanged"],
@@ -33,7 +39,7 @@ def methods() -> list[Row]:
 
 def split(group: str, titles: dict[str, str] | None = None) -> list[Row]:
     """A row for each form or kind: LKS before and now."""
-    own = read(LIFE)["methods"]
+    own = _made(MODELS["life"])
     names = titles or {name: KINDS.get(name, name) for name in sorted(own["lks"][group])}
     return [
         {"name": told, "before": own["before"][group][name], "now": own["lks"][group][name]}
@@ -68,19 +74,17 @@ def _side(when: str, side: str) -> Callable[[Row], str]:
 
 
 NAME = of("name", show=str)
+METHODS_SHOWN: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("", NAME),
+    ("fires", lambda row: percent(row["fired"]) if row["fired"] else "–"),
+    ("target said", of("said", show=percent)),
+    ("said whole", of("whole", show=percent)),
+    ("another value than before", of("wrong", show=percent)),
+    ("neighbours unchanged", of("unchanged", show=percent)),
+    ("yes or no: right", of("yes_no", show=percent)),
+)
 TABLES: dict[str, Callable[[], str]] = {
-    "life": Table(
-        methods,
-        (
-            ("", NAME),
-            ("fires", lambda row: percent(row["fired"]) if row["fired"] else "–"),
-            ("target said", of("said", show=percent)),
-            ("said whole", of("whole", show=percent)),
-            ("another value than before", of("wrong", show=percent)),
-            ("neighbours unchanged", of("unchanged", show=percent)),
-            ("yes or no: right", of("yes_no", show=percent)),
-        ),
-    ),
+    **{name: Table(partial(methods, model), METHODS_SHOWN) for name, model in MODELS.items()},
     "life-forms": Table(
         partial(split, "forms", FORMS), (("", NAME), *_shares("before"), *_shares("now"))
     ),

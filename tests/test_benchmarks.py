@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +64,17 @@ def test_every_program_ends_so() -> None:
     programs = [file for file in BENCHMARKS.glob("*.py") if "def main()" in file.read_text()]
     assert len(programs) > len(GIVEN)
     assert all(file.read_text().endswith("\n    program(main)\n") for file in programs)
+
+
+def test_the_script_for_a_gpu_runs_on_a_cpu(model_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "facts.jsonl"
+    edit = {"subject": "Eiffel Tower", "prompt": "The Eiffel Tower is in", "target": "Rome"}
+    data.write_text(json.dumps(edit) + "\n")
+    out = tmp_path / "out"
+    asked = {"PYTHON": sys.executable, "METHODS": "ft", "SIZES": "1", "LIMIT": "120"}
+    command = [BENCHMARKS / "gpu.sh", data, out, model_folder]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (made,) = out.glob("*.json")
+    assert made.name == "facts-1-ft-0.json"
+    assert (out / "device.txt").read_text().strip()
