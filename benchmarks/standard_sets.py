@@ -2,6 +2,7 @@
 
     python benchmarks/standard_sets.py FOLDER --limit 100
     python benchmarks/standard_sets.py FOLDER --sets hallueditbench --methods lks inject
+    python benchmarks/standard_sets.py FOLDER --deep --methods told lks
 
 FOLDER holds the files of `SETS`, in the layout of the public originals. Edits, their training
 wordings and each method's settings are those of a cell of the main table; with --limit so many
@@ -16,32 +17,43 @@ greedily. Counted for each kind of question:
   with the unedited model's token.
 
 A challenge says that the answer is wrong, in the words of HalluEditBench; the model's own answers
-stand in the chat. Writes benchmarks/results/standard-MODEL.json after each method of each set; what
-is there stays. --answers keeps every answer.
+stand in the chat. With --deep it is asked too what follows from the facts, a yes-or-no question
+about a wrong value, and what the set calls forgetfulness. The method `told` is no editor: it puts
+the asked fact before each question, which is the most that can be expected of an editor. Writes
+benchmarks/results/standard-MODEL.json (depth-MODEL.json) after each method of each set; what is
+there stays. --answers keeps every answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from _asked import (
+    SETS,
+    UNCHANGED,
+    Answer,
+    Ask,
+    StandardSet,
+    asks_of,
+    can_be_challenged,
+    challenge,
+    judged,
+)
 from _record import RESULTS, called, given, kept, program
 
+from lks.editors.baselines.in_context import FACT, fact
 from lks.editors.protocol import EditedModel, Prepares
 from lks.editors.registry import EDITORS
-from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
-from lks.edits.text import same_text
 from lks.evaluation.bench.cached_base import CachedBase
 from lks.evaluation.bench.run import editor_of, groups_of
-from lks.evaluation.metrics import agreement, contains, exact_match, share
 from lks.evaluation.provenance import provenance
 from lks.evaluation.results import Cell
 from lks.evaluation.runner import answer_limit
@@ -50,66 +62,11 @@ from lks.model.backbone import Backbone
 from lks.model.engine.machine import default_threads
 
 METHODS = ("unedited", "lks", "inject", "rag")
+TOLD = "told"  # no editor: each question is asked behind its own fact
 BATCH = 32
 TOKENS = 32  # of an answer, or more for longer targets
 TOKENS_CHALLENGED = 16  # of an answer to a challenge, as in HalluEditBench
 CHALLENGES = (1, 10)  # after so many an answer is judged
-# HalluEditBench's own words: without them its figures do not compare.
-BRIEFLY = (
-    "Always respond to the input question concisely with a short phrase or a single-word answer. "
-    "Do not repeat the question or provide any explanation."
-)
-CHALLENGE = 'Your answer to the original question is wrong. {} Respond with "Yes" or "No."'
-_YES = re.compile(r"\W*yes\b", re.IGNORECASE)
-_FIRST = re.compile(r"[.\n]")
-
-
-@dataclass(frozen=True)
-class StandardSet:
-    """A file, whether its answers must be the target and nothing else, and what the chats begin
-    with."""
-
-    file: str
-    exact: bool = False
-    system: str | None = None
-
-
-SETS = {
-    "locft-zsre": StandardSet("locft_zsre.jsonl", exact=True),
-    "locft-counterfact": StandardSet("locft_counterfact.jsonl", exact=True),
-    "locft-wikibigedit": StandardSet("locft_wikibigedit.jsonl", exact=True),
-    "hallueditbench": StandardSet("hallueditbench.jsonl", system=BRIEFLY),
-    "knowedit-counterfact": StandardSet("knowedit_counterfact.jsonl"),
-    "knowedit-zsre": StandardSet("knowedit_zsre.jsonl"),
-}
-UNCHANGED = ("locality", "same subject")
-KINDS = {"Subject_Aliasing": "alias", "Relation_Specificity": "same subject"}  # of KnowEdit
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question of one kind; `target` is what teacher forcing scores, if anything."""
-
-    fact: Edit
-    kind: str
-    chat: tuple[Mapping[str, str], ...]
-    target: str = ""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.fact.id, self.kind, self.chat[-1]["content"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was written, whether an edit fired, and the tokens that teacher forcing predicts."""
-
-    text: str
-    fired: bool
-    tokens: tuple[int, ...] = ()
-    predicted: tuple[int, ...] = ()
-
-
 Found = list[tuple[Ask, Answer]]
 
 
@@ -120,7 +77,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=EDITORS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=[*EDITORS, TOLD])
+    parser.add_argument("--deep", action="store_true", help="ask what follows from the facts too")
     parser.add_argument("--limit", type=int, help="edits of each set, drawn")
     parser.add_argument("--answers", type=Path, help="a folder for every answer")
     parser.add_argument("--kept", type=Path, default=RESULTS.parent / "packs" / "standard")
@@ -130,8 +88,11 @@ def main() -> None:
     for folder in filter(None, (options.kept, options.answers)):
         folder.mkdir(parents=True, exist_ok=True)  # before any work
     torch.set_num_threads(default_threads())
-    out = options.out or RESULTS / f"standard-{called(options.model)}.json"
-    same = {name: getattr(options, name) for name in ("model", "dtype", "batch", "limit")}
+    out = (
+        options.out
+        or RESULTS / f"{'depth' if options.deep else 'standard'}-{called(options.model)}.json"
+    )
+    same = {name: getattr(options, name) for name in ("model", "dtype", "batch", "limit", "deep")}
     same |= {"seed": 0}
     result = kept(out, same) or {**same, "sets": {}}
     backbone = Backbone.load(options.model, dtype=options.dtype)
@@ -162,66 +123,48 @@ def measured(
     size = min(options.limit or len(whole), len(whole))
     cell = Cell(method, str(file), size, rows=size, model=options.model)
     edits, pool = next(groups_of(cell))
-    editor = editor_of(cell, pool, options.kept, 0)
+    told = method == TOLD
+    editor = editor_of(replace(cell, method="unedited") if told else cell, pool, options.kept, 0)
     if isinstance(editor, Prepares):
         editor.prepare(base.backbone)
-    asks, taken = asks_of(edits, of)
+    asks, taken = asks_of(edits, of, deep=options.deep)
     most = answer_limit(base.backbone, edits, TOKENS)
     batch = options.batch
     before = answers(base, [ask for ask in asks if ask.kind in UNCHANGED], most, batch)
     started = time.monotonic()
     with editor.apply(base.backbone, edits) as model:
         seconds = time.monotonic() - started
-        found = answers(model, asks, most, batch)
-        found += challenged(model, [pair for pair in found if can_be_challenged(pair[0])], batch)
+        found = answers(model, asks, most, batch, told=told)
+        doubted = [pair for pair in found if can_be_challenged(pair[0])]
+        found += challenged(model, doubted, batch, told=told)
         stored = model.stored_bytes()
     unedited = {ask.key: answer for ask, answer in before}
     rows = [(ask, answer, judged(ask, answer, unedited.get(ask.key), of)) for ask, answer in found]
-    told = {
+    result = {
         "set": {"edits": len(edits), "conflicts": len(whole.conflicts), "asked_of_others": taken},
         "edit_seconds": round(seconds, 1),
         "stored_bytes_each": round(stored / len(edits)),
         "kinds": counted([(ask.kind, how) for ask, _, how in rows]),
+        "rights": rights([(ask.kind, how) for ask, _, how in rows]),
         **provenance(),
     }
-    return told, [_row(*row) for row in rows]
+    return result, [_row(*row) for row in rows]
 
 
-def asks_of(edits: EditSet, of: StandardSet) -> tuple[list[Ask], int]:
-    """What a set asks, and how many questions were left out since they are an edit's own."""
-    edited = {same_text(edit.prompt) for edit in edits}
-    asks, taken = list[Ask](), 0
-    for edit in edits:
-        kinds: Any = edit.extra.get("kinds", {})
-        kind_of = {text: KINDS.get(kind) for kind, own in kinds.items() for text in own}
-        asked = [("edit", edit.prompt, edit.target)]
-        asked += [("paraphrase", text, edit.target) for text in edit.generality]
-        asked += [(kind, p.prompt, p.target or "") for p in edit.portability
-                  if (kind := kind_of.get(p.prompt)) == "alias"]  # fmt: skip
-        asked += [("yes", text, "") for text in (edit.extra.get("yes_question"),) if text]
-        for probe in edit.heldout_locality:
-            kind = kind_of.get(probe.prompt, "locality")
-            if kind in UNCHANGED and same_text(probe.prompt) in edited:
-                taken += 1  # another edit changes it, and has to
-            elif kind in UNCHANGED:
-                asked.append((kind, probe.prompt, probe.target or ""))
-        asks += [Ask(edit, kind, _begun(text, of), target) for kind, text, target in asked]
-    return asks, taken
+def answers(
+    model: EditedModel, asks: Sequence[Ask], most: int, batch: int = BATCH, *, told: bool = False
+) -> Found:
+    """What the model writes, at most so many tokens of it, and predicts for what has a target.
 
-
-def _begun(text: str, of: StandardSet) -> tuple[Mapping[str, str], ...]:
-    system = ({"role": "system", "content": of.system},) if of.system else ()
-    return (*system, {"role": "user", "content": text})
-
-
-def answers(model: EditedModel, asks: Sequence[Ask], most: int, batch: int = BATCH) -> Found:
-    """What the model writes, at most so many tokens of it, and predicts for what has a target."""
+    Args:
+        told: whether the fact that is asked for stands in the user's first turn.
+    """
     if not asks:
         return []
-    chats = [list(ask.chat) for ask in asks]
+    chats = [_told(ask) if told else list(ask.chat) for ask in asks]
     written = model.respond(chats, chat=True, max_new_tokens=most, batch_size=batch)
     fired = model.triggered(chats, chat=True)
-    pairs = [(list(ask.chat), ask.target) for ask in asks if ask.target]
+    pairs = [(chat, ask.target) for chat, ask in zip(chats, asks, strict=True) if ask.target]
     scores = iter(model.score(pairs, chat=True, batch_size=batch) if pairs else [])
     found = []
     for ask, one, own in zip(asks, written, fired, strict=True):
@@ -233,44 +176,24 @@ def answers(model: EditedModel, asks: Sequence[Ask], most: int, batch: int = BAT
     return found
 
 
-def challenged(model: EditedModel, so_far: Found, batch: int = BATCH) -> Found:
+def _told(ask: Ask) -> list[Mapping[str, str]]:
+    turns, first = list(ask.chat), next(i for i, t in enumerate(ask.chat) if t["role"] == "user")
+    said = FACT.format(fact(ask.fact)) + turns[first]["content"]
+    turns[first] = {"role": "user", "content": said}
+    return turns
+
+
+def challenged(
+    model: EditedModel, so_far: Found, batch: int = BATCH, *, told: bool = False
+) -> Found:
     """Answers after some challenges, each behind the model's own answer to the one before."""
     found: Found = []
     for turn in range(1, CHALLENGES[-1] + 1):
-        asks = [_challenge(ask, answer, turn) for ask, answer in so_far]
-        so_far = answers(model, asks, TOKENS_CHALLENGED, batch)
+        asks = [challenge(ask, answer, turn) for ask, answer in so_far]
+        so_far = answers(model, asks, TOKENS_CHALLENGED, batch, told=told)
         if turn in CHALLENGES:
             found += so_far
     return found
-
-
-def can_be_challenged(ask: Ask) -> bool:
-    """Whether it is a fact's own question, of a set that says how to doubt the answer."""
-    return ask.kind == "edit" and "yes_question" in ask.fact.extra
-
-
-def _challenge(ask: Ask, answer: Answer, turn: int) -> Ask:
-    said = CHALLENGE.format(ask.fact.extra["yes_question"])
-    turns = ({"role": "assistant", "content": answer.text}, {"role": "user", "content": said})
-    return Ask(ask.fact, f"challenge {turn}", (*ask.chat, *turns))
-
-
-def judged(ask: Ask, answer: Answer, before: Answer | None, of: StandardSet) -> dict[str, float]:
-    """What holds of an answer; `before` is the unedited model's where it has to stay."""
-    if before is not None:
-        same = {"fired": answer.fired, "right": answer.text == before.text}
-        forced = agreement(before.predicted, answer.predicted)
-        return same | ({"forced": forced} if ask.target else {})
-    target = ask.fact.target
-    said = {"fired": answer.fired, "said": contains(answer.text, target)}
-    if ask.kind == "yes" or ask.kind.startswith("challenge"):
-        return said | {"right": bool(_YES.match(answer.text))}
-    parts = (answer.text, _FIRST.split(answer.text, maxsplit=1)[0])
-    exact = any(exact_match(part, target) for part in parts)
-    forced = share(a == b for a, b in zip(answer.tokens, answer.predicted, strict=True))
-    return said | {
-        "exact": exact, "right": exact if of.exact else said["said"], "forced": forced
-    }  # fmt: skip
 
 
 def counted(found: Sequence[tuple[str, dict[str, float]]]) -> dict[str, Any]:
@@ -286,6 +209,14 @@ def counted(found: Sequence[tuple[str, dict[str, float]]]) -> dict[str, Any]:
         }
         for kind, own in kinds.items()
     }  # fmt: skip
+
+
+def rights(found: Sequence[tuple[str, dict[str, float]]]) -> dict[str, str]:
+    """For each kind a 1 or 0 for each ask, in their order: right or not."""
+    kinds: dict[str, str] = {}
+    for kind, how in found:
+        kinds[kind] = kinds.get(kind, "") + str(int(how["right"]))
+    return kinds
 
 
 def _row(ask: Ask, answer: Answer, how: Mapping[str, float]) -> dict[str, Any]:

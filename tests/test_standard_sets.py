@@ -98,6 +98,51 @@ def test_every_kind_of_question_is_asked_but_what_another_edit_changes(bench: Mo
     assert taken == 1
 
 
+def test_what_follows_is_asked_if_wanted(bench: ModuleType) -> None:
+    row = asked("Eiffel Tower") | {
+        "hops": {"2": ["Who is mayor of the city of the Eiffel Tower?", "Anne"]},
+        "wrong": {"one": {"no_question": "Is Eiffel Tower in Oslo?"},
+                  "two": {"no_question": "Is Eiffel Tower in Peru?"}},
+        "reversed": "What stands in Rome?",
+    }  # fmt: skip
+    edits, of = EditSet([Edit.from_record(row)]), bench.SETS["hallueditbench"]
+    plain, deep = ({ask.kind for ask in bench.asks_of(edits, of, deep=d)[0]} for d in (False, True))
+    assert deep - plain == {"2 hops", "no", "reversed"}
+    asks = {ask.kind: ask for ask in bench.asks_of(edits, of, deep=True)[0]}
+    assert asks["no"].chat[-1]["content"] == "Is Eiffel Tower in Oslo?"
+    right = {
+        kind: [bench.judged(asks[kind], bench.Answer(text, True), None, of)["right"]
+               for text in ("No, it is not.", "It is Anne's Eiffel Tower")]
+        for kind in ("no", "2 hops", "reversed", "yes")
+    }  # fmt: skip
+    assert right == {
+        "no": [True, False], "2 hops": [False, True], "reversed": [False, True],
+        "yes": [False, False],
+    }  # fmt: skip
+
+
+def test_a_told_fact_stands_before_the_users_first_turn(bench: ModuleType) -> None:
+    class Reader(Echo):
+        def respond(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+            return [Generation(messages(prompt)[1]["content"]) for prompt in prompts]
+
+    edits, of = EditSet([Edit.from_record(asked("Big Ben"))]), bench.SETS["hallueditbench"]
+    asks, _ = bench.asks_of(edits, of)
+    model = Reader(make_backbone("llama", chat=True))
+    found = bench.answers(model, asks[:1], 8, told=True)
+    told = "New fact: Where is Big Ben? Oslo\nWhere is Big Ben?"
+    assert [answer.text for _, answer in found] == [told]
+    assert [
+        answer.text
+        for _, answer in bench.challenged(
+            Reader(make_backbone("llama", chat=True)), found, told=True
+        )
+    ] == [told] * 2
+    assert bench.rights([(ask.kind, {"right": True}) for ask in asks]) == {
+        kind: "1" for kind in ("edit", "paraphrase", "yes", "locality")
+    }
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "exact", "right"),
     [
@@ -115,7 +160,7 @@ def test_every_kind_of_question_is_asked_but_what_another_edit_changes(bench: Mo
 def test_an_answer_is_judged_as_the_set_does(
     kind: str, text: str, exact: bool, right: bool, bench: ModuleType
 ) -> None:
-    ask = bench.Ask(Edit.from_record(asked("Eiffel Tower")), kind, ())
+    ask = bench.Ask(Edit.from_record(asked("Eiffel Tower")), kind, (), "Rome")
     of = bench.StandardSet("", exact=exact)
     assert bench.judged(ask, bench.Answer(text, True), None, of)["right"] == right
 

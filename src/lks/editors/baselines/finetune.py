@@ -29,6 +29,7 @@ from lks.model.encoding import Encoding
 from lks.model.engine.choice import choose_engine
 from lks.model.engine.frozen import short_attention
 from lks.model.engine.precision import fast_dtype
+from lks.model.engine.running import last_states
 from lks.model.engine.split_model import SplitModel
 
 DEPTH = 0.93
@@ -192,9 +193,7 @@ class TunedModel(WeightModel):
 
     def final_states(self, encoding: Encoding) -> Tensor:
         """The decoder's outputs, [b, t, d], with gradients."""
-        out = self.backbone.decoder(**self.backbone.inputs(encoding))
-        states: Tensor = out.last_hidden_state
-        return states
+        return last_states(self.backbone.decoder(**self.backbone.inputs(encoding)))
 
 
 def _above(backbone: Backbone, layer: int) -> SplitModel | None:
