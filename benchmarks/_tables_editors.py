@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from _results import DATA, METHODS, Row, cell, cells, comparison, read
+from _results import DATA, DEFAULT, METHODS, Row, cell, cells, comparison, read
 from _table import (
     KINDS,
     NAME,
@@ -80,7 +80,7 @@ def seeds() -> str:
     """EP of LKS with a hundred edits, seed by seed."""
     told = []
     for data, name in DATA.items():
-        eps = [read(f"table/{data}-100-lks-{seed}.json")["plain"] for seed in range(3)]
+        eps = [read(f"table-{DEFAULT}/{data}-100-lks-{seed}.json")["plain"] for seed in range(3)]
         told.append(f"{', '.join(dec(own['teacher_forced']['ep']) for own in eps)} on {name}")
     return f"With 100 edits and the seeds 0, 1 and 2, LKS has an EP of {' and '.join(told)}."
 
