@@ -156,6 +156,15 @@ def test_what_a_model_can_do_is_found_out(backbone: Backbone) -> None:
     assert not probes.near(torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 2.0]))
 
 
+def test_single_numbers_may_be_rounded_far_but_only_in_fewer_bits() -> None:
+    expected = torch.randn(1_000, generator=torch.Generator().manual_seed(0))
+    outlier, other = expected.clone(), expected.flip(0)
+    outlier[0] += 1
+    assert not probes.near(outlier, expected)
+    assert probes.near(outlier, expected, torch.bfloat16)
+    assert not probes.near(other, expected, torch.bfloat16)
+
+
 @pytest.mark.parametrize("name", ["t5", "llava", "llama"])
 def test_a_folder_is_opened_by_the_right_class(name: str, tmp_path: Path) -> None:
     model = survey.build(FAMILIES[name])

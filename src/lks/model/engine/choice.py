@@ -85,7 +85,7 @@ def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
         pairs = (own.logits, expected.logits), (own.slopes, expected.slopes)
         if all(probes.near(*pair, dtype) for pair in pairs):
             return kind.name
-        values, slopes = (probes.off_by(*pair) for pair in pairs)
+        values, slopes = (probes.off_by(*pair, dtype) for pair in pairs)
         failed.append(
             f"{kind.name}: off by {values:.2g} standard deviations, gradients by {slopes:.2g}"
         )
