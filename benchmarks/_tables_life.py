@@ -8,7 +8,8 @@ from functools import partial
 from _results import Row, read
 from _table import Table, of, percent
 
-MODELS = {"life": "smollm2-135m", "life-1.5b": "qwen2.5-coder-1.5b"}
+MODELS = {"life": "smollm2-135m", "life-qwen": "qwen2.5-coder-1.5b"}
+FACTS = 83
 METHODS = {
     "before": "LKS, before (28 November)", "lks": "**LKS**", "inject": "fact in the prompt",
     "rag": "RAG, three facts", "unedited": "unedited model",
@@ -35,6 +36,19 @@ def methods(model: str) -> list[Row]:
          "yes_no": own[name]["forms"]["yes-no"]["right"]}
         for name, told in METHODS.items() if name in own
     ]  # fmt: skip
+
+
+def fired(model: str) -> str:
+    """Of the asks whose edit fired those that were answered with the target, and what it cost."""
+    own = _made(model)["lks"]
+    all_asks = own["all"]["target"]
+    share = percent(all_asks["whole"] / all_asks["fired"])
+    minutes = own["edit_seconds"] / 60
+    return (
+        f"Where the edit fired, {share} of the answers held the whole target. Editing, with the "
+        f"self-test, took {minutes:.0f} minutes on one core, so {own['edit_seconds'] / FACTS:.0f} "
+        "seconds a fact."
+    )
 
 
 def split(group: str, titles: dict[str, str] | None = None) -> list[Row]:
@@ -85,6 +99,7 @@ METHODS_SHOWN: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 TABLES: dict[str, Callable[[], str]] = {
     **{name: Table(partial(methods, model), METHODS_SHOWN) for name, model in MODELS.items()},
+    "life-qwen-fired": partial(fired, MODELS["life-qwen"]),
     "life-forms": Table(
         partial(split, "forms", FORMS), (("", NAME), *_shares("before"), *_shares("now"))
     ),
