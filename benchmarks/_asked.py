@@ -114,9 +114,8 @@ def _asked(edit: Edit, deep: bool) -> Iterator[tuple[str, str, str]]:
 
 def _deeper(extra: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Of HalluEditBench: the no to a wrong value, hops, and the question turned round."""
-    for text in dict.fromkeys(own["no_question"] for own in extra.get("wrong", {}).values()):
-        yield "no", text, ""
-        break
+    for wrong in list(extra.get("wrong", {}).values())[:1]:
+        yield "no", wrong["no_question"], ""
     for count, (text, target) in extra.get("hops", {}).items():
         yield f"{count} hops", text, target
     if extra.get("reversed"):

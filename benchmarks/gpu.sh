@@ -11,6 +11,7 @@
 #   SIZES    numbers of edits ("10 100")
 #   LIMIT    seconds in all (540)
 set -euo pipefail
+[ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$(realpath "$1") out=$(realpath -m "$2") model=${3:-qwen2.5-coder-1.5b}
 read -ra methods <<<"${METHODS:-unedited lks inject rag}"
 read -ra sizes <<<"${SIZES:-10 100}"
