@@ -105,21 +105,22 @@ def _asked(edit: Edit, deep: bool) -> Iterator[tuple[str, str, str]]:
     if extra.get("yes_question"):
         yield "yes", extra["yes_question"], ""
     if deep:
-        yield from _deeper(extra)
+        yield from _deeper(edit)
     for probe in edit.heldout_locality:
         kind = kind_of.get(probe.prompt, "locality")
         if kind in UNCHANGED and (deep or kind not in DEEP):
             yield kind, probe.prompt, probe.target or ""
 
 
-def _deeper(extra: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _deeper(edit: Edit) -> Iterator[tuple[str, str, str]]:
     """Of HalluEditBench: the no to a wrong value, hops, and the question turned round."""
+    extra: Mapping[str, Any] = edit.extra
     for wrong in list(extra.get("wrong", {}).values())[:1]:
         yield "no", wrong["no_question"], ""
     for count, (text, target) in extra.get("hops", {}).items():
         yield f"{count} hops", text, target
     if extra.get("reversed"):
-        yield "reversed", extra["reversed"], ""
+        yield "reversed", extra["reversed"], edit.subject
 
 
 def begun(text: str, of: StandardSet) -> tuple[Mapping[str, str], ...]:
@@ -146,13 +147,11 @@ def judged(ask: Ask, answer: Answer, before: Answer | None, of: StandardSet) -> 
         same = {"fired": answer.fired, "right": answer.text == before.text}
         forced = agreement(before.predicted, answer.predicted)
         return same | ({"forced": forced} if ask.target else {})
-    target = ask.fact.subject if ask.kind == "reversed" else ask.target or ask.fact.target
+    target = ask.target or ask.fact.target
     said = {"fired": answer.fired, "said": contains(answer.text, target)}
     if ask.kind in ("yes", "no") or ask.kind.startswith("challenge"):
         wanted = "no" if ask.kind == "no" else "yes"
         return said | {"right": _begins(answer.text, wanted)}
-    if not ask.target:
-        return said | {"right": said["said"]}
     parts = (answer.text, _FIRST.split(answer.text, maxsplit=1)[0])
     exact = any(exact_match(part, target) for part in parts)
     forced = share(a == b for a, b in zip(answer.tokens, answer.predicted, strict=True))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from _results import Row, read
+from _results import DEFAULT, Row, read
 from _table import Table, of, percent
 
-MODELS = {"life": "smollm2-135m", "life-qwen": "qwen2.5-coder-1.5b"}
-FACTS = 83
+MODELS = {"life": DEFAULT, "life-qwen": "qwen2.5-coder-1.5b"}
 METHODS = {
     "before": "LKS, before (28 November)", "lks": "**LKS**", "inject": "fact in the prompt",
     "rag": "RAG, three facts", "unedited": "unedited model",
@@ -22,14 +21,14 @@ KINDS = {"url_email": "URL or e-mail"}
 
 
 def _made(model: str) -> Row:
-    """What was measured of each editor."""
-    own: Row = read(f"life-{model}.json")["methods"]
-    return own
+    """What was measured with a model."""
+    made: Row = read(f"life-{model}.json")
+    return made
 
 
 def methods(model: str) -> list[Row]:
     """A row for each editor: all asks that want the target, neighbours, yes and no."""
-    own = _made(model)
+    own = _made(model)["methods"]
     return [
         {"name": told, **own[name]["all"]["target"],
          "unchanged": own[name]["forms"]["neighbour"]["unchanged"],
@@ -40,20 +39,21 @@ def methods(model: str) -> list[Row]:
 
 def fired(model: str) -> str:
     """Of the asks whose edit fired those that were answered with the target, and what it cost."""
-    own = _made(model)["lks"]
+    made = _made(model)
+    own = made["methods"]["lks"]
     all_asks = own["all"]["target"]
     share = percent(all_asks["whole"] / all_asks["fired"])
-    minutes = own["edit_seconds"] / 60
+    seconds = own["edit_seconds"]
     return (
         f"Where the edit fired, {share} of the answers held the whole target. Editing, with the "
-        f"self-test, took {minutes:.0f} minutes on one core, so {own['edit_seconds'] / FACTS:.0f} "
+        f"self-test, took {seconds / 60:.0f} minutes on one core, so {seconds / made['facts']:.0f} "
         "seconds a fact."
     )
 
 
 def split(group: str, titles: dict[str, str] | None = None) -> list[Row]:
     """A row for each form or kind: LKS before and now."""
-    own = _made(MODELS["life"])
+    own = _made(DEFAULT)["methods"]
     names = titles or {name: KINDS.get(name, name) for name in sorted(own["lks"][group])}
     return [
         {"name": told, "before": own["before"][group][name], "now": own["lks"][group][name]}

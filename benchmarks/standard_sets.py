@@ -11,7 +11,7 @@ greedily. Counted for each kind of question:
 - fired: an edit fired (editors without a scope always do);
 - exact: the answer, or its first line up to a full stop, is the target;
 - said: the answer holds the target as whole words;
-- right: `exact` or `said`, as the set judges; yes or no: the answer begins with yes; locality: it
+- right: `exact` or `said`, as the set judges; yes or no: the answer begins with it; locality: it
   is the unedited model's to the letter;
 - forced: the share of the target's tokens that teacher forcing finds; locality: the share of places
   with the unedited model's token.

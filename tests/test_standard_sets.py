@@ -132,12 +132,8 @@ def test_a_told_fact_stands_before_the_users_first_turn(bench: ModuleType) -> No
     found = bench.answers(model, asks[:1], 8, told=True)
     told = "New fact: Where is Big Ben? Oslo\nWhere is Big Ben?"
     assert [answer.text for _, answer in found] == [told]
-    assert [
-        answer.text
-        for _, answer in bench.challenged(
-            Reader(make_backbone("llama", chat=True)), found, told=True
-        )
-    ] == [told] * 2
+    doubted = bench.challenged(model, found, told=True)
+    assert [answer.text for _, answer in doubted] == [told] * 2
     assert bench.rights([(ask.kind, {"right": True}) for ask in asks]) == {
         kind: "1" for kind in ("edit", "paraphrase", "yes", "locality")
     }
