@@ -18,6 +18,8 @@ read -ra sizes <<<"${SIZES:-10 100}"
 here=$(dirname "$(realpath "$0")")
 export PYTHONPATH="$here/../src${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
+"$python" -c 'import torch, lks' 2>/dev/null ||
+    { echo "$python lacks torch or what LKS needs; name another interpreter: PYTHON=..." >&2; exit 2; }
 mkdir -p "$out"
 "$python" - <<'END' | tee "$out/device.txt"
 import torch
