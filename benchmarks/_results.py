@@ -57,14 +57,15 @@ def lines(name: str) -> list[Row]:
 
 
 @cache
-def comparison() -> tuple[Row, ...]:
+def comparison(model: str = DEFAULT) -> tuple[Row, ...]:
     """A row a method, data set and size; means over seeds, the best EP first."""
-    files = sorted((RESULTS / f"table-{DEFAULT}").glob("*.json"))
+    files = sorted((RESULTS / f"table-{model}").glob("*.json"))
     made = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     rows = [_flat(row) for row in report.rows_of(map(CellResult.from_json, made))]
     for row in rows:
         row["data"] = row["data"].partition(".")[0]
-        row["leaky"] = (row["method"], row["data"], row["size"]) in LEAKY
+        cell = (row["method"], row["data"], row["size"])
+        row["leaky"] = model == DEFAULT and cell in LEAKY
         row["name"] = METHODS[row["method"]] + (" †" if row["leaky"] else "")
     return tuple(rows)
 
@@ -78,10 +79,12 @@ def _flat(row: report.Row) -> Row:
     return flat | {"contained": stated["reliability"], "contained_generality": stated["generality"]}
 
 
-def cells(data: str, size: int, methods: Iterable[str] = METHODS) -> list[Row]:
+def cells(
+    data: str, size: int, methods: Iterable[str] = METHODS, model: str = DEFAULT
+) -> list[Row]:
     """The comparison's rows of one table."""
     return [
-        row for row in comparison()
+        row for row in comparison(model)
         if (row["data"], row["size"]) == (data, size) and row["method"] in methods
     ]  # fmt: skip
 

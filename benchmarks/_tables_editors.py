@@ -45,6 +45,7 @@ def ep_by_size(data: str) -> Table:
     return Table(by_size, (NAME, *((f"{size:,}", _ep(data, size)) for size in SIZES)))
 
 
+LARGER = "qwen2.5-coder-1.5b"
 SCORES = (
     NAME,
     ("EP", of("ep")),
@@ -57,8 +58,8 @@ SCORES = (
 )
 
 
-def scores(data: str, size: int) -> Table:
-    return Table(partial(cells, data, size), SCORES)
+def scores(data: str, size: int, model: str = DEFAULT) -> Table:
+    return Table(partial(cells, data, size, model=model), SCORES)
 
 
 def _ability(task: str) -> Callable[[Row], str]:
@@ -145,6 +146,10 @@ TABLES: dict[str, Callable[[], str]] = {
         f"scores-{data}-{size}": scores(data, size)
         for data, most in (("zsre", 10_000), ("counterfact", 9_919))
         for size in (100, 1_000, most)
+    },
+    **{
+        f"larger-{data}-{size}": scores(data, size, LARGER)
+        for data in DATA for size in (100,) if cells(data, size, model=LARGER)
     },
     **{
         f"abilities-{data}-{size}": abilities(data, size)

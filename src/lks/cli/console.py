@@ -103,6 +103,8 @@ class TrainingProgress:
         losses = f"reliability {epoch.reliability:.3f}  generality {epoch.generality:.3f}"
         if epoch.locality:  # 0 where no locality prompts are read
             losses += f"  locality {epoch.locality:.3f}"
+        if epoch.distilled:
+            losses += f"  distilled {epoch.distilled:.3f}"
         self._bar.update(self._task, losses=losses)
         echo(f"epoch {epoch.number} of {epoch.of}: {losses}", not self._lines)
 

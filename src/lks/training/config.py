@@ -32,6 +32,8 @@ class TrainingConfig:
         exact: a target that was begun is said to its end, unless its edit says otherwise.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
+        objective: `answer`, blocks learn to state their targets, or `distil`, in chats to answer
+            as the model does when the fact stands in its prompt (see `lks.training.presence`).
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
             number of edits (`for_edits`). In a step each edit brings its prompt, a paraphrase
             and `locality_a_step` locality prompts, or one of these in turn (`alternate`).
@@ -63,6 +65,7 @@ class TrainingConfig:
     w_rel: float = 1.0
     w_gen: float = 1.0
     w_loc: float | None = None
+    objective: str = "answer"
     alternate: bool = True
     locality_a_step: int = 1
     kl_tokens: int = 3
@@ -161,6 +164,7 @@ _NOT_BELOW_0 = (
 _CHOICES = {
     "form": ("replace", "residual"),
     "hypernetwork": ("linear", "mlp"),
+    "objective": ("answer", "distil"),
     "scope": tuple(SCOPES),
     "precision": ("auto", "float32", "bfloat16"),
 }

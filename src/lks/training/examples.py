@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -20,13 +21,15 @@ from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import tokens_from
 from lks.scope.scope import Scope
 from lks.training.distributed import ProcessGroup
+from lks.training.presence import STATED
+from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
 from lks.training.talks import behind_talk, follow_up, without_name
+from lks.training.teacher import Reply
 
 FEW, CHATS = 300, 3  # edits of which each is read in so many wordings in a chat, else in one
 LATER = 2  # and asked in so many later turns
-TEXT_KINDS = ("reliability", "generality", "locality")
-OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
+TEXT_KINDS = ("reliability", "generality", "locality", "distilled")
 
 
 @dataclass
@@ -35,7 +38,8 @@ class Example:
 
     `edit` is the number of the edit it belongs to; `members` [k] are the edits that fire in it,
     `owner` [k] the mention each of these belongs to; `labels` [K] are the tokens to predict, None
-    for locality.
+    for locality and where a teacher is followed. Of that one `likeliest` are the tokens that it
+    holds likeliest, [K, 2, k] as of `losses.top_k`.
     """
 
     edit: int
@@ -45,6 +49,7 @@ class Example:
     members: Tensor
     owner: Tensor
     labels: Tensor | None
+    likeliest: Tensor | None = None
 
 
 @dataclass
@@ -54,6 +59,7 @@ class EditExamples:
     reliability: list[Example]
     generality: list[Example]
     locality: list[Example]
+    distilled: list[Example] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class _Text:
     target: int | None  # where in the text what is to be written begins, if anything is
     answer: str | None = None  # what an encoder-decoder's decoder is to write
     made: bool = False  # here: left out where the model cannot read so much
+    reply: Reply | None = None  # the teacher's, if it is that
 
 
 def build_examples(
@@ -79,6 +86,7 @@ def build_examples(
     kl_tokens: int,
     alone: bool = False,
     known: Sequence[Edit] = (),
+    replies: Sequence[Sequence[Reply]] = (),
     store: TensorStore | None = None,
     team: ProcessGroup | None = None,
     on_progress: OnProgress = lambda stage, done, of: None,
@@ -91,6 +99,8 @@ def build_examples(
     Args:
         kl_tokens: scored places of a locality prompt; with 0 none is read.
         alone: in each text only the edit that it belongs to fires, as with a relation gate.
+        replies: a teacher's to questions about each edit, if there is one. Its chats are what is
+            learnt of chats then, where one of them states the target.
     """
     backbone = engine.backbone
     index = {edit.id: i for i, edit in enumerate([*known, *edits])}
@@ -98,7 +108,12 @@ def build_examples(
     examples, dropped = [EditExamples([], [], []) for _ in edits], 0
     for style in styles:
         kept, rows = [], []
-        for text in _texts(backbone, edits, prompts, style, locality=kl_tokens > 0):
+        texts = _texts(backbone, edits, prompts, style, locality=kl_tokens > 0)
+        if style and replies:
+            states = [any(r.question.kind in STATED for r in own) for own in replies]
+            unstated = (text for text in texts if not states[text.edit])
+            texts = chain(_replied(backbone, replies), unstated)
+        for text in texts:
             if team is not None and not team.owns(text.edit):
                 continue
             only = edits[text.edit].id if alone else None
@@ -139,7 +154,16 @@ def _example(
         members=pairs[:, 0],
         owner=pairs[:, 1],
         labels=None if labels is None else torch.tensor(labels, device=device),
+        likeliest=None if text.reply is None else text.reply.likeliest.to(device),
     )
+
+
+def _replied(backbone: Backbone, replies: Sequence[Sequence[Reply]]) -> Iterator[_Text]:
+    """What a teacher answered, behind the questions alone."""
+    for i, own in enumerate(replies):
+        for reply in own:
+            asked = backbone.render(reply.question.turns, chat=True)
+            yield _Text(i, "distilled", asked, True, None, made=True, reply=reply)
 
 
 def _texts(
@@ -215,6 +239,10 @@ def _tokenised(
     if backbone.kind == "encoder-decoder":
         return _Tokenised(*_answered(backbone, text, ids, places, kl_tokens), edit_ids)
     prefix = min(tokens_from(offsets, mention.start) for _, mention in located)
+    if text.reply is not None:
+        scored = [len(ids) - 1 + i for i in range(len(text.reply.likeliest))]
+        row = TextRow([*ids, *text.reply.tokens], places, scored, prefix)
+        return _Tokenised(row, None, edit_ids)
     if text.target is None:
         room = kl_tokens if backbone.context is None else backbone.context - len(ids)
         more = min(kl_tokens - 1, max(room, 0))

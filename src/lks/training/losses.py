@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.nn.functional import pad
 
+LEAST = 1e-5  # probability that is left to tokens outside of the likeliest
 LOGIT_ROWS, LOGIT_STEP = 64, 16  # rows of logits made at once, and what fewer are padded to
 
 
@@ -25,6 +26,24 @@ def kl(base: Tensor, edited: Tensor) -> Tensor:
     p = base.float().log_softmax(-1)
     q = edited.float().log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1)
+
+
+def top_k(logprobs: Tensor, k: int) -> Tensor:
+    """The k likeliest tokens of each place, [K, V] -> [K, 2, k]: log-probabilities and numbers."""
+    values, tokens = logprobs.float().topk(min(k, logprobs.shape[-1]))
+    return torch.stack([values, tokens.float()], 1)  # float32 holds the numbers exactly
+
+
+def top_kl(logits: Tensor, teacher: Tensor) -> Tensor:
+    """KL( teacher || model ) at each place, [K, V] and [K, 2, k] -> [K], in nats.
+
+    Of the teacher only its likeliest tokens are known (`top_k`); all others are one outcome.
+    """
+    known, tokens = teacher[:, 0], teacher[:, 1].long()
+    own = logits.float().log_softmax(-1).gather(-1, tokens)
+    inside = known.exp() * (known - own)
+    rest, left = (1 - p.exp().sum(-1).clamp(max=1 - LEAST) for p in (known, own))
+    return inside.sum(-1) + rest * (rest.log() - left.log())
 
 
 def per_text(values: Tensor, owner: Tensor, n: int, *, mean: bool) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lks.json_record import KeptRecord
+
+OnProgress = Callable[[str, int, int], None]  # told a stage, what is done of it, and of how much
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Epoch(KeptRecord):
     reliability: float
     generality: float
     locality: float
+    distilled: float = 0.0
     tail: bool = False
     seconds: float = field(default=0.0, compare=False)
 

@@ -24,15 +24,16 @@ from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
-from lks.training.examples import TEXT_KINDS, OnProgress
+from lks.training.examples import TEXT_KINDS
 from lks.training.gate_metric import learn
-from lks.training.progress import Epoch
+from lks.training.progress import Epoch, OnProgress
 from lks.training.prompts import (
     GATE_WORDINGS,
     PromptReport,
     TrainingPrompts,
     training_prompts,
 )
+from lks.training.teacher import replies
 from lks.training.trainer import train
 
 
@@ -84,6 +85,7 @@ def train_pack(
         edits,
         prompts,
         config,
+        replies=replies(backbone, edits, prompts, config, on_progress=on_progress),
         memory=memory,
         team=team,
         checkpoints=checkpoints,

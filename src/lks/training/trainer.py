@@ -30,14 +30,16 @@ from lks.training.examples import (
     TEXT_KINDS,
     EditExamples,
     Example,
-    OnProgress,
     build_examples,
     features,
 )
-from lks.training.progress import Epoch
+from lks.training.progress import Epoch, OnProgress
 from lks.training.prompts import TrainingPrompts
+from lks.training.teacher import Reply
 
 T = TypeVar("T")
+STATED = 2  # of the kinds of text, the first ones end in the target
+REPLIES = 2  # of a teacher, in an edit's turn for them
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
 
 
@@ -63,6 +65,7 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    replies: Sequence[Sequence[Reply]] = (),
     on_progress: OnProgress = lambda stage, done, of: None,
 ) -> Trained:
     """Train blocks for `edits`, the backbone frozen.
@@ -73,6 +76,7 @@ def train(
         team: the processes that train together, if there are several.
         checkpoints: folder in which the state is saved after every epoch.
         resume: go on from that folder; the result is the same as without the interruption.
+        replies: a teacher's to questions about each edit, if the blocks are to follow it.
     """
     layers, team = config.resolve_layers(backbone.n_layers), team or ProcessGroup()
     engine, store = training_engine(backbone, layers, config), TensorStore(texts_budget(memory))
@@ -84,6 +88,7 @@ def train(
         chat=config.chat,
         kl_tokens=config.locality_places,
         alone=preset(config.scope).gate,
+        replies=replies,
         store=store,
         team=team,
         on_progress=on_progress,
@@ -223,17 +228,18 @@ class _Loop:
             seconds=time.monotonic() - started,
         )
 
-    def _means(self) -> tuple[float, float, float]:
+    def _means(self) -> tuple[float, float, float, float]:
         """Mean loss of each kind over the texts that were read."""
         latest = self._latest_of_all()
         read = latest.isfinite()
         sums, counts = latest.where(read, 0.0).sum((0, 2)), read.sum((0, 2)).clamp(min=1)
-        reliability, generality, locality = (sums / counts).tolist()
-        return reliability, generality, locality
+        reliability, generality, locality, distilled = (sums / counts).tolist()
+        return reliability, generality, locality, distilled
 
     def _not_learnt(self) -> list[int]:
         """The edits whose target had too small a probability in a text when it was last read."""
-        nll = self._latest_of_all()[:, :-1].nan_to_num(nan=0.0).amax((1, 2)) * self.tokens
+        stated = self._latest_of_all()[:, :STATED]
+        nll = stated.nan_to_num(nan=0.0).amax((1, 2)) * self.tokens
         return (nll >= self.config.learnt_loss).nonzero().flatten().tolist()
 
     def _latest_of_all(self) -> Tensor:
@@ -249,6 +255,7 @@ class _Loop:
         own, count = self.examples[edit], self.config.locality_a_step
         turn += edit
         kinds = [(own.reliability, 1), (own.generality, 1), (own.locality, count)]
+        kinds.append((own.distilled, REPLIES))
         kinds = [(examples, count) for examples, count in kinds if examples]
         if self.config.alternate and kinds:  # an edit of another process has no texts here
             kinds, turn = [kinds[turn % len(kinds)]], turn // len(kinds)
@@ -262,9 +269,8 @@ class _Loop:
 
     def _step(self, chosen: list[Example], optimizers: list[torch.optim.Optimizer]) -> None:
         config = self.config
-        weights = dict(
-            zip(TEXT_KINDS, (config.w_rel, config.w_gen, config.w_loc or 0.0), strict=True)
-        )
+        of_kinds = (config.w_rel, config.w_gen, config.w_loc or 0.0, 1.0)
+        weights = dict(zip(TEXT_KINDS, of_kinds, strict=True))
         own = [sum(example.kind == kind for example in chosen) for kind in TEXT_KINDS]
         count = dict(zip(TEXT_KINDS, self.team.summed(torch.tensor(own)).tolist(), strict=True))
         batches = [[chosen[i] for i in batch] for batch in grouped([e.text for e in chosen])]
@@ -297,24 +303,28 @@ class _Loop:
         return self.engine.final_states(batch, self.blocks(members, owner, len(batch.r)))
 
     def _losses(self, examples: list[Example], final: Tensor) -> Tensor:
-        """The loss of each text, [n]: mean NLL of its target, or KL summed over its places."""
+        """The loss of each text, [n]: mean NLL of its target, mean KL from its teacher, or KL from
+        the unedited model summed over its places."""
         n, device = len(examples), final.device
         scored = torch.tensor([len(e.text.scored) for e in examples], device=device)
         text = torch.arange(n, device=device).repeat_interleave(scored)
-        local = torch.tensor([e.labels is None for e in examples], device=device)[text]
         values = torch.zeros(n, device=device)
-        labels = [e.labels for e in examples if e.labels is not None]
-        if labels:
-            stated = losses.by_rows(self._nll, final[~local], torch.cat(labels))
-            values = values + losses.per_text(stated, text[~local], n, mean=True)
-        unedited = [e.text.final.to(device) for e in examples if e.text.final is not None]
-        if unedited:
-            moved = losses.by_rows(self._kl, final[local], torch.cat(unedited))
-            values = values + losses.per_text(moved, text[local], n, mean=False)
+        for loss, given, mean in (
+            (self._nll, [e.labels for e in examples], True),
+            (self._top_kl, [e.likeliest for e in examples], True),
+            (self._kl, [e.text.final for e in examples], False),
+        ):
+            if there := [own.to(device) for own in given if own is not None]:
+                own = torch.tensor([one is not None for one in given], device=device)[text]
+                found = losses.by_rows(loss, final[own], torch.cat(there))
+                values = values + losses.per_text(found, text[own], n, mean=mean)
         return values
 
     def _nll(self, states: Tensor, labels: Tensor) -> Tensor:
         return losses.nll(self.engine.head(states), labels)
+
+    def _top_kl(self, states: Tensor, likeliest: Tensor) -> Tensor:
+        return losses.top_kl(self.engine.head(states), likeliest)
 
     def _kl(self, states: Tensor, unedited: Tensor) -> Tensor:
         return losses.kl(self.engine.head(unedited).detach(), self.engine.head(states))
@@ -374,7 +384,7 @@ def _settled(epochs: Sequence[Epoch], config: TrainingConfig) -> bool:
     """Early stopping: the last `patience` epochs were all good enough."""
     last = epochs[-config.patience :] if config.patience else []
     return len(last) == config.patience > 0 and all(
-        max(e.reliability, e.generality) < config.target_loss for e in last
+        max(e.reliability, e.generality, e.distilled) < config.target_loss for e in last
     )
 
 

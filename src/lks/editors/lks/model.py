@@ -43,6 +43,7 @@ from lks.training.examples import build_examples, features
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
 from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
+from lks.training.teacher import replies
 from lks.training.trainer import refine as train_refinements
 from lks.training.trainer import training_engine
 
@@ -271,6 +272,7 @@ class ScalpelModel(EditedModel):
             kl_tokens=config.locality_places,
             alone=now.gate is not None,
             known=known,
+            replies=replies(self.backbone, new, prompts, config) if refine else (),
         )
         blocks = self.pack.amortised(features(examples))
         if refine:

@@ -1,0 +1,87 @@
+"""Facts in other forms, which the model itself writes: a statement, a question, a clause.
+
+What it writes is kept only if it names the entity, and the target where that belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from lks.edits.edit import Edit
+from lks.edits.text import same_text
+from lks.model.backbone import Backbone
+from lks.model.chat import Message, Prompt
+from lks.model.engine import transformers
+from lks.training.presence import Stated
+
+LONGEST = 96  # tokens of an answer
+FORMS = ("Statement", "Question", "Clause", "Others")
+REQUEST = (
+    "Write the fact as a full statement, then as a yes-or-no question, then the clause that stands "
+    "for the answer, without the answer, and three other answers that it might have had.\n"
+    "Fact: {} {}"
+)
+EXAMPLES = (
+    (
+        "Who runs Zentec these days?", "Maria Lind",
+        "Zentec is run by Maria Lind.", "Is Zentec run by Maria Lind?",
+        "the person who runs Zentec", "Paul Okafor; Ines Weber; Tom Hale",
+    ),
+    (
+        "Otto Brand was born in", "Graz",
+        "Otto Brand was born in Graz.", "Was Otto Brand born in Graz?",
+        "the place where Otto Brand was born", "Vienna; Lyon; Boston",
+    ),
+    (
+        "What does Kettle 3 cost?", "49 euros",
+        "Kettle 3 costs 49 euros.", "Does Kettle 3 cost 49 euros?", "the price of Kettle 3",
+        "39 euros; 55 euros; 120 euros",
+    ),
+)  # fmt: skip
+
+
+def stated(backbone: Backbone, edits: Sequence[Edit], *, batch_size: int = 32) -> list[Stated]:
+    """Each fact in these forms; where the model writes something else, as far as can be told."""
+    asked = [_request(edit, backbone.has_chat) for edit in edits]
+    written = transformers.generate(
+        backbone,
+        asked,
+        lambda encoding: nullcontext(),
+        chat=backbone.has_chat,
+        max_new_tokens=LONGEST,
+        batch_size=batch_size,
+    )
+    return [_read(edit, one.text) for edit, one in zip(edits, written, strict=True)]
+
+
+def _request(edit: Edit, chat: bool) -> Prompt:
+    turns: list[Message] = []
+    for prompt, target, *told in EXAMPLES:
+        answer = "\n".join(f"{form}: {text}" for form, text in zip(FORMS, told, strict=True))
+        turns.append({"role": "user", "content": REQUEST.format(prompt, target)})
+        turns.append({"role": "assistant", "content": answer})
+    turns.append({"role": "user", "content": REQUEST.format(edit.prompt.strip(), edit.target)})
+    if chat:
+        return turns
+    return "\n\n".join(turn["content"] for turn in turns) + "\n"
+
+
+def _read(edit: Edit, text: str) -> Stated:
+    """What was written in each form, or what the edit's own words make of it."""
+    found = dict(line.partition(": ")[::2] for line in text.splitlines())
+    subject, target = edit.subject, edit.target.strip()
+    statement = found.get(FORMS[0], "").strip()
+    if not (subject in statement and target in statement):
+        statement = f"{edit.prompt.strip()} {target}"
+        if edit.prompt.rstrip().endswith("?"):
+            statement = f'the answer to "{edit.prompt.strip()}" is {target}'
+    question = found.get(FORMS[1], "").partition("?")[0].strip() + "?"
+    if not (subject in question and target in question):
+        question = f"Is it true that {statement.rstrip('.')}?"
+    clause = found.get(FORMS[2], "").strip().rstrip(".")
+    if subject not in clause or same_text(target) in same_text(clause):
+        clause = ""
+    others = [value.strip(" .") for value in found.get(FORMS[3], "").split(";")]
+    unlike = [v for v in others if v and same_text(v) not in same_text(f"{target} {subject}")]
+    return Stated(statement, question, clause, tuple(dict.fromkeys(unlike)))
