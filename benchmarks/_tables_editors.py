@@ -58,8 +58,17 @@ SCORES = (
 )
 
 
-def scores(data: str, size: int, model: str = DEFAULT) -> Table:
-    return Table(partial(cells, data, size, model=model), SCORES)
+def scores(data: str, size: int) -> Table:
+    return Table(partial(cells, data, size), SCORES)
+
+
+def larger() -> list[Row]:
+    """The cells of the larger model, a data set and size after the other."""
+    sizes = sorted({(row["data"], row["size"]) for row in comparison(LARGER)})
+    return [
+        row | {"set": f"{DATA[data]}, {size:,}"}
+        for data, size in sizes for row in cells(data, size, model=LARGER)
+    ]  # fmt: skip
 
 
 def _ability(task: str) -> Callable[[Row], str]:
@@ -147,10 +156,15 @@ TABLES: dict[str, Callable[[], str]] = {
         for data, most in (("zsre", 10_000), ("counterfact", 9_919))
         for size in (100, 1_000, most)
     },
-    **{
-        f"larger-{data}-{size}": scores(data, size, LARGER)
-        for data in DATA for size in (100,) if cells(data, size, model=LARGER)
-    },
+    "larger": Table(
+        larger,
+        (
+            ("edits", of("set", show=str)),
+            *SCORES,
+            ("tokens before a prompt", of("tokens_more", show=short)),
+            ("time to first token (unedited: 1)", of("first_token_ratio", show=two_places)),
+        ),
+    ),
     **{
         f"abilities-{data}-{size}": abilities(data, size)
         for data, size in (("counterfact", 1_000), ("counterfact", 9_919))
