@@ -161,8 +161,9 @@ def test_single_numbers_may_be_rounded_far_but_only_in_fewer_bits() -> None:
     outlier, other = expected.clone(), expected.flip(0)
     outlier[0] += 1
     assert not probes.near(outlier, expected)
-    assert probes.near(outlier, expected, torch.bfloat16)
-    assert not probes.near(other, expected, torch.bfloat16)
+    assert not probes.near(outlier, expected, torch.bfloat16)
+    assert probes.near(outlier, expected, torch.bfloat16, slopes=True)
+    assert not probes.near(other, expected, torch.bfloat16, slopes=True)
 
 
 @pytest.mark.parametrize("name", ["t5", "llava", "llama"])

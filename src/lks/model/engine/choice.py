@@ -82,12 +82,12 @@ def _probed(backbone: Backbone, layers: Sequence[int]) -> str:
             reason = (str(error).splitlines() or [""])[0][:100]
             failed.append(f"{kind.name}: {type(error).__name__} {reason}".strip())
             continue
-        pairs = (own.logits, expected.logits), (own.slopes, expected.slopes)
-        if all(probes.near(*pair, dtype) for pair in pairs):
+        values, slopes = (own.logits, expected.logits), (own.slopes, expected.slopes)
+        if probes.near(*values, dtype) and probes.near(*slopes, dtype, slopes=True):
             return kind.name
-        values, slopes = (probes.off_by(*pair, dtype) for pair in pairs)
         failed.append(
-            f"{kind.name}: off by {values:.2g} standard deviations, gradients by {slopes:.2g}"
+            f"{kind.name}: off by {probes.off_by(*values, dtype):.2g} standard deviations, "
+            f"gradients by {probes.off_by(*slopes, dtype, slopes=True):.2g}"
         )
     raise LayerError(
         f"{backbone.name}: no training engine reads layer {_named(layers)} as the model does "

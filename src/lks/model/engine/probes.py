@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lks.model.backbone import Backbone
 
 NEAR, NEAR_ROUGHLY = 5e-3, 0.3  # standard deviations: in 32 bits, and in fewer
-EXACT = torch.float32, torch.float64
 WRITTEN = 2  # tokens
 LONG = 0.5  # seconds of finding out
 YES, NO = "yes", "no"
@@ -62,29 +61,38 @@ def tokens(backbone: Backbone, first: int, n: int) -> list[int]:
     return [ids[(first + i) % len(ids)] for i in range(n)]
 
 
-def near(own: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> bool:
+def near(
+    own: Tensor, expected: Tensor, dtype: torch.dtype | None = None, *, slopes: bool = False
+) -> bool:
     """Whether two readings of the same are equal but for rounding.
 
     Args:
         dtype: in which they were computed, if not their own.
+        slopes: they are gradients.
     """
-    bound = NEAR if (dtype or expected.dtype) in EXACT else NEAR_ROUGHLY
-    return off_by(own, expected, dtype) <= bound  # not so if either is no number
+    bound = NEAR if _exact(dtype or expected.dtype) else NEAR_ROUGHLY
+    return off_by(own, expected, dtype, slopes=slopes) <= bound  # not so if either is no number
 
 
-def off_by(own: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> float:
+def off_by(
+    own: Tensor, expected: Tensor, dtype: torch.dtype | None = None, *, slopes: bool = False
+) -> float:
     """How far two readings of the same differ, in standard deviations of what is expected.
 
-    The largest difference counts. In fewer than 32 bits it is the root mean square: through many
-    layers rounding moves single numbers by more than the bound, and a right engine was refused.
+    The largest difference counts. Of gradients in fewer than 32 bits it is the root mean square:
+    back through many layers rounding moves single numbers by more than the bound.
 
     Args:
-        dtype: as of `near`.
+        dtype, slopes: as of `near`.
     """
     apart, two = (own.float() - expected.float()).abs(), expected.float()
-    exact = (dtype or expected.dtype) in EXACT
-    size = apart.max() if exact else apart.square().mean().sqrt()
+    roughly = slopes and not _exact(dtype or expected.dtype)
+    size = apart.square().mean().sqrt() if roughly else apart.max()
     return float(size / two.std().clamp(min=1e-12))
+
+
+def _exact(dtype: torch.dtype) -> bool:
+    return dtype in (torch.float32, torch.float64)
 
 
 def pads_left(backbone: Backbone) -> bool:
