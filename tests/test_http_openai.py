@@ -10,6 +10,7 @@ import pytest
 from conftest import make_edits
 from served import MODEL, Served, served
 
+from lks.serving.http.answering import LONGEST_HEADER, fired_header
 from lks.serving.protocol import EngineRequest
 
 SAID = " Paris is big.\n"
@@ -34,6 +35,14 @@ def client(home: Served) -> openai.OpenAI:
 
 def last(home: Served) -> EngineRequest:
     return home.engine.seen[-1]
+
+
+def test_a_header_of_many_ids_is_cut_between_two() -> None:
+    ids = [f"fact-{number}" for number in range(1000)]
+    told = fired_header(ids).split(",")
+    assert told[-1] == "..." and told[:-1] == ids[: len(told) - 1]
+    assert LONGEST_HEADER - 10 < len(",".join(told[:-1])) <= LONGEST_HEADER
+    assert fired_header(ids[:3]) == "fact-0,fact-1,fact-2" and fired_header([]) == ""
 
 
 # --- models

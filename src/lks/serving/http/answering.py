@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from lks.serving.service import Snapshot
 
 DEFAULT_SET = "default"
 KEPT = 500  # characters of a text that the traffic shows
+LONGEST_HEADER = 4000  # characters: proxies refuse what is twice as long
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Answering:
         fired = dict.fromkeys(spot.edit for own in self.prompts for spot in own.fired)
         snapshot = self.target.snapshot
         return {
-            "x-lks-fired": ",".join(map(_header, fired)),
+            "x-lks-fired": fired_header(fired),
             "x-lks-set": _header(snapshot.set_name) if snapshot else "",
             "x-lks-version": str(snapshot.version) if snapshot else "",
         }
@@ -331,6 +332,14 @@ def _said(prompt: Prompt | Sequence[int], spot: Spot) -> str:
         return prompt[:KEPT]
     turn = prompt[spot.message] if spot.message is not None else None
     return turn["content"][:KEPT] if isinstance(turn, Mapping) else spot.text
+
+
+def fired_header(fired: Iterable[str]) -> str:
+    """Ids as a header; those that it cannot hold are left out, and "..." stands for them."""
+    told = ",".join(map(_header, fired))
+    if len(told) <= LONGEST_HEADER:
+        return told
+    return f"{told[:LONGEST_HEADER].rpartition(',')[0]},..."
 
 
 def _header(text: str) -> str:
