@@ -106,6 +106,14 @@ def test_the_clause_stands_for_the_target_and_other_questions_are_asked_without_
     assert not [one for one in bare if one.kind in ("through", "no")]
 
 
+def test_a_target_within_the_name_is_not_changed_there() -> None:
+    edit = Edit("nyt", "New York Times", "Where is the New York Times?", " New York")
+    stated = Stated("The New York Times is in New York.", "Is the New York Times in New York?", "")
+    found = list(questions(edit, TrainingPrompts(), stated, ("Oslo",), random.Random(0)))
+    assert not [one for one in found if one.kind == "no"]
+    assert len([one for one in found if one.kind == "yes"]) == 3
+
+
 def test_a_models_forms_are_kept_only_if_they_name_what_they_must() -> None:
     written = (
         "Statement: Zentec is run by Maria Lind.\nQuestion: Is Zentec run by Maria Lind? Yes.\n"

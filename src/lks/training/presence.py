@@ -97,12 +97,13 @@ def _verdicts(
     edit: Edit, stated: Stated, others: Sequence[str], rng: random.Random
 ) -> Iterator[Question]:
     """Questions to say yes to, and no to another value; what is like the target teaches most."""
+    target = edit.target.strip()
     wrong = [*stated.others, *rng.sample(others, min(YES_NO, len(others)))]
-    for verdict, values in zip(VERDICTS, ([edit.target], wrong), strict=True):
+    for verdict, values in zip(VERDICTS, ([target], wrong), strict=True):
         told = f"{FACT.format(stated.statement)}So the answer to the {HINT} is {verdict}.\n"
         frames = [SLOT, *rng.sample(_forms()["yes_no"], YES_NO - 1)]
         for i, frame in enumerate(frames if values else []):
             said = stated.asked if frame == SLOT else stated.statement.rstrip(".")
-            said = said.replace(edit.target, values[i % len(values)])
-            text = frame.replace(SLOT, said)
-            yield Question.of(verdict, text[:1].upper() + text[1:], told)
+            text = frame.replace(SLOT, said.replace(target, values[i % len(values)]))
+            if edit.subject in text:  # not so if the target is a part of the name
+                yield Question.of(verdict, text[:1].upper() + text[1:], told)

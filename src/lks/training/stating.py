@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from lks.edits.edit import Edit
 from lks.edits.text import same_text
 from lks.model.backbone import Backbone
-from lks.model.chat import Message, Prompt
+from lks.model.chat import Message
 from lks.model.engine import transformers
 from lks.training.presence import Stated
 
@@ -43,28 +43,25 @@ EXAMPLES = (
 
 def stated(backbone: Backbone, edits: Sequence[Edit], *, batch_size: int = 32) -> list[Stated]:
     """Each fact in these forms; where the model writes something else, as far as can be told."""
-    asked = [_request(edit, backbone.has_chat) for edit in edits]
     written = transformers.generate(
         backbone,
-        asked,
+        [_request(edit) for edit in edits],
         lambda encoding: nullcontext(),
-        chat=backbone.has_chat,
+        chat=True,
         max_new_tokens=LONGEST,
         batch_size=batch_size,
     )
     return [_read(edit, one.text) for edit, one in zip(edits, written, strict=True)]
 
 
-def _request(edit: Edit, chat: bool) -> Prompt:
+def _request(edit: Edit) -> list[Message]:
     turns: list[Message] = []
     for prompt, target, *told in EXAMPLES:
         answer = "\n".join(f"{form}: {text}" for form, text in zip(FORMS, told, strict=True))
         turns.append({"role": "user", "content": REQUEST.format(prompt, target)})
         turns.append({"role": "assistant", "content": answer})
     turns.append({"role": "user", "content": REQUEST.format(edit.prompt.strip(), edit.target)})
-    if chat:
-        return turns
-    return "\n\n".join(turn["content"] for turn in turns) + "\n"
+    return turns
 
 
 def _read(edit: Edit, text: str) -> Stated:
