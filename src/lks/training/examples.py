@@ -29,7 +29,8 @@ from lks.training.teacher import Reply
 
 FEW, CHATS = 300, 3  # edits of which each is read in so many wordings in a chat, else in one
 LATER = 2  # and asked in so many later turns
-TEXT_KINDS = ("reliability", "generality", "locality", "distilled")
+PLAIN_KINDS = ("reliability", "generality", "locality")
+TEXT_KINDS = (*PLAIN_KINDS, "distilled")  # the last one where there is a teacher
 
 
 @dataclass

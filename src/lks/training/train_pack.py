@@ -24,7 +24,7 @@ from lks.scope.inspect.silent import check_edits_fire, warn_of_nameless
 from lks.scope.scope import Scope
 from lks.training.config import TrainingConfig
 from lks.training.distributed import ProcessGroup
-from lks.training.examples import TEXT_KINDS
+from lks.training.examples import PLAIN_KINDS, TEXT_KINDS
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch, OnProgress
 from lks.training.prompts import (
@@ -80,12 +80,13 @@ def train_pack(
         scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
+    told = replies(backbone, edits, prompts, config, on_progress=on_progress)
     trained = train(
         backbone,
         edits,
         prompts,
         config,
-        replies=replies(backbone, edits, prompts, config, on_progress=on_progress),
+        replies=told,
         memory=memory,
         team=team,
         checkpoints=checkpoints,
@@ -109,7 +110,7 @@ def train_pack(
             config=config.to_json(),
             epochs=len(trained.epochs),
             seconds=round(time.monotonic() - started + trained.earlier_seconds, 1),
-            losses={kind: getattr(last, kind) for kind in TEXT_KINDS},
+            losses={kind: getattr(last, kind) for kind in (TEXT_KINDS if told else PLAIN_KINDS)},
             prompts=report.counts(),
             dropped_texts=trained.dropped_texts,
         ),
