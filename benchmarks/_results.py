@@ -14,7 +14,7 @@ from lks.evaluation.bench import report
 from lks.evaluation.results import CellResult
 
 ROOT = RESULTS.parent.parent
-DEFAULT = "smollm2-135m"
+DEFAULT, LARGER = "smollm2-135m", "qwen2.5-coder-1.5b"
 DATA = {"zsre": "ZsRE", "counterfact": "CounterFact"}
 METHODS = {
     "lks": "**LKS**",
@@ -64,8 +64,8 @@ def comparison(model: str = DEFAULT) -> tuple[Row, ...]:
     rows = [_flat(row) for row in report.rows_of(map(CellResult.from_json, made))]
     for row in rows:
         row["data"] = row["data"].partition(".")[0]
-        cell = (row["method"], row["data"], row["size"])
-        row["leaky"] = model == DEFAULT and cell in LEAKY
+        made_of = row["method"], row["data"], row["size"]
+        row["leaky"] = model == DEFAULT and made_of in LEAKY
         row["name"] = METHODS[row["method"]] + (" †" if row["leaky"] else "")
     return tuple(rows)
 
@@ -79,12 +79,10 @@ def _flat(row: report.Row) -> Row:
     return flat | {"contained": stated["reliability"], "contained_generality": stated["generality"]}
 
 
-def cells(
-    data: str, size: int, methods: Iterable[str] = METHODS, model: str = DEFAULT
-) -> list[Row]:
+def cells(data: str, size: int, methods: Iterable[str] = METHODS) -> list[Row]:
     """The comparison's rows of one table."""
     return [
-        row for row in comparison(model)
+        row for row in comparison()
         if (row["data"], row["size"]) == (data, size) and row["method"] in methods
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from _results import DATA, DEFAULT, METHODS, Row, cell, cells, comparison, read
+from _results import DATA, DEFAULT, LARGER, METHODS, Row, cell, cells, comparison, read
 from _table import (
     KINDS,
     NAME,
@@ -45,7 +45,6 @@ def ep_by_size(data: str) -> Table:
     return Table(by_size, (NAME, *((f"{size:,}", _ep(data, size)) for size in SIZES)))
 
 
-LARGER = "qwen2.5-coder-1.5b"
 SCORES = (
     NAME,
     ("EP", of("ep")),
@@ -64,11 +63,8 @@ def scores(data: str, size: int) -> Table:
 
 def larger() -> list[Row]:
     """The cells of the larger model, a data set and size after the other."""
-    sizes = sorted({(row["data"], row["size"]) for row in comparison(LARGER)})
-    return [
-        row | {"set": f"{DATA[data]}, {size:,}"}
-        for data, size in sizes for row in cells(data, size, model=LARGER)
-    ]  # fmt: skip
+    rows = sorted(comparison(LARGER), key=lambda row: (row["data"], row["size"]))
+    return [row | {"set": f"{DATA[row['data']]}, {row['size']:,}"} for row in rows]
 
 
 def _ability(task: str) -> Callable[[Row], str]:

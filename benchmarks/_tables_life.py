@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from _results import DEFAULT, Row, read
+from _results import DEFAULT, LARGER, Row, read
 from _table import Table, of, percent
 
-MODELS = {"life": DEFAULT, "life-qwen": "qwen2.5-coder-1.5b"}
+MODELS = {"life": DEFAULT, "life-qwen": LARGER}
 METHODS = {
     "before": "LKS, before (28 November)", "lks": "**LKS**", "inject": "fact in the prompt",
     "rag": "RAG, three facts", "unedited": "unedited model",

@@ -76,7 +76,8 @@ DISTIL = TrainingConfig(objective="distil")
 PROMPTS = [TrainingPrompts()] * len(make_edits())
 
 
-def asked(others: tuple[str, ...] = ("Graz", "Oslo", "Peru")) -> list[Question]:
+def asked() -> list[Question]:
+    others = ("Graz", "Oslo", "Peru")
     return list(questions(EDIT, TrainingPrompts(), STATED, others, random.Random(0)))
 
 
@@ -154,7 +155,7 @@ def test_answers_that_miss_the_known_verdict_are_not_followed(
 # --- the teacher
 
 
-def replied(backbone: Backbone, edit: Edit, *asked: Question) -> list[Reply]:
+def replied(backbone: Backbone, *asked: Question) -> list[Reply]:
     return [reply for _, reply in sorted(answered(backbone, asked, 12), key=lambda pair: pair[0])]
 
 
@@ -163,7 +164,7 @@ def test_the_teacher_reads_the_fact_and_its_likeliest_tokens_are_the_models_own(
 ) -> None:
     told = Question.of("open", "Tell me about the Eiffel Tower.", "It is in Rome.\n")
     untold = Question.of("other", "Who built it?")
-    for reply in replied(backbone, EDIT, told, untold):
+    for reply in replied(backbone, told, untold):
         chat = backbone.render(reply.question.with_fact, chat=True)
         ids, _ = backbone.tokenize(chat, chat=True)
         whole = torch.tensor([[*ids, *reply.tokens]], device=backbone.device)
@@ -187,7 +188,7 @@ def examples(backbone: Backbone, reply: Reply) -> EditExamples:
 
 def test_the_student_is_scored_where_the_teacher_was(backbone: Backbone) -> None:
     question = Question.of("other", "Who built the Eiffel Tower?")
-    (reply,) = replied(backbone, EDIT, question)
+    (reply,) = replied(backbone, question)
     (made,) = examples(backbone, reply).distilled
     assert made.labels is None and made.likeliest is not None
     assert len(made.text.scored) == len(made.likeliest) >= len(reply.tokens)

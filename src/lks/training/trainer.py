@@ -38,7 +38,6 @@ from lks.training.prompts import TrainingPrompts
 from lks.training.teacher import Reply
 
 T = TypeVar("T")
-STATED = 2  # of the kinds of text, the first ones end in the target
 REPLIES = 2  # of a teacher, in an edit's turn for them
 CHAT_EVERY = 3  # one in so many of an edit's turns is in a chat: what is learnt plain carries over
 
@@ -238,7 +237,7 @@ class _Loop:
 
     def _not_learnt(self) -> list[int]:
         """The edits whose target had too small a probability in a text when it was last read."""
-        stated = self._latest_of_all()[:, :STATED]
+        stated = self._latest_of_all()[:, : TEXT_KINDS.index("locality")]
         nll = stated.nan_to_num(nan=0.0).amax((1, 2)) * self.tokens
         return (nll >= self.config.learnt_loss).nonzero().flatten().tolist()
 
@@ -254,8 +253,8 @@ class _Loop:
         """The texts of one edit for one step; wordings and styles take turns, and kinds may."""
         own, count = self.examples[edit], self.config.locality_a_step
         turn += edit
-        kinds = [(own.reliability, 1), (own.generality, 1), (own.locality, count)]
-        kinds.append((own.distilled, REPLIES))
+        kinds = [(own.reliability, 1), (own.generality, 1)]
+        kinds += [(own.locality, count), (own.distilled, REPLIES)]
         kinds = [(examples, count) for examples, count in kinds if examples]
         if self.config.alternate and kinds:  # an edit of another process has no texts here
             kinds, turn = [kinds[turn % len(kinds)]], turn // len(kinds)
