@@ -62,6 +62,7 @@ def found(case: schemathesis.Case, known: bool) -> schemathesis.Case:
     body = case.body if isinstance(case.body, dict) else {}
     if "model" in body:
         body["model"] = f"{MODEL}:facts"
+        body["stream"] = known
     if known and body.get("ids"):
         body["ids"] = ["fuji"]
     records = body.get("edits")

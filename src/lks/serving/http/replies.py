@@ -329,6 +329,8 @@ _ERRORS = {
     503: "The model is being loaded.",
 }
 
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+
 
 def replies(
     model: type[BaseModel] | None, status: int = 200, *, stream: bool = False
@@ -338,7 +340,7 @@ def replies(
     if model is not None:
         ok["model"] = model
     if stream:
-        ok["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        ok["content"] = {"text/event-stream": {"itemSchema": _EVENT}}
     errors: dict[int | str, dict[str, Any]] = {
         code: {"model": Error, "description": told} for code, told in _ERRORS.items()
     }
