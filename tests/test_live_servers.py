@@ -342,6 +342,16 @@ def test_one_writes_and_others_follow(place: Place, learnable: None) -> None:
         assert [*in_force(writer)] == ["f1", "f2"]
 
 
+def test_a_reader_has_what_it_was_asked_about(place: Place, learnable: None) -> None:
+    with place.open() as writer, place.open(read_only=True, poll=600.0) as reader:
+        writer.create_set(ADMIN, "office")
+        added(writer, [fact(0)])
+        assert [(one.name, one.version) for one in reader.sets(ADMIN)] == [("office", 1)]
+        assert in_force(reader) == {"f0": "Rome"}
+        writer.delete_set(ADMIN, "office")
+        assert reader.sets(ADMIN) == [] and _gone(reader, "office")
+
+
 def test_a_reader_makes_no_store(place: Place, learnable: None) -> None:
     with pytest.raises(StoreError, match="holds no store; start the server that writes it"):
         place.open(read_only=True)

@@ -94,7 +94,7 @@ class LiveService(Changing):
         config, embedders = config or TrainingConfig(), embedders or Embedders()
         opened = Database(Path(folder), database, migrate=not read_only)
         parts = Parts(Path(folder))
-        snapshots = Snapshots(opened, parts, backbone, config, embedders)
+        snapshots = Snapshots(opened, parts, backbone, config, embedders, follows=read_only)
         self._backbone = backbone
         self._clock = Clock(opened, snapshots)
         self._learner = Learner(

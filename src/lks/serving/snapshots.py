@@ -113,6 +113,7 @@ class Snapshots:
     Args:
         config: of sets without facts, which have no base yet.
         embedders: that the gates of all sets share.
+        follows: another process writes the store.
     """
 
     def __init__(
@@ -122,12 +123,14 @@ class Snapshots:
         backbone: Backbone,
         config: TrainingConfig,
         embedders: Embedders,
+        *,
+        follows: bool = False,
     ) -> None:
         self._database, self._parts, self._backbone = database, parts, backbone
-        self._config, self.embedders = config, embedders
+        self._config, self.embedders, self._follows = config, embedders, follows
         self._held: dict[Key, Held] = {}
         self.lock = RLock()  # held while the database is changed, never while anything is trained
-        self._publishing = Lock()  # held from a commit until its snapshot has taken its place
+        self._publishing = Lock()  # held from a change until its snapshot has taken its place
 
     def get(self, key: Key) -> Held:
         """What is in force now; NotFound if there is no such set."""
@@ -255,6 +258,10 @@ class Snapshots:
 
     def load_all(self) -> None:
         """Read all sets anew, and only what has changed since the last time."""
+        with self._publishing:
+            self._load_all()
+
+    def _load_all(self) -> None:
         with self._database.reading() as session:
             rows = queries.live_sets(session)
             targets = {
@@ -289,8 +296,11 @@ class Snapshots:
 
     def catch_up(self) -> None:
         """Wait until what the database was seen to have is in the snapshots, too."""
-        with self._publishing:
-            pass
+        if self._follows:
+            self.load_all()
+        else:
+            with self._publishing:
+                pass
 
     def empty(self, row: SetRow) -> Held:
         """A set in which nothing is in force."""
