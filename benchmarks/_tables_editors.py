@@ -77,9 +77,9 @@ def fired(row: Row) -> str:
     return percent(sum(own) / len(own), 1)
 
 
-def abilities(data: str, size: int) -> Table:
+def abilities(rows: Callable[[], list[Row]]) -> Table:
     tasks = ((TASK_NAMES[task], _ability(task)) for task in TASKS)
-    return Table(partial(cells, data, size), (NAME, *tasks, ("fired", fired)))
+    return Table(rows, (NAME, *tasks, ("fired", fired)))
 
 
 def seeds() -> str:
@@ -162,9 +162,10 @@ TABLES: dict[str, Callable[[], str]] = {
         ),
     ),
     **{
-        f"abilities-{data}-{size}": abilities(data, size)
+        f"abilities-{data}-{size}": abilities(partial(cells, data, size))
         for data, size in (("counterfact", 1_000), ("counterfact", 9_919))
     },
+    "abilities-larger": abilities(lambda: [row for row in larger() if row["abilities"]]),
     "hard-compared": Table(
         hard_compared,
         (NAME, *((METHODS[m], of(m, show=two_places)) for m in ASKED)),
