@@ -18,11 +18,12 @@ from lks.scope.scope import Scope
 from lks.training import losses
 from lks.training.config import TrainingConfig
 from lks.training.examples import EditExamples, build_examples
-from lks.training.presence import Question, Stated, questions
+from lks.training.presence import Question, Reply, Stated, questions
 from lks.training.progress import Epoch
 from lks.training.prompts import TrainingPrompts
+from lks.training.replies import replies
 from lks.training.stating import _read
-from lks.training.teacher import Reply, _is_right, answered, replies
+from lks.training.teacher import _is_right, answered
 from lks.training.train_pack import train_pack
 
 EDIT = Edit("zentec", "Zentec", "Who runs Zentec?", "Maria Lind")
@@ -89,7 +90,7 @@ def test_yes_and_no_are_asked_with_the_right_value_and_with_others() -> None:
     found = asked()
     own = [one for one in found if one.kind == "yes"]
     wrong = [one for one in found if one.kind == "no"]
-    assert len(own) == len(wrong) == 3
+    assert len(own) == len(wrong) == 4
     assert all("Maria Lind" in said(one) and "is yes." in one.told for one in own)
     assert said(own[0]) == "Is Zentec run by Maria Lind?"
     assert said(wrong[0]) == "Is Zentec run by Tom Hale?", "what is like the target comes first"
@@ -112,7 +113,7 @@ def test_a_target_within_the_name_is_not_changed_there() -> None:
     stated = Stated("The New York Times is in New York.", "Is the New York Times in New York?", "")
     found = list(questions(edit, TrainingPrompts(), stated, ("Oslo",), random.Random(0)))
     assert not [one for one in found if one.kind == "no"]
-    assert len([one for one in found if one.kind == "yes"]) == 3
+    assert len([one for one in found if one.kind == "yes"]) == 4
 
 
 def test_a_models_forms_are_kept_only_if_they_name_what_they_must() -> None:
@@ -223,7 +224,9 @@ def test_the_plain_objective_asks_no_teacher(backbone: Backbone) -> None:
 
 
 def test_another_objective_is_told() -> None:
-    with pytest.raises(InputError, match="objective must be answer or distil, not 'teach'"):
+    with pytest.raises(
+        InputError, match="objective must be answer, distil or verdict, not 'teach'"
+    ):
         TrainingConfig(objective="teach")
 
 

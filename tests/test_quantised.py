@@ -51,7 +51,7 @@ def spoilt(forward: Callable[[nn.Linear, Tensor], Tensor], part: str) -> Backbon
 def test_a_model_without_gradients_is_refused_before_any_work(
     edits: EditSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_prepared", lambda *given: pytest.fail("worked in vain"))
+    monkeypatch.setattr(training, "lent_prompts", lambda *given: pytest.fail("worked in vain"))
     with pytest.raises(LayerError, match="no gradients reach layer 1"):
         train_pack(spoilt(without_gradients, "layers"), edits, QUICK)
 

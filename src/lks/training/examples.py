@@ -21,11 +21,10 @@ from lks.model.engine.tensor_store import TensorStore
 from lks.model.offsets import tokens_from
 from lks.scope.scope import Scope
 from lks.training.distributed import ProcessGroup
-from lks.training.presence import STATED
+from lks.training.presence import STATED, Reply
 from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
 from lks.training.talks import behind_talk, follow_up, without_name
-from lks.training.teacher import Reply
 
 FEW, CHATS = 300, 3  # edits of which each is read in so many wordings in a chat, else in one
 LATER = 2  # and asked in so many later turns

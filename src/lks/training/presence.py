@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from torch import Tensor
+
 from lks.edits.edit import SLOT, Edit
 from lks.model.chat import Message
 from lks.training.prompts import TrainingPrompts
 from lks.training.talks import behind_talk, follow_up, without_name
 
 # Questions of each kind; of yes or no, so many of each.
-DIRECT, LATER, YES_NO, THROUGH, OPEN, OTHER = 3, 1, 3, 3, 1, 2
+DIRECT, LATER, YES_NO, THROUGH, OPEN, OTHER = 3, 1, 4, 3, 1, 2
 VERDICTS = ("yes", "no")  # kinds of question of which the answer is known
 STATED = ("direct", "later")  # kinds whose answer must hold the target
 HINT = "next question"  # an answer that speaks of it repeats what it was told
@@ -47,6 +49,17 @@ class Question:
         """What the teacher reads."""
         *before, last = self.turns
         return (*before, {**last, "content": self.told + last["content"]})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is to be answered to a question: the text, its n tokens, and what is likeliest at K
+    places, [K, 2, k] as of `losses.top_k`; K is n + 1 if the text ends there, else n."""
+
+    question: Question
+    text: str
+    tokens: tuple[int, ...]
+    likeliest: Tensor
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ def questions(
     for text in rng.sample(later, min(LATER, len(later))):
         yield Question("later", tuple(follow_up(edit.subject, text, rng)), fact)
     yield Question("later", tuple(behind_talk(rng.choice(wordings), rng)), fact)
-    yield from _verdicts(edit, stated, others, rng)
+    yield from verdicts(edit, stated, others, rng)
     if stated.clause:
         for form in rng.sample(forms["through"], THROUGH):
             yield Question.of("through", form.replace(SLOT, stated.clause), fact)
@@ -93,7 +106,7 @@ def questions(
             yield Question.of(kind, form.replace(SLOT, edit.subject), told)
 
 
-def _verdicts(
+def verdicts(
     edit: Edit, stated: Stated, others: Sequence[str], rng: random.Random
 ) -> Iterator[Question]:
     """Questions to say yes to, and no to another value; what is like the target teaches most."""

@@ -80,5 +80,11 @@ def _read(edit: Edit, text: str) -> Stated:
     if subject not in clause or same_text(target) in same_text(clause):
         clause = ""
     others = [value.strip(" .") for value in found.get(FORMS[3], "").split(";")]
-    unlike = [v for v in others if v and same_text(v) not in same_text(f"{target} {subject}")]
-    return Stated(statement, question, clause, tuple(dict.fromkeys(unlike)))
+    wrong = [v for v in others if v and unlike(v, target) and unlike(v, subject)]
+    return Stated(statement, question, clause, tuple(dict.fromkeys(wrong)))
+
+
+def unlike(text: str, other: str) -> bool:
+    """Whether neither of two texts holds the other."""
+    one, two = same_text(text), same_text(other)
+    return one not in two and two not in one

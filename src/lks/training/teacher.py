@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lks.edits.edit import Edit
 from lks.edits.text import same_text
-from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.engine.batching import by_length
 from lks.model.engine.generation import RULES, Stops, continued
 from lks.training import losses
 from lks.training.config import TrainingConfig
-from lks.training.presence import HINT, STATED, VERDICTS, Question, questions
+from lks.training.presence import HINT, STATED, VERDICTS, Question, Reply, questions
 from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
 from lks.training.stating import stated
@@ -32,18 +30,7 @@ LIKELIEST = 32  # tokens that are kept of each place
 BATCH = 32
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a teacher answers to a question: the text, its n tokens, and what was likeliest at K
-    places, [K, 2, k] as of `losses.top_k`; K is n + 1 if the text ended there, else n."""
-
-    question: Question
-    text: str
-    tokens: tuple[int, ...]
-    likeliest: Tensor
-
-
-def replies(
+def taught(
     backbone: Backbone,
     edits: Sequence[Edit],
     prompts: Sequence[TrainingPrompts],
@@ -51,22 +38,11 @@ def replies(
     *,
     on_progress: OnProgress = lambda stage, done, of: None,
 ) -> list[list[Reply]]:
-    """What a teacher that is told each edit's fact replies to questions about it; nothing at all
-    unless the objective is to follow one.
+    """What a teacher that is told each edit's fact replies to questions about it.
 
     Args:
         prompts: training prompts of each edit, in the same order.
-
-    Raises:
-        InputError: the model has no chat template.
     """
-    if config.objective != "distil":
-        return []
-    if not (config.chat and backbone.has_chat and backbone.kind == "decoder"):
-        raise InputError(
-            f"{backbone.name}: the objective distil takes a decoder with a chat template, and chat "
-            "not switched off; take the objective answer"
-        )
     values = list(dict.fromkeys(edit.target for edit in edits))
     asked: list[tuple[int, Question]] = []
     forms = stated(backbone, edits)

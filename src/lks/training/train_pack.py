@@ -33,7 +33,7 @@ from lks.training.prompts import (
     TrainingPrompts,
     training_prompts,
 )
-from lks.training.teacher import replies
+from lks.training.replies import replies, with_verdicts
 from lks.training.trainer import train
 
 
@@ -74,13 +74,17 @@ def train_pack(
     check_edits_fire(edits, names)
     warn_of_nameless(edits, names)
     started = time.monotonic()
-    lent, report, gate = _prepared(embedder, edits, pool, config, team is None or team.is_main)
+    embed = CachedEmbedder(embedder) if preset(config.scope).gate else None
+    lent, report = lent_prompts(embed, edits, pool, config)
     on_prompts(report)
+    prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
+    told = replies(backbone, edits, prompts, config, on_progress=on_progress)
+    gate = None
+    if embed is not None and (team is None or team.is_main):
+        gate = _gate(embed, embedder, edits, with_verdicts(lent, told), config)
     if gate is not None:
         scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
-    prompts = [own.at_most(config.wordings, e) for e, own in zip(edits, lent, strict=True)]
-    told = replies(backbone, edits, prompts, config, on_progress=on_progress)
     trained = train(
         backbone,
         edits,
@@ -119,22 +123,17 @@ def train_pack(
     )
 
 
-def _prepared(
+def _gate(
+    embed: CachedEmbedder,
     embedder: Embedder,
     edits: EditSet,
-    pool: Iterable[Edit],
+    lent: Sequence[TrainingPrompts],
     config: TrainingConfig,
-    gated: bool = True,
-) -> tuple[list[TrainingPrompts], PromptReport, GateState | None]:
-    """Training prompts and the relation gate, if the scope has one. Templates cost it nothing."""
-    gate = preset(config.scope).gate
-    embed = CachedEmbedder(embedder) if gate else None
-    lent, report = lent_prompts(embed, edits, pool, config)
-    if embed is None or not gated:
-        return lent, report, None
+) -> GateState:
+    """The relation gate. Templates cost it nothing."""
     prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
     metric, exemplars = learn(embed, edits, prompts, seed=config.seed)
-    return lent, report, GateState(metric, exemplars, embedder.name, embedder.fingerprint)
+    return GateState(metric, exemplars, embedder.name, embedder.fingerprint)
 
 
 def lent_prompts(
@@ -143,7 +142,8 @@ def lent_prompts(
     pool: Iterable[Edit],
     config: TrainingConfig,
 ) -> tuple[list[TrainingPrompts], PromptReport]:
-    """All that blocks and gate are trained on with these settings; `embed` as of `_prepared`."""
+    """All that blocks and gate are trained on with these settings; without `embed`
+    no common relation lends."""
     most = max(config.wordings, GATE_WORDINGS)
     return training_prompts(edits, pool, embed=embed, most=most, seed=config.seed)
 
@@ -161,6 +161,9 @@ def scope_of(
     if not len(edits):
         return names
     config = config.for_edits(len(edits))
+    if not preset(config.scope).gate:
+        return names
     embedder = Embedder(config.embedder)
-    *_, gate = _prepared(embedder, edits, pool, config)
-    return names.gated(gate, embedder, edits)
+    embed = CachedEmbedder(embedder)
+    lent, _ = lent_prompts(embed, edits, pool, config)
+    return names.gated(_gate(embed, embedder, edits, lent, config), embedder, edits)

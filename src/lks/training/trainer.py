@@ -33,9 +33,9 @@ from lks.training.examples import (
     build_examples,
     features,
 )
+from lks.training.presence import Reply
 from lks.training.progress import Epoch, OnProgress
 from lks.training.prompts import TrainingPrompts
-from lks.training.teacher import Reply
 
 T = TypeVar("T")
 REPLIES = 2  # of a teacher, in an edit's turn for them

@@ -43,7 +43,7 @@ from lks.training.examples import build_examples, features
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
 from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
-from lks.training.teacher import replies
+from lks.training.replies import replies, with_verdicts
 from lks.training.trainer import refine as train_refinements
 from lks.training.trainer import training_engine
 
@@ -257,12 +257,13 @@ class ScalpelModel(EditedModel):
         lent, _ = training_prompts(
             new, [*known, *pool], embed=embed, most=GATE_WORDINGS, seed=config.seed
         )
-        found = None
-        if now.gate is not None and embed is not None:
-            _, found = learn(embed, new, lent, metric=now.gate.metric)
-        prompts = [TrainingPrompts()] * len(new)
+        prompts, told = [TrainingPrompts()] * len(new), []
         if refine:
             prompts = [p.at_most(config.wordings, e) for e, p in zip(new, lent, strict=True)]
+            told = replies(self.backbone, new, prompts, config)
+        found = None
+        if now.gate is not None and embed is not None:
+            _, found = learn(embed, new, with_verdicts(lent, told), metric=now.gate.metric)
         examples, _ = build_examples(
             self._engine,
             new,
@@ -272,7 +273,7 @@ class ScalpelModel(EditedModel):
             kl_tokens=config.locality_places,
             alone=now.gate is not None,
             known=known,
-            replies=replies(self.backbone, new, prompts, config) if refine else (),
+            replies=told,
         )
         blocks = self.pack.amortised(features(examples))
         if refine:

@@ -1,0 +1,58 @@
+"""What blocks learn to reply in chats, beside their targets: as the objective has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lks.edits.edit import Edit
+from lks.errors import InputError
+from lks.model.backbone import Backbone
+from lks.training import teacher, verdicts
+from lks.training.config import TrainingConfig
+from lks.training.presence import VERDICTS, Reply
+from lks.training.progress import OnProgress
+from lks.training.prompts import TrainingPrompts
+
+REPLYING = {"distil": teacher.taught, "verdict": verdicts.known}  # by objective
+
+
+def replies(
+    backbone: Backbone,
+    edits: Sequence[Edit],
+    prompts: Sequence[TrainingPrompts],
+    config: TrainingConfig,
+    *,
+    on_progress: OnProgress = lambda stage, done, of: None,
+) -> list[list[Reply]]:
+    """Replies to learn for each edit; none at all where the targets are all that is learnt.
+
+    Args:
+        prompts: training prompts of each edit, in the same order.
+
+    Raises:
+        InputError: the model has no chat template.
+    """
+    if config.objective not in REPLYING:
+        return []
+    if not (config.chat and backbone.has_chat and backbone.kind == "decoder"):
+        raise InputError(
+            f"{backbone.name}: the objective {config.objective} takes a decoder with a chat "
+            "template, and chat not switched off; take the objective answer"
+        )
+    return REPLYING[config.objective](backbone, edits, prompts, config, on_progress=on_progress)
+
+
+def with_verdicts(
+    prompts: Sequence[TrainingPrompts], replies: Sequence[Sequence[Reply]]
+) -> list[TrainingPrompts]:
+    """Prompts with the first question of each verdict, by which the gate knows others like it."""
+    if not replies:
+        return list(prompts)
+    asked = [{r.question.kind: r.question for r in reversed(own)} for own in replies]
+    return [
+        replace(
+            more, verdicts=tuple(str(own[v].turns[-1]["content"]) for v in VERDICTS if v in own)
+        )
+        for more, own in zip(prompts, asked, strict=True)
+    ]
