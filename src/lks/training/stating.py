@@ -68,7 +68,7 @@ def _read(edit: Edit, text: str) -> Stated:
     """What was written in each form, or what the edit's own words make of it."""
     found = dict(line.partition(": ")[::2] for line in text.splitlines())
     subject, target = edit.subject, edit.target.strip()
-    statement = found.get(FORMS[0], "").strip()
+    statement = (edit.statement or found.get(FORMS[0], "")).strip()
     if not (subject in statement and target in statement):
         statement = f"{edit.prompt.strip()} {target}"
         if edit.prompt.rstrip().endswith("?"):
