@@ -165,7 +165,9 @@ TABLES: dict[str, Callable[[], str]] = {
         f"abilities-{data}-{size}": abilities(partial(cells, data, size))
         for data, size in (("counterfact", 1_000), ("counterfact", 9_919))
     },
-    "abilities-larger": abilities(lambda: [row for row in larger() if row["abilities"]]),
+    "abilities-larger": abilities(
+        lambda: [r for r in larger() if r["abilities"] and r["data"] == "counterfact"]
+    ),
     "hard-compared": Table(
         hard_compared,
         (NAME, *((METHODS[m], of(m, show=two_places)) for m in ASKED)),
