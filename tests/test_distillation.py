@@ -129,6 +129,8 @@ def test_a_models_forms_are_kept_only_if_they_name_what_they_must() -> None:
     assert read.others == ("Tom Hale", "Ines Weber")
     own = replace(EDIT, statement="Maria Lind leads Zentec.")
     assert _read(own, f"Statement: {STATED.statement}").statement == own.statement
+    own = replace(EDIT, statement="She leads it.")  # says too little
+    assert _read(own, f"Statement: {STATED.statement}").statement == STATED.statement
     made = _read(EDIT, "Statement: I do not know.\nClause: Maria Lind of Zentec")
     assert made.statement == 'the answer to "Who runs Zentec?" is Maria Lind'
     assert made.asked == f"Is it true that {made.statement}?"

@@ -30,10 +30,7 @@ from stores import (
 
 from lks.editors.lks.model import ScalpelModel
 from lks.edits.edit import Edit
-from lks.errors import (
-    PackMismatch,
-    StoreError,
-)
+from lks.errors import PackMismatch, StoreError
 from lks.serving import threads, training
 from lks.serving.facts import JobState, State
 from lks.serving.live import LiveService

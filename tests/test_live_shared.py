@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 from filelock import FileLock
-from stores import (
-    ADMIN,
-    Place,
-    added,
-    both,
-    fact,
-    in_force,
-    until,
-)
+from stores import ADMIN, Place, added, both, fact, in_force, until
 
 from lks.errors import LKSError, OutputError, StoreError
 from lks.serving.live import LiveService

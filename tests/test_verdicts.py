@@ -14,7 +14,7 @@ from lks.errors import InputError
 from lks.model.backbone import Backbone
 from lks.model.engine.split_model import SplitModel
 from lks.scope.scope import Scope
-from lks.training import verdicts
+from lks.training import stating, verdicts
 from lks.training.config import TrainingConfig
 from lks.training.examples import build_examples
 from lks.training.presence import Stated
@@ -59,7 +59,7 @@ def test_an_old_answer_that_is_no_value_is_left_out(
 
     for text, value in said.items():
         monkeypatch.setattr(
-            verdicts.transformers, "generate", lambda *a, text=text, **k: [Written(text)]
+            stating.transformers, "generate", lambda *a, text=text, **k: [Written(text)]
         )
         assert verdicts._old_answers(backbone, [edit]) == [value]
 
@@ -83,11 +83,17 @@ def test_the_right_word_is_taught_where_the_answer_begins(backbone: Backbone) ->
     assert all(len(example.text.scored) == 1 for example in made.distilled)
 
 
-def test_profiles_are_not_judged(backbone: Backbone) -> None:
+@pytest.mark.parametrize("objective", ["verdict", "distil"])
+def test_profiles_are_no_facts(backbone: Backbone, objective: str) -> None:
     profile = Edit(
         "p", "Eiffel Tower", "Tell me about the Eiffel Tower", "Much.", profile_of=("x",)
     )
-    assert replies(backbone, [profile], PROMPTS[:1], VERDICT) == [[]]
+    config = TrainingConfig(objective=objective, layer=1)
+    assert replies(backbone, [profile], PROMPTS[:1], config) == [[]]
+    first, none, second = replies(backbone, [EDITS[0], profile, EDITS[1]], PROMPTS[:3], config)
+    assert not none
+    for edit, own in ((EDITS[0], first), (EDITS[1], second)):
+        assert any(edit.subject in str(reply.question.turns) for reply in own)
 
 
 def test_the_gate_gets_one_question_of_each_verdict(backbone: Backbone) -> None:

@@ -14,8 +14,6 @@ from lks.training.presence import VERDICTS, Reply
 from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
 
-REPLYING = {"distil": teacher.taught, "verdict": verdicts.known}  # by objective
-
 
 def replies(
     backbone: Backbone,
@@ -25,7 +23,8 @@ def replies(
     *,
     on_progress: OnProgress = lambda stage, done, of: None,
 ) -> list[list[Reply]]:
-    """Replies to learn for each edit; none at all where the targets are all that is learnt.
+    """Replies to learn for each edit; none at all where the targets are all that is learnt, and
+    none for profiles, which are no facts.
 
     Args:
         prompts: training prompts of each edit, in the same order.
@@ -33,14 +32,21 @@ def replies(
     Raises:
         InputError: the model has no chat template.
     """
-    if config.objective not in REPLYING:
+    if config.objective == "answer":
         return []
     if not (config.chat and backbone.has_chat and backbone.kind == "decoder"):
         raise InputError(
             f"{backbone.name}: the objective {config.objective} takes a decoder with a chat "
             "template, and chat not switched off; take the objective answer"
         )
-    return REPLYING[config.objective](backbone, edits, prompts, config, on_progress=on_progress)
+    facts = [edit for edit in edits if not edit.profile_of]
+    if config.objective == "verdict":
+        made = verdicts.known(backbone, facts, config.seed, on_progress)
+    else:
+        own = [p for edit, p in zip(edits, prompts, strict=True) if not edit.profile_of]
+        made = teacher.taught(backbone, facts, own, config.seed, on_progress)
+    told = iter(made)
+    return [[] if edit.profile_of else next(told) for edit in edits]
 
 
 def with_verdicts(

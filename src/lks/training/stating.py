@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from lks.edits.edit import Edit
 from lks.edits.text import same_text
 from lks.model.backbone import Backbone
-from lks.model.chat import Message
+from lks.model.chat import Message, Prompt
 from lks.model.engine import transformers
 from lks.training.presence import Stated
 
-LONGEST = 96  # tokens of an answer
+LONGEST, BATCH = 96, 32  # tokens of an answer, and answers at once
 FORMS = ("Statement", "Question", "Clause", "Others")
 REQUEST = (
     "Write the fact as a full statement, then as a yes-or-no question, then the clause that stands "
@@ -41,17 +41,23 @@ EXAMPLES = (
 )  # fmt: skip
 
 
-def stated(backbone: Backbone, edits: Sequence[Edit], *, batch_size: int = 32) -> list[Stated]:
+def stated(backbone: Backbone, edits: Sequence[Edit]) -> list[Stated]:
     """Each fact in these forms; where the model writes something else, as far as can be told."""
-    written = transformers.generate(
+    texts = written(backbone, [_request(edit) for edit in edits], LONGEST)
+    return [_read(edit, text) for edit, text in zip(edits, texts, strict=True)]
+
+
+def written(backbone: Backbone, chats: Sequence[Prompt], most: int) -> list[str]:
+    """What the unedited model answers, at most so many tokens of it."""
+    found = transformers.generate(
         backbone,
-        [_request(edit) for edit in edits],
+        chats,
         lambda encoding: nullcontext(),
         chat=True,
-        max_new_tokens=LONGEST,
-        batch_size=batch_size,
+        max_new_tokens=most,
+        batch_size=BATCH,
     )
-    return [_read(edit, one.text) for edit, one in zip(edits, written, strict=True)]
+    return [one.text for one in found]
 
 
 def _request(edit: Edit) -> list[Message]:
@@ -68,11 +74,11 @@ def _read(edit: Edit, text: str) -> Stated:
     """What was written in each form, or what the edit's own words make of it."""
     found = dict(line.partition(": ")[::2] for line in text.splitlines())
     subject, target = edit.subject, edit.target.strip()
-    statement = (edit.statement or found.get(FORMS[0], "")).strip()
-    if not (subject in statement and target in statement):
-        statement = f"{edit.prompt.strip()} {target}"
-        if edit.prompt.rstrip().endswith("?"):
-            statement = f'the answer to "{edit.prompt.strip()}" is {target}'
+    made = f"{edit.prompt.strip()} {target}"
+    if edit.prompt.rstrip().endswith("?"):
+        made = f'the answer to "{edit.prompt.strip()}" is {target}'
+    given = [(text or "").strip() for text in (edit.statement, found.get(FORMS[0]))]
+    statement = next((text for text in given if subject in text and target in text), made)
     question = found.get(FORMS[1], "").partition("?")[0].strip() + "?"
     if not (subject in question and target in question):
         question = f"Is it true that {statement.rstrip('.')}?"

@@ -18,7 +18,6 @@ from lks.model.backbone import Backbone
 from lks.model.engine.batching import by_length
 from lks.model.engine.generation import RULES, Stops, continued
 from lks.training import losses
-from lks.training.config import TrainingConfig
 from lks.training.presence import HINT, STATED, VERDICTS, Question, Reply, questions
 from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
@@ -34,9 +33,8 @@ def taught(
     backbone: Backbone,
     edits: Sequence[Edit],
     prompts: Sequence[TrainingPrompts],
-    config: TrainingConfig,
-    *,
-    on_progress: OnProgress = lambda stage, done, of: None,
+    seed: int,
+    on_progress: OnProgress,
 ) -> list[list[Reply]]:
     """What a teacher that is told each edit's fact replies to questions about it.
 
@@ -48,7 +46,7 @@ def taught(
     forms = stated(backbone, edits)
     for i, (edit, more, form) in enumerate(zip(edits, prompts, forms, strict=True)):
         others = [value for value in values if value != edit.target]
-        own = questions(edit, more, form, others, random.Random(f"{config.seed} {edit.id}"))
+        own = questions(edit, more, form, others, random.Random(f"{seed} {edit.id}"))
         asked += [(i, question) for question in own]
     found: list[list[Reply]] = [[] for _ in edits]
     done = 0

@@ -82,7 +82,6 @@ def train_pack(
     gate = None
     if embed is not None and (team is None or team.is_main):
         gate = _gate(embed, embedder, edits, with_verdicts(lent, told), config)
-    if gate is not None:
         scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     trained = train(
@@ -158,11 +157,9 @@ def scope_of(
     """
     config = config or TrainingConfig()
     names = Scope(edits, config=preset(config.scope))
-    if not len(edits):
+    if not (len(edits) and preset(config.scope).gate):
         return names
     config = config.for_edits(len(edits))
-    if not preset(config.scope).gate:
-        return names
     embedder = Embedder(config.embedder)
     embed = CachedEmbedder(embedder)
     lent, _ = lent_prompts(embed, edits, pool, config)

@@ -8,61 +8,43 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
 from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.engine import transformers
 from lks.model.offsets import tokens_from
-from lks.training.config import TrainingConfig
 from lks.training.presence import Question, Reply, verdicts
 from lks.training.progress import OnProgress
-from lks.training.prompts import TrainingPrompts
-from lks.training.stating import stated, unlike
+from lks.training.stating import stated, unlike, written
 
 BRIEFLY = "Answer with a few words only. {}"
 LONGEST, WORDS = 12, 5  # tokens of an answer that the model gives, and words of what counts as one
-BATCH = 32
 
 
 def known(
-    backbone: Backbone,
-    edits: Sequence[Edit],
-    prompts: Sequence[TrainingPrompts],
-    config: TrainingConfig,
-    *,
-    on_progress: OnProgress = lambda stage, done, of: None,
+    backbone: Backbone, edits: Sequence[Edit], seed: int, on_progress: OnProgress
 ) -> list[list[Reply]]:
     """Yes-or-no questions about each edit, and the first token of what is right."""
     values = list(dict.fromkeys(edit.target for edit in edits))
-    facts = [edit for edit in edits if not edit.profile_of]
-    on_progress("asking yes or no", 0, len(facts))
-    found: dict[str, list[Reply]] = {}
-    forms = stated(backbone, facts)
-    for edit, form, old in zip(facts, forms, _old_answers(backbone, facts), strict=True):
+    on_progress("asking yes or no", 0, len(edits))
+    found: list[list[Reply]] = []
+    forms = stated(backbone, edits)
+    for edit, form, old in zip(edits, forms, _old_answers(backbone, edits), strict=True):
         form = replace(form, others=(*old, *form.others))
         others = [value for value in values if unlike(value, edit.target)]
-        asked = verdicts(edit, form, others, random.Random(f"{config.seed} {edit.id}"))
-        found[edit.id] = [_reply(backbone, question) for question in asked]
-        on_progress("asking yes or no", len(found), len(facts))
-    return [found.get(edit.id, []) for edit in edits]
+        asked = verdicts(edit, form, others, random.Random(f"{seed} {edit.id}"))
+        found.append([_reply(backbone, question) for question in asked])
+        on_progress("asking yes or no", len(found), len(edits))
+    return found
 
 
 def _old_answers(backbone: Backbone, edits: Sequence[Edit]) -> list[tuple[str, ...]]:
     """What the unedited model says of each edit's prompt, if that is a value, and another one."""
-    asked = [[{"role": "user", "content": BRIEFLY.format(edit.prompt)}] for edit in edits]
-    written = transformers.generate(
-        backbone,
-        asked,
-        lambda encoding: nullcontext(),
-        chat=True,
-        max_new_tokens=LONGEST,
-        batch_size=BATCH,
-    )
-    values = [one.text.strip().partition("\n")[0].strip(" .") for one in written]
+    chats = [[{"role": "user", "content": BRIEFLY.format(edit.prompt)}] for edit in edits]
+    texts = written(backbone, chats, LONGEST)
+    values = [text.strip().partition("\n")[0].strip(" .") for text in texts]
     return [
         (value,) if value and len(value.split()) <= WORDS and _differs(value, edit) else ()
         for value, edit in zip(values, edits, strict=True)
