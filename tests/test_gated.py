@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import transformers as tf
 from conftest import make_backbone, make_edits
 from test_cli import one_line, run
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lks.editors.lks.model import ScalpelModel
 from lks.editors.unedited import UneditedModel
@@ -20,7 +18,6 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet, EditWarning
 from lks.errors import InputError, PackDamaged
 from lks.model.backbone import Backbone
-from lks.model.engine.protocol import Intervention
 from lks.packs.pack import Pack, append
 from lks.scope.inspect import conflicts
 from lks.scope.scope import Scope
@@ -284,65 +281,6 @@ def test_only_some_roles_are_scanned(trained: tuple[Backbone, Pack]) -> None:
     assert users.score([(chat, "Oslo")], chat=True) == unedited.score([(chat, "Oslo")], chat=True)
 
 
-def test_the_models_own_text_is_looked_through_as_it_grows(
-    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokenizer, said = model.backbone.tokenizer, []
-
-    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
-        said.append([(t.text, len(model.in_force.scan(t, model.roles).fired)) for t in texts])
-        new = " Ada Lovelace was born in a city" if len(said) == 1 else " Oslo"
-        return [tokenizer(new).input_ids for _ in texts]
-
-    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
-    prompt = "Where is it high?"
-    (text,) = model.generate([prompt], rescan=True, max_new_tokens=40)
-    assert said[0] == [(prompt, 0)]
-    ((again, fired),) = said[1]
-    assert again.startswith(f"{prompt} Ada Lovelace")
-    assert fired == 1
-    assert text == again[len(prompt) + 1 :] + " Oslo"
-
-
-def test_a_text_that_names_entities_again_and_again_is_not_cut_off(
-    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, tokenizer = " Ada Lovelace was born in Rome." * 12, model.backbone.tokenizer
-
-    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
-        return [tokenizer(whole.removeprefix(text.text[len(BORN) :])).input_ids for text in texts]
-
-    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
-    (text,) = model.generate([BORN], rescan=True, max_new_tokens=2000)
-    assert text == whole.strip()
-
-
-def test_the_models_own_text_keeps_its_spaces(
-    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["▁yesterday", "▁Ada", "▁Lovelace", "▁was", "▁born", "▁there", "▁Well"]
-    tokenizer = Tokenizer(models.WordLevel({w: 100 + i for i, w in enumerate(words)}, "▁Well"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # as Llama 2's: no first space
-    tokenizer.decoder = decoders.Metaspace()
-    own, read = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer), []
-
-    def writes(backbone: Backbone, texts: list, intervention: object, **options: object) -> list:
-        read.append(texts[0].text)
-        return [[100, 101, 102, 103, 104, 105] if len(read) == 1 else [105]]
-
-    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
-    monkeypatch.setattr(model.backbone, "tokenizer", own)
-    (text,) = model.generate(["Well"], rescan=True, max_new_tokens=40)
-    assert read == ["Well", "Well yesterday Ada Lovelace was born"]
-    assert text == "yesterday Ada Lovelace was born there"
-
-
-def test_looking_again_changes_nothing_where_no_edit_fires(model: ScalpelModel) -> None:
-    prompts = ["What is it?", BORN]
-    twice = [model.respond(prompts, max_new_tokens=6, rescan=again) for again in (False, True)]
-    assert twice[0] == twice[1]
-
-
 def _told(findings: Sequence[Finding]) -> list[tuple]:
     """Without scores, whose last bits depend on what else is in the batch."""
     mentions = [finding.mention for finding in findings]
@@ -368,20 +306,6 @@ def test_a_text_tells_what_fired_without_a_second_look(
         assert [_told(text.findings) for text in written] == expected
         assert sorted(looks) == sorted(prompts)
     assert UneditedModel(model.backbone).respond([BORN], max_new_tokens=3)[0].findings == ()
-
-
-def test_what_fired_in_the_models_own_text_is_told(
-    model: ScalpelModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = iter([" Ada Lovelace was born in a city", " Oslo"])
-
-    def writes(backbone: Backbone, texts: list, intervention: Intervention, **options: object):
-        with intervention(backbone.encode(texts, chat=False, side="left")):
-            return [backbone.tokenizer(next(said)).input_ids]
-
-    monkeypatch.setattr("lks.editors.lks.rescan.generate_ids", writes)
-    (text,) = model.respond(["Where is it high?"], rescan=True, max_new_tokens=40)
-    assert text.fired == ("ada-born",)
 
 
 def test_one_text_is_written_a_prompt(model: ScalpelModel) -> None:

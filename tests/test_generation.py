@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers as tf
-from conftest import make_backbone
+from conftest import make_backbone, make_tokenizer
 
+from lks.blocks.in_force import Located
 from lks.editors.unedited import UneditedModel
 from lks.errors import InputError
 from lks.model.backbone import Backbone
+from lks.model.chat import Rendered
 from lks.model.engine.protocol import Generation
 
 PROMPTS = ["Ada Lovelace was born in", "Where is it?", "The capital of Japan"]
@@ -69,6 +75,19 @@ def test_which_tokens_a_model_may_write_is_for_its_file_to_say(
     assert written != without
 
 
+class Unedited:
+    """Looks through texts in which nothing is edited."""
+
+    special_ids, in_force = (), SimpleNamespace(replacing=lambda *given: nullcontext())
+    tokenizer = make_tokenizer()
+
+    def __call__(self, texts: Sequence[Rendered], offsets: object) -> list[Located]:
+        return [Located([], [], []) for _ in texts]
+
+    def names(self, text: str) -> bool:
+        return False
+
+
 @pytest.mark.parametrize("where", ["file", "call"])
 @pytest.mark.parametrize("rescan", [False, True])
 def test_strings_that_end_a_text(gpt: Backbone, where: str, rescan: bool) -> None:
@@ -80,9 +99,7 @@ def test_strings_that_end_a_text(gpt: Backbone, where: str, rescan: bool) -> Non
             return torch.no_grad()
 
         if rescan:
-            return rescanning.generate(
-                gpt, PROMPTS, intervention, lambda text: rescanning.Scan(0, []), **settings
-            )
+            return rescanning.generate(gpt, PROMPTS, Unedited(), [], **settings)
         return generate(gpt, PROMPTS, intervention, **settings)
 
     whole = write(max_new_tokens=20, eos_token_id=None)

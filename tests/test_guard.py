@@ -11,7 +11,6 @@ import torch
 from conftest import make_backbone
 
 from lks.editors.lks.model import ScalpelModel
-from lks.editors.lks.rescan import _with
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.errors import EditFileError
@@ -166,14 +165,18 @@ def test_a_text_may_well_begin_with_the_target(backbone: Backbone) -> None:
     assert drawn(scores[0]) == {tokens(backbone, NAME)[0]}
 
 
+def grown(asked: Rendered, written: str) -> Rendered:
+    return replace(asked, text=asked.text + written, begun=len(asked.text))
+
+
 def test_a_text_taken_up_anew_is_one_text_from_its_beginning(backbone: Backbone) -> None:
     """Other edits came into force in its middle; the texts of the batch are of several lengths."""
     asked = Rendered.plain(f"Not {NAME}")
     texts = [
         asked,
-        _with(_with(asked, " The CEO"), " is"),
-        _with(_with(asked, " It is Zo"), "e Yan"),
-        _with(asked, f" {NAME} and Z"),
+        grown(asked, " The CEO is"),
+        grown(asked, " It is Zoe Yan"),
+        grown(asked, f" {NAME} and Z"),
     ]
     encoding = backbone.encode(texts, chat=False, side="left")
     places = SimpleNamespace(targets=[[NAME]] * len(texts))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import (
     Callable,
     Collection,
-    Hashable,
     Iterable,
     Iterator,
     Mapping,
@@ -36,19 +35,6 @@ Placed = Callable[[Rendered, Offsets], tuple[Sequence[Finding], Intervention]]
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a look through a text found.
-
-    Attributes:
-        fired: what fires, and where; compared for equality.
-        ends: where mentions of edited entities end in the text, whether they fire or not.
-    """
-
-    fired: Hashable
-    ends: Sequence[int]
-
-
-@dataclass(frozen=True)
 class Located:
     """What fires in one text, and where.
 
@@ -61,6 +47,11 @@ class Located:
     findings: Sequence[Finding]
     places: Sequence[tuple[int, Sequence[str]]]
     targets: Sequence[str]
+
+    @property
+    def fired(self) -> list[str]:
+        """Ids of the edits that fire, each once."""
+        return ids(finding.mention for finding in self.findings if finding.mention.fired)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +152,6 @@ class InForce:
     def contradictions(self, edits: Sequence[Edit]) -> list[Contradiction]:
         """Pairs of one of `edits` and another in force that contradict each other."""
         return contradictions(edits, self.edits.values(), self.scope)
-
-    def scan(self, rendered: Rendered, roles: Sequence[str]) -> Scan:
-        """What fires in a text and where, and where edited entities are named."""
-        text, place = rendered.scanned(roles)
-        (findings,) = self.scope.examine([text])
-        found = [(f.mention, place(f.mention.start, f.mention.end)) for f in findings]
-        fired = tuple((mention.edit_ids, span) for mention, span in found if mention.fired)
-        return Scan(fired, [end for _, (_, end) in found])
 
     def within(
         self, layers: Sequence[nn.Module], roles: Sequence[str], *, exact: bool

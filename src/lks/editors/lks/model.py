@@ -15,6 +15,7 @@ from typing import Self, Unpack
 import torch
 from torch import Tensor
 
+from lks.blocks.growing import Looking
 from lks.blocks.in_force import InForce
 from lks.blocks.rows import rounded
 from lks.blocks.trainable import RefinedBlocks
@@ -126,13 +127,9 @@ class ScalpelModel(EditedModel):
                 "so its own text cannot be looked through as it grows (--rescan)"
             )
         if rescan:
-            return rescanning.generate(
-                self.backbone,
-                prompts,
-                self._within(now),
-                lambda text: now.scan(text, self.roles),
-                **options,
-            )
+            tokenizer, special = self.backbone.tokenizer, self.backbone.special_ids
+            look = Looking(now, self.roles, self.pack.training.exact, tokenizer, special)
+            return rescanning.generate(self.backbone, prompts, look, self.layers, **options)
         return transformers.generate(self.backbone, prompts, self._within(now), **options)
 
     def _within(self, now: InForce) -> Intervention:

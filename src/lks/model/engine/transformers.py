@@ -194,15 +194,20 @@ def generate_ids(
     chat: bool,
     max_new_tokens: int,
     batch_size: int = 16,
+    tokenised: Sequence[Tokens] | None = None,
     **settings: Setting,
 ) -> list[list[int]]:
-    """Tokens written after each rendered text; an end token, if reached, is the last."""
+    """Tokens written after each rendered text; an end token, if reached, is the last.
+
+    Args:
+        tokenised: the texts' tokens, if they are known.
+    """
     check(max_new_tokens, settings)
     stops = Stops.of(backbone, settings)
     if stops.strings or any(settings.get(name) is not None for name in ALONE):
         batch_size = 1
     written: list[list[int]] = [[] for _ in texts]
-    tokenised = [backbone.tokenize(text, chat=chat) for text in texts]
+    tokenised = tokenised or [backbone.tokenize(text, chat=chat) for text in texts]
     side = "left" if backbone.kind == "decoder" else "right"
     padded = side == "right" or batch_size == 1 or len(texts) == 1 or backbone.pads_left
     for most, some in _by_room(backbone, texts, tokenised, max_new_tokens).items():
