@@ -73,7 +73,18 @@ class Growing:
         self._named, self._changes = bool(self.located.findings), 0
 
     @property
+    def roles(self) -> Sequence[str]:
+        """Whose messages are looked through."""
+        return self._look.roles
+
+    @property
+    def waits(self) -> bool:
+        """Whether a character is not whole yet."""
+        return self._waiting > 0
+
+    @property
     def tokens(self) -> Tokens:
+        """Of prompt and text."""
         return [*self._prompt_ids, *self.written], self._offsets
 
     def take(self, token: int) -> bool:

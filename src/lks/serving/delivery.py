@@ -8,6 +8,7 @@ from threading import RLock
 
 from lks.errors import InputError
 from lks.model.backbone import Backbone
+from lks.serving.front import Watched
 from lks.serving.protocol import Blocks, Deliver, Engine, EngineFailure, EngineRequest, Step
 
 _log = logging.getLogger(__name__)
@@ -39,27 +40,42 @@ class Delivery:
             self._over = True
 
 
-def submitted(engine: Engine, request: EngineRequest) -> Queue[Step | EngineFailure]:
-    """Where the steps of a text that is begun come."""
-    steps: Queue[Step | EngineFailure] = Queue()
-    engine.submit(request, steps.put)
-    return steps
+class Coming:
+    """The steps of a text that is begun, as they come.
 
-
-def all_steps(coming: Queue[Step | EngineFailure], seconds: float | None = None) -> list[Step]:
-    """The steps of a text when it has ended.
-
-    Raises:
-        EngineFailure: the engine could not go on.
-        Empty: no step came within so many seconds.
+    Args:
+        watched: what looks through the text, if anything does.
     """
-    steps = list[Step]()
-    while not steps or steps[-1].finish is None:
-        step = coming.get(timeout=seconds)
-        if isinstance(step, EngineFailure):
-            raise step
-        steps.append(step)
-    return steps
+
+    def __init__(
+        self, engine: Engine, request: EngineRequest, watched: Watched | None = None
+    ) -> None:
+        self._engine, self._watched = engine, watched
+        self._begin(request)
+
+    def _begin(self, request: EngineRequest) -> None:
+        self._steps: Queue[Step | EngineFailure] = Queue()
+        self._cancel = self._engine.submit(request, self._steps.put)
+
+    def all(self, seconds: float | None = None) -> list[Step]:
+        """The steps when the text has ended.
+
+        Raises:
+            EngineFailure: the engine could not go on.
+            Empty: no step came within so many seconds.
+        """
+        steps = list[Step]()
+        while not steps or steps[-1].finish is None:
+            step = self._steps.get(timeout=seconds)
+            if isinstance(step, EngineFailure):
+                raise step
+            told = self._watched.take(step) if self._watched else [step]
+            if isinstance(told, EngineRequest):
+                self._cancel()
+                self._begin(told)
+            else:
+                steps += told
+        return steps
 
 
 def check_request(backbone: Backbone, request: EngineRequest) -> None:

@@ -1,14 +1,15 @@
 """What a prompt is to an engine: its tokens, and what is in force for them.
 
 The scope looks at a prompt once. What fires there, and at which tokens, is what the engine is given
-and what an answer tells.
+and what an answer tells. `Watched` does the same with the text that is written behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lks.blocks.growing import Growing, Looking
 from lks.blocks.in_force import Located
 from lks.errors import InputError
 from lks.model.backbone import Backbone
@@ -17,7 +18,7 @@ from lks.model.detokenizer import with_offsets
 from lks.model.offsets import Offsets
 from lks.model.untyped import Tokenizer
 from lks.scope.types import Finding, ids
-from lks.serving.protocol import Blocks
+from lks.serving.protocol import Blocks, EngineRequest, Step
 from lks.serving.service import Snapshot
 
 
@@ -38,18 +39,74 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One prompt, ready for an engine; attributes as of `EngineRequest`."""
+    """One prompt, ready for an engine; attributes as of `EngineRequest`.
+
+    Attributes:
+        watch: looks through the text of a request as it grows; None where nothing can fire.
+    """
 
     ids: Sequence[int]
     blocks: Blocks | None = None
     targets: Sequence[str] = ()
     found: Sequence[Found] = ()
+    watch: Callable[[EngineRequest], Watched] | None = None
 
     @property
     def fired(self) -> tuple[str, ...]:
         """Ids of the edits that fire, each once."""
         mentions = (own.finding.mention for own in self.found)
         return tuple(ids(mention for mention in mentions if mention.fired))
+
+
+class Watched:
+    """A text on its way from an engine: where its own words fire edits, it is taken up anew.
+
+    Args:
+        said: the chat's messages; None for a plain prompt.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        growing: Growing,
+        request: EngineRequest,
+        said: Sequence[Message] | None,
+    ) -> None:
+        self._snapshot, self._growing, self._request = snapshot, growing, request
+        self._said, self._before = said, len(growing.located.findings)
+        self._held: list[Step] = []  # of a character that is not whole yet
+
+    @property
+    def found(self) -> list[Found]:
+        """Mentions whose edits came into force while the text was written, in order."""
+        growing = self._growing
+        findings = growing.located.findings[self._before :]
+        return _all_found(findings, growing.text, self._said, growing.roles)
+
+    def take(self, step: Step) -> Sequence[Step] | EngineRequest:
+        """The steps that can be told now; or the request with which the text goes on, behind what
+        was told, in place of this step and of all that the engine still tells."""
+        growing = self._growing
+        self._held.append(step)
+        if growing.take(step.token):
+            self._held.clear()
+            return self._anew()
+        if growing.waits and not step.finish:
+            return []
+        told, self._held = self._held, []
+        return told
+
+    def _anew(self) -> EngineRequest:
+        own, growing = self._request, self._growing
+        n = len(growing.written)
+        return replace(
+            own,
+            ids=growing.tokens[0],
+            sampling=replace(own.sampling, max_tokens=own.sampling.max_tokens - n),
+            blocks=_blocks(self._snapshot, growing.located),
+            targets=growing.located.targets,
+            written=n,
+        )
 
 
 def read(
@@ -81,7 +138,8 @@ def read(
     if _unread(backbone, snapshot, tokens):
         return Reading(tokens)
     said = messages(given) if chat else None
-    return _reading(snapshot, tokens, text, offsets, said, roles)
+    tokenizer, special = backbone.tokenizer, backbone.special_ids
+    return _reading(tokenizer, special, snapshot, tokens, text, offsets, said, roles)
 
 
 def read_tokens(
@@ -94,10 +152,12 @@ def read_tokens(
 ) -> Reading:
     """The same for a prompt of tokens; there need be no backbone."""
     text, offsets = _of_tokens(tokenizer, special_ids, tokens)
-    return _reading(snapshot, tokens, text, offsets, None, roles)
+    return _reading(tokenizer, special_ids, snapshot, tokens, text, offsets, None, roles)
 
 
 def _reading(
+    tokenizer: Tokenizer,
+    special_ids: Collection[int],
     snapshot: Snapshot | None,
     tokens: Sequence[int],
     text: Rendered,
@@ -107,11 +167,15 @@ def _reading(
 ) -> Reading:
     if snapshot is None:
         return Reading(tokens)
-    now = snapshot.in_force
-    (own,) = now.located([text], [offsets], roles, exact=snapshot.exact)
-    spoken = text.spoken(roles)
-    found = [_found(finding, text, said, spoken) for finding in own.findings]
-    return Reading(tokens, _blocks(snapshot, own), own.targets, found)
+    look = Looking(snapshot.in_force, roles, snapshot.exact, tokenizer, special_ids)
+    (own,) = look([text], [offsets])
+    found = _all_found(own.findings, text, said, roles)
+
+    def watch(request: EngineRequest) -> Watched:
+        growing = Growing(look, text, (list(tokens), offsets), own, chat=said is not None)
+        return Watched(snapshot, growing, request, said)
+
+    return Reading(tokens, _blocks(snapshot, own), own.targets, found, watch)
 
 
 def _unread(backbone: Backbone, snapshot: Snapshot | None, tokens: Sequence[int]) -> bool:
@@ -129,6 +193,16 @@ def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
     return Blocks(positions, values, snapshot.layers, bank.form, bank.scale)
 
 
+def _all_found(
+    findings: Iterable[Finding],
+    text: Rendered,
+    said: Sequence[Message] | None,
+    roles: Sequence[str],
+) -> list[Found]:
+    spoken = text.spoken(roles)
+    return [_found(finding, text, said, spoken) for finding in findings]
+
+
 def _found(
     finding: Finding,
     text: Rendered,
@@ -141,6 +215,8 @@ def _found(
     start, end = mention.start - first, mention.end - first
     if said is None:
         return Found(finding, 0, *piece.placed(start, end))
+    if piece.message == len(said):  # the answer
+        return Found(finding, piece.message, start, end)
     # A chat template may have taken white space away.
     shift = max(0, said[piece.message]["content"].find(text.said(piece)))
     return Found(finding, piece.message, start + shift, end + shift)

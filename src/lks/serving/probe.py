@@ -9,7 +9,7 @@ import torch
 
 from lks.errors import LKSError
 from lks.model.backbone import Backbone
-from lks.serving.delivery import all_steps, submitted
+from lks.serving.delivery import Coming
 from lks.serving.protocol import (
     Blocks,
     Engine,
@@ -69,9 +69,9 @@ def _block(backbone: Backbone, ids: Sequence[int], other: Sequence[int]) -> Bloc
 
 
 def _written(engine: Engine, requests: Sequence[EngineRequest]) -> list[list[Step]]:
-    coming = [submitted(engine, request) for request in requests]
+    coming = [Coming(engine, request) for request in requests]
     try:
-        return [all_steps(own, WAIT) for own in coming]
+        return [own.all(WAIT) for own in coming]
     except Empty:
         raise LKSError(f"the engine wrote nothing in {WAIT:.0f} seconds") from None
     except EngineFailure as error:

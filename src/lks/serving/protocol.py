@@ -1,7 +1,8 @@
 """What every engine of the server takes and gives: token ids and blocks in, tokens out.
 
-Which edits fire is decided once, before a request reaches an engine. So an engine knows neither
-edits nor their scope, and what an answer tells of them is what was done.
+Which edits fire is decided before a request reaches an engine. So an engine knows neither edits nor
+their scope, and what an answer tells of them is what was done. Where a text's own words fire more,
+it is taken up anew as another request (`growing`).
 """
 
 from __future__ import annotations
@@ -63,12 +64,14 @@ class EngineRequest:
         ids: the prompt's tokens.
         blocks: None where nothing fires; then the text is the unedited model's, token for token.
         targets: what the text says whole once it has begun it (`model.engine.guard`).
+        written: how many of the last `ids` are of the text itself, which is taken up anew.
     """
 
     ids: Sequence[int]
     sampling: Sampling
     blocks: Blocks | None = None
     targets: Sequence[str] = ()
+    written: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ class Writing:
 
     def __init__(self, backbone: Backbone, request: EngineRequest, most: int) -> None:
         self.sampling: Sampling = request.sampling
-        self._prompt, self._most, self._device = list(request.ids), most, backbone.device
-        self._written: list[int] = []
+        begun = len(request.ids) - request.written
+        self._prompt, self._written = list(request.ids[:begun]), list(request.ids[begun:])
+        self._most, self._device = len(self._written) + most, backbone.device
         self._guard = TextGuard(backbone, request.targets)
         self._rules = None if writes_first_choices(backbone) else own_rules(backbone, self._prompt)
         self._random = torch.Generator()

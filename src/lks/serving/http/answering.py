@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lks.model.chat import Prompt
@@ -17,6 +18,9 @@ from lks.serving.http.streaming import Texts
 from lks.serving.http.traffic import Fired
 from lks.serving.protocol import Engine, EngineRequest, Sampling, Scored
 from lks.serving.service import Snapshot
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.serving.front import Watched
 
 DEFAULT_SET = "default"
 KEPT = 500  # characters of a text that the traffic shows
@@ -98,6 +102,7 @@ class Answering:
     wanted: Wanted
     target: Target
     prompts: Sequence[Prepared]
+    watched: Sequence[Watched | None]  # what looks through each text
     scores: Sequence[Sequence[Scored]]  # of the prompts' tokens, where they are wanted
     began: float
     texts: Texts
@@ -120,10 +125,8 @@ class Answering:
                     server.pool, _prepared, backend, who, wanted
                 )
                 server.metrics.scope.observe(time.monotonic() - began)
-                requests = [
-                    request
-                    for prompt in prompts
-                    for request in _requests(server, backend, wanted, prompt)
+                pairs = [
+                    pair for own in prompts for pair in _requests(server, backend, wanted, own)
                 ]
                 scores: list[Sequence[Scored]] = []
                 if wanted.scored:
@@ -131,16 +134,17 @@ class Answering:
                         server.pool, _scored, backend, wanted, prompts
                     )
                 if wanted.most != 0:
-                    await texts.begin(requests)
+                    await texts.begin(*zip(*pairs, strict=True))
             except BaseException:
                 texts.close()
                 raise
-        own = cls(server, backend, who, wanted, target, prompts, scores, began, texts)
+        watched = [own for _, own in pairs]
+        own = cls(server, backend, who, wanted, target, prompts, watched, scores, began, texts)
         own._note()
         around = backend.front.around if wanted.chat else None
         own.choices = [
             Choice(backend.front.vocabulary, r.sampling.stop_ids, wanted.stops, around)
-            for r in requests
+            for r, _ in pairs
         ]
         return own
 
@@ -177,7 +181,8 @@ class Answering:
     # --- what is told of it
     @property
     def headers(self) -> dict[str, str]:
-        fired = dict.fromkeys(spot.edit for own in self.prompts for spot in own.fired)
+        spots = [*(spot for own in self.prompts for spot in own.fired), *self._fired_later()]
+        fired = dict.fromkeys(spot.edit for spot in spots)
         snapshot = self.target.snapshot
         return {
             "x-lks-fired": fired_header(fired),
@@ -186,7 +191,7 @@ class Answering:
         }
 
     def told(self, number: int | None = None) -> dict[str, object]:
-        """What fired, and what nearly did: in all prompts, or in that of one choice."""
+        """What fired, and what nearly did: in all prompts and texts, or in those of one choice."""
         snapshot = self.target.snapshot
         numbers = range(len(self.prompts) * self.wanted.n) if number is None else [number]
         if len(self.prompts) == 1:  # then it holds for all choices
@@ -196,7 +201,10 @@ class Answering:
         return {
             "set": snapshot.set_name if snapshot else None,
             "version": snapshot.version if snapshot else None,
-            "fired": [spot_json(spot, choice) for choice, own in pairs for spot in own.fired],
+            "fired": [
+                *(spot_json(spot, choice) for choice, own in pairs for spot in own.fired),
+                *(spot_json(spot, i) for i in numbers for spot in self._fired_later(i)),
+            ],
             "near": [spot_json(spot, choice) for choice, own in pairs for spot in own.near],
         }
 
@@ -209,6 +217,12 @@ class Answering:
             "completion_tokens": written,
             "total_tokens": read + written,
         }
+
+    def _fired_later(self, number: int | None = None) -> list[Spot]:
+        """What fired in the texts themselves, or in one of them."""
+        texts = self.watched if number is None else self.watched[number : number + 1]
+        front, chat = self.backend.front, self.wanted.chat
+        return [spot for own in texts if own for spot in front.fired(own, chat=chat)]
 
     def _note(self) -> None:
         metrics, snapshot = self.server.metrics, self.target.snapshot
@@ -233,7 +247,11 @@ class Answering:
             metrics.first_token.observe(self._first)
         for seconds in self._between:
             metrics.between.observe(seconds)
-        self.server.traffic.wrote(self.who.tenant, written, self._first, self._between)
+        name = self.target.snapshot.set_name if self.target.snapshot else ""
+        fired = [Fired(name, spot.edit) for spot in self._fired_later()]
+        metrics.fired_later.inc(len(fired))
+        traffic = self.server.traffic
+        traffic.wrote(self.who.tenant, written, self._first, self._between, fired)
         self.server.gate.took(time.monotonic() - self.began)
 
 
@@ -250,12 +268,13 @@ def _prepared(backend: Backend, who: Caller, wanted: Wanted) -> tuple[Target, li
 
 def _requests(
     server: Server, backend: Backend, wanted: Wanted, prompt: Prepared
-) -> list[EngineRequest]:
-    """One for each choice of a prompt."""
+) -> list[tuple[EngineRequest, Watched | None]]:
+    """One for each choice of a prompt, and what looks through its text."""
     most = _room(server, backend.engine, wanted, len(prompt.ids))
     stop_ids = backend.front.stop_ids(chat=wanted.chat)
-    samplings = [
-        Sampling(
+    pairs = []
+    for number in range(wanted.n):
+        sampling = Sampling(
             most,
             wanted.temperature if wanted.top_p else 0.0,
             wanted.top_p or 1.0,
@@ -263,9 +282,10 @@ def _requests(
             stop_ids,
             wanted.logprobs,
         )
-        for number in range(wanted.n)
-    ]
-    return [EngineRequest(prompt.ids, s, prompt.blocks, prompt.targets) for s in samplings]
+        request = EngineRequest(prompt.ids, sampling, prompt.blocks, prompt.targets)
+        watch = prompt.watch if server.settings.rescan else None
+        pairs.append((request, watch(request) if watch else None))
+    return pairs
 
 
 def _room(server: Server, engine: Engine, wanted: Wanted, read: int) -> int:

@@ -36,6 +36,7 @@ class Metrics:
         self.tokens = counter("tokens", "Tokens read (prompt) and written.", ["kind"])
         self.texts = counter("texts", "Prompts that were looked through for edits.")
         self.fired = counter("texts_fired", "Prompts that fired an edit.")
+        self.fired_later = counter("texts_fired_later", "Edits that a text's own words fired.")
         self.near = counter("near_misses", "Edits whose entity was named, and that did not fire.")
         self.refused = counter("requests_refused", "Requests refused since too many waited.")
         self.first_token = seconds("first_token", "From the request to its first token.")
@@ -63,7 +64,9 @@ class _Now(Collector):
         yield GaugeMetricFamily("lks_running", "Texts that are being written.", load.running)
         yield GaugeMetricFamily("lks_waiting", "Texts that wait.", load.waiting)
         hits = CounterMetricFamily(
-            "lks_edit_hits", "Prompts that fired an edit.", labels=["tenant", "set", "edit"]
+            "lks_edit_hits",
+            "Prompts and texts that fired an edit.",
+            labels=["tenant", "set", "edit"],
         )
         for key, count in self._hits().items():
             hits.add_metric(key, count)

@@ -19,7 +19,7 @@ from lks.scope.inspect.report import NEAR
 from lks.scope.inspect.silent import check_edits_fire
 from lks.scope.scope import Scope
 from lks.scope.types import Finding, Mention, Reason
-from lks.serving.front import Found, read
+from lks.serving.front import Found, Watched, read
 from lks.serving.http.choice import Around
 from lks.serving.http.detokenizer import Vocabulary
 from lks.serving.http.server import Prepared, Spot
@@ -59,7 +59,12 @@ class ModelFront:
         reading = read(self._backbone, snapshot, prompt, chat=chat)
         fired, near = _spots(reading.found, chat=chat)
         added = self._added if isinstance(prompt, str) else 0
-        return Prepared(reading.ids, reading.blocks, reading.targets, fired, near, added)
+        return Prepared(
+            reading.ids, reading.blocks, reading.targets, fired, near, added, reading.watch
+        )
+
+    def fired(self, watched: Watched, *, chat: bool) -> Sequence[Spot]:
+        return _spots(watched.found, chat=chat)[0]
 
     def dry_run(
         self, texts: Sequence[str], snapshot: Snapshot, more: Sequence[Edit] = ()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lks.edits.edit import Edit
 from lks.model.chat import Prompt
@@ -16,8 +16,11 @@ from lks.serving.http.errors import ApiError
 from lks.serving.http.limits import Gate
 from lks.serving.http.metrics import Metrics
 from lks.serving.http.traffic import Traffic
-from lks.serving.protocol import Blocks, Engine, Load
+from lks.serving.protocol import Blocks, Engine, EngineRequest, Load
 from lks.serving.service import Service, Snapshot
+
+if TYPE_CHECKING:  # it needs torch
+    from lks.serving.front import Watched
 
 MEGABYTE = 2**20
 
@@ -32,6 +35,7 @@ class Settings:
         threads: for scope and tokenising.
         max_body, max_facts_body: bytes of what is sent, with facts or without.
         keep_prompts: texts may be kept in memory and told to those who may see the traffic.
+        rescan: edits may fire in the model's own words, too.
         hosts: names by which it may be asked while there are no keys; any, if there are none.
     """
 
@@ -43,6 +47,7 @@ class Settings:
     keep_prompts: bool = False
     read_only: bool = False
     verbose: bool = False
+    rescan: bool = True
     hosts: Sequence[str] = ()
 
 
@@ -72,6 +77,7 @@ class Prepared:
 
     Attributes:
         added: special tokens that the tokenizer put before the text.
+        watch: as of `Reading`.
     """
 
     ids: Sequence[int]
@@ -80,6 +86,7 @@ class Prepared:
     fired: Sequence[Spot] = ()
     near: Sequence[Spot] = ()
     added: int = 0
+    watch: Callable[[EngineRequest], Watched] | None = None
 
 
 class Front(Protocol):
@@ -101,6 +108,10 @@ class Front(Protocol):
         self, prompt: Prompt | Sequence[int], snapshot: Snapshot | None, *, chat: bool
     ) -> Prepared:
         """What a prompt is, with what is in force in a snapshot, or unedited."""
+        ...
+
+    def fired(self, watched: Watched, *, chat: bool) -> Sequence[Spot]:
+        """What came into force while a text was written."""
         ...
 
     def dry_run(

@@ -70,9 +70,15 @@ class Traffic:
             own.near.extend({"at": at, **miss} for miss in near)
 
     def wrote(
-        self, tenant: str, tokens: int, first: float | None, between: Iterable[float]
+        self,
+        tenant: str,
+        tokens: int,
+        first: float | None,
+        between: Iterable[float],
+        fired: Iterable[Fired] = (),
     ) -> None:
-        """What a request wrote, and how long its client waited for each token."""
+        """What a request wrote, how long its client waited for each token, and what its own words
+        fired."""
         with self._lock:
             own = self._tenants.setdefault(tenant, _Tenant())
             for count in (own.total, self._minute(own)):
@@ -80,6 +86,7 @@ class Traffic:
             if first is not None:
                 own.first.append(first)
             own.between.extend(between)
+            own.hits.update({(hit.set_name, hit.edit) for hit in fired})
 
     def hits(self) -> dict[tuple[str, str, str], int]:
         """Of each edit, by tenant, set and id."""

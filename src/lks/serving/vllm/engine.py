@@ -212,8 +212,9 @@ class VllmEngine:
         request, bank, client = text.request, self._bank, self._client
         if bank is None or client is None:
             return self._fail(key, "the engine does not run")
+        begun = request.ids[len(request.ids) - request.written :]
         try:
-            async with bank.holding(request.blocks, request.targets) as handed:
+            async with bank.holding(request.blocks, request.targets, begun) as handed:
                 sampling, prompt = self._params(request, most, handed), _prompt(request, handed)
                 async with aclosing(client.generate(prompt, sampling, f"lks-{key}")) as outputs:
                     async for output in outputs:

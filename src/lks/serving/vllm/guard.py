@@ -50,8 +50,10 @@ class Guard(AdapterLogitsProcessor):  # type: ignore[misc]
         if not guard:
             return None
 
+        begun = list(own.get("begun", ()))  # of a text that is taken up anew
+
         def guarded(written: Sequence[int], scores: Tensor) -> Tensor:
-            guard(written, scores)
+            guard([*begun, *written], scores)
             return scores
 
         return guarded

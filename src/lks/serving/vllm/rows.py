@@ -91,10 +91,16 @@ class Bank:
 
     @asynccontextmanager
     async def holding(
-        self, blocks: Blocks | None, targets: Sequence[str] = ()
+        self, blocks: Blocks | None, targets: Sequence[str] = (), begun: Sequence[int] = ()
     ) -> AsyncIterator[Handed]:
-        """While this is open, the blocks of a request lie in rows of every rank's bank."""
+        """While this is open, the blocks of a request lie in rows of every rank's bank.
+
+        Args:
+            begun: the text's tokens at the end of the prompt, if it is taken up anew.
+        """
         said: dict[str, object] = {"targets": list(targets)} if targets else {}
+        if targets and begun:
+            said["begun"] = list(begun)
         if blocks is None or not len(blocks.positions):
             yield Handed({KEY: said} if said else {})
             return
