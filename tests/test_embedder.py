@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from lks.edits.edit import Edit
 from lks.errors import MissingExtra, ModelError, PackMismatch
 from lks.files import CACHE_VARIABLE
-from lks.model.embedder import USUALLY, CachedEmbedder, Embedder
+from lks.model.embedder import REMEMBERED, USUALLY, CachedEmbedder, Embedder
 from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts
 
@@ -26,6 +27,33 @@ def test_vectors_have_unit_length_and_keep_their_order(embed: Embedder) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert np.array_equal(vectors[0], vectors[2])
     assert embed([]).shape == (0, 64)
+
+
+class Counting:
+    """Gives each text the vector of its number; keeps what it was asked."""
+
+    fingerprint = "counting"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked += texts
+        return np.array([[float(text)] for text in texts], np.float32)
+
+
+def test_what_was_asked_lately_is_not_read_again() -> None:
+    model = Counting()
+    embed = Embedder("counting", loaded=lambda: model)
+    assert embed(["1", "2", "1"])[:, 0].tolist() == [1, 2, 1]
+    assert embed(["3", "2"])[:, 0].tolist() == [3, 2]
+    assert model.asked == ["1", "2", "3"]
+    embed([str(number) for number in range(100, 100 + REMEMBERED)])  # forgotten by that
+    assert embed(["1"])[0, 0] == 1
+    assert model.asked[-1] == "1"
+    before = len(embed._lately)
+    embed([str(number) for number in range(REMEMBERED + 1)])  # too many: none pushes others out
+    assert len(embed._lately) == before == REMEMBERED
 
 
 def test_vectors_that_every_process_asks_for_are_kept(

@@ -8,9 +8,10 @@ model wants them. Nothing is loaded before the first text.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lks.model.duo import Duo
 
 TEXTS_A_BATCH = 64
+REMEMBERED = 1000  # texts
 DEFAULT = "duo"
 SAME = {"duo": 0.6, "use": 0.62}  # cosine from which two texts ask the same; see experiments/log
 USUALLY = 0.7  # of other embedders
@@ -61,13 +63,30 @@ class Embedder:
     ) -> None:
         self.name, self._expected, self._device, self._echo = name, expected, device, echo
         self._given = loaded
+        self._lately: dict[str, NDArray[np.float32]] = {}  # the oldest first
+        self._remembering = Lock()
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        vectors = self._model.encode([encodable(text) for text in distinct])
-        return vectors[[distinct[text] for text in texts]]
+        wanted = list(dict.fromkeys(texts))
+        with self._remembering:
+            found = {text: self._lately[text] for text in wanted if text in self._lately}
+        if new := [text for text in wanted if text not in found]:
+            vectors = self._model.encode([encodable(text) for text in new])
+            found.update(zip(new, vectors, strict=True))
+        if len(wanted) <= REMEMBERED:
+            self._remember(found)
+        return np.stack([found[text] for text in texts])
+
+    def _remember(self, found: Mapping[str, NDArray[np.float32]]) -> None:
+        """A chat's earlier sentences are asked for again with each turn, and with each word."""
+        with self._remembering:
+            for text, vector in found.items():
+                self._lately.pop(text, None)
+                self._lately[text] = vector.copy()  # not the whole batch that it is a row of
+            while len(self._lately) > REMEMBERED:
+                del self._lately[next(iter(self._lately))]
 
     def kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As a call, of texts that every process asks for: made once, and kept in the cache."""
