@@ -121,14 +121,14 @@ def test_the_unedited_model_is_asked_only_where_an_edit_fires(
     for prompts, more in (
         (["What is it?"], []),
         (["What is it?", "Where is the Eiffel Tower?"], []),
-        (["What is it?"], ["--rescan"]),  # an edit may fire in the answer
+        (["What is it?"], ["--no-rescan"]),
     ):
         _, text, _ = run("ask", pack, *prompts, *more, *options)
         results = [json.loads(text)] if len(prompts) == 1 else map(json.loads, text.splitlines())
         backbone, _ = load_edited(pack, None, Machine(device="cpu"))
         before = generate(UneditedModel(backbone), prompts, chat=False, max_new_tokens=8)
         assert [result["before"] for result in results] == before
-    assert asked == [["Where is the Eiffel Tower?"], ["What is it?"]]
+    assert asked == [["Where is the Eiffel Tower?"]]
 
 
 def test_garbage_is_collected_again_once_all_is_loaded(pack: Path, tmp_path: Path) -> None:

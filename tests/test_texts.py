@@ -242,14 +242,6 @@ def test_a_context_that_is_stretched_counts_whole() -> None:
     assert len(UneditedModel(bloom).score([("a" * 90, "Rome")])[0].tokens) > 0
 
 
-def test_a_text_that_fills_the_context_is_not_taken_up_again() -> None:
-    """With --rescan a text goes on behind its own words, which may tokenise longer."""
-    backbone = small("gpt2")
-    begun = replace(backbone.render("a" * 44, chat=False), begun=4)
-    options = {"chat": False, "max_new_tokens": 4}
-    assert generate_ids(backbone, [begun], lambda batch: nullcontext(), **options) == [[]]
-
-
 def test_training_reads_up_to_the_last_position() -> None:
     """Padding beside a text that ends there has positions beyond it."""
     backbone = small("gpt2", positions=31)

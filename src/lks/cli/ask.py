@@ -36,8 +36,9 @@ def ask(
     plain: Annotated[bool, typer.Option(help="Not through the chat template.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     rescan: Annotated[
-        bool, typer.Option("--rescan", help="Look through the answer too, as it grows.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Look through the answer too, as it grows; on where the model can."),
+    ] = None,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
@@ -53,10 +54,10 @@ def ask(
         "chat": backbone.has_chat and not plain,
         "max_new_tokens": max_new_tokens,
     }
+    rescan = backbone.kind == "decoder" if rescan is None else rescan
     after = edited.respond(asked, rescan=rescan, **options)
-    # Where nothing fired, the answer is the unedited model's, bit for bit. With --rescan an edit
-    # may have fired on the way that the whole text does not fire.
-    touched = [rescan or bool(answer.fired) for answer in after]
+    # Where nothing fired, the answer is the unedited model's, bit for bit.
+    touched = [bool(answer.fired) for answer in after]
     again = list(compress(asked, touched))
     unedited = iter(UneditedModel(backbone).generate(again, **options) if again else [])
     before = [next(unedited) if own else a.text for a, own in zip(after, touched, strict=True)]

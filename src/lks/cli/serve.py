@@ -71,6 +71,9 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Change nothing; follow the server that writes.")
     ] = False,
+    rescan: Annotated[
+        bool, typer.Option(help="Look through what the model writes too, as it grows.")
+    ] = True,
     demo: Annotated[
         bool, typer.Option("--demo", help="Serve the facts of lks demo; no file is needed.")
     ] = False,
@@ -111,6 +114,7 @@ def serve(
         keep_prompts=keep_prompts,
         read_only=read_only,
         verbose=verbose,
+        rescan=rescan,
         hosts=LOCAL_NAMES if local else (),
     )
     logging.basicConfig(level=logging.WARNING, format="lks: %(message)s", stream=sys.stderr)

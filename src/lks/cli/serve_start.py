@@ -146,7 +146,7 @@ class Start:
             ModelFront(backbone, embedders),
             service,
             fingerprint=backbone.fingerprint.weights[:8],
-            test=_Checks(backbone, engine),
+            test=_Checks(backbone, engine, self.server.settings.rescan),
         )
         service.start()
         self._tell(name)
@@ -245,8 +245,8 @@ def _self_test(model: ScalpelModel, edits: Sequence[Edit]) -> Mapping[str, Seque
 class _Checks:
     """Runs the checks of facts on what the engine writes."""
 
-    def __init__(self, backbone: Backbone, engine: Engine) -> None:
-        self._backbone, self._engine = backbone, engine
+    def __init__(self, backbone: Backbone, engine: Engine, rescan: bool) -> None:
+        self._backbone, self._engine, self._rescan = backbone, engine, rescan
 
     def __call__(self, snapshot: Snapshot, edits: Sequence[Edit]) -> Sequence[Mapping[str, object]]:
         from lks.evaluation.checks import by_fact, check_facts
@@ -256,7 +256,7 @@ class _Checks:
         backbone = self._backbone
         checks = check_facts(
             ServedModel(backbone, self._engine, None),
-            ServedModel(backbone, self._engine, snapshot),
+            ServedModel(backbone, self._engine, snapshot, rescan=self._rescan),
             edits,
             lambda edit: max(32, answer_room(backbone, edit.target)),
             others=snapshot.in_force.edits.values(),

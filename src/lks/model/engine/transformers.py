@@ -237,11 +237,10 @@ def _by_room(
     if backbone.kind == "encoder-decoder":  # prompts and answers have rooms of their own
         return {min(most, backbone.context): dict(enumerate(texts))}
     lengths = [len(ids) for ids, _ in tokenised]
-    given = [i for i, text in enumerate(texts) if text.begun is None]  # others have been read
-    backbone.check_lengths([lengths[i] for i in given], [texts[i] for i in given])
+    backbone.check_lengths(lengths, texts)
     groups: dict[int, dict[int, Rendered]] = {}
     for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-        room = max(0, min(most, backbone.context - length + 1))  # the last one is not read
+        room = min(most, backbone.context - length + 1)  # the last one is not read
         groups.setdefault(room, {})[i] = text
     return groups
 
