@@ -40,6 +40,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def test_what_a_file_was_before_is_removed_from_the_cache(tmp_path: Path, own_cache: Path) -> None:
+    file, other = tmp_path / "model.gguf", tmp_path / "other" / "model.gguf"
+    other.parent.mkdir()
+    write_gguf(other)
+    loading.resolve(str(other), lambda text: None)
+    for architecture in ("llama", "qwen2"):
+        write_gguf(file, architecture)
+        loading.resolve(str(file), lambda text: None)
+    sources = [one.read_text() for one in own_cache.glob("gguf/*/converted-from.txt")]
+    assert sorted(sources) == sorted(str(one.resolve()) for one in (file, other))
+
+
 def refused(path: Path, told: str) -> None:
     with pytest.raises(ModelError, match=re.escape(told)):
         Backbone.load(str(path), device="cpu")

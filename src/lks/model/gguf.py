@@ -29,11 +29,14 @@ UNPACKED = "float16"  # half the room of float32, and ten times closer to it tha
 CONVERSION = "1"  # another number: every file is converted anew
 ENDS = ("eos", "eot", "eom", "padding")  # tokens behind which no text goes on
 OF_THE_FILE = ("_model_name_or_path", "unk_token_id", "quantization_config", "dtype")
+SOURCE = "converted-from.txt"  # the file, in the folder that was made of it
 REASON = 300  # characters of another library's error
 
 
 def converted(gguf: Path, echo: Callable[[str], None]) -> Path:
     """The folder in the cache that a GGUF file was converted to.
+
+    What was made of the file when it had another content is removed then.
 
     Raises:
         ModelError: it cannot be converted.
@@ -49,8 +52,13 @@ def converted(gguf: Path, echo: Callable[[str], None]) -> Path:
         need_room(folder, size, f"to convert {gguf.name}")
         echo(f"converting {gguf.name} to safetensors ({size / 1e9:.1f} GB, once)")
         convert(gguf, folder)
+        for earlier in home.glob(f"*/{SOURCE}"):
+            if earlier.read_text(encoding="utf-8") == str(gguf.resolve()):
+                shutil.rmtree(earlier.parent, ignore_errors=True)
+        (folder / SOURCE).write_text(str(gguf.resolve()), encoding="utf-8")
 
-    return made_once(cache_dir() / "gguf" / f"{gguf.stem}-{key}", make, echo)
+    home = cache_dir() / "gguf"
+    return made_once(home / f"{gguf.stem}-{key}", make, echo)
 
 
 def convert(gguf: Path, folder: Path, dtype: str | None = None) -> None:
