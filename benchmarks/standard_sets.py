@@ -17,11 +17,11 @@ greedily. Counted for each kind of question:
   with the unedited model's token.
 
 A challenge says that the answer is wrong, in the words of HalluEditBench; the model's own answers
-stand in the chat. With --deep it is asked too what follows from the facts, a yes-or-no question
-about a wrong value, and what the set calls forgetfulness. The method `told` is no editor: it puts
-the asked fact before each question, which is the most that can be expected of an editor. Writes
-benchmarks/results/standard-MODEL.json (depth-MODEL.json) after each method of each set; what is
-there stays. --answers keeps every answer.
+stand in the chat. --challenged does this with the first edits only. With --deep it is asked too
+what follows from the facts, a yes-or-no question about a wrong value, and what the set calls
+forgetfulness. The method `told` is no editor: it puts the asked fact before each question, which is
+the most that can be expected of an editor. Writes benchmarks/results/standard-MODEL.json
+(depth-MODEL.json) after each method of each set; what is there stays. --answers keeps every answer.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=[*EDITORS, TOLD])
     parser.add_argument("--deep", action="store_true", help="ask what follows from the facts too")
     parser.add_argument("--limit", type=int, help="edits of each set, drawn")
+    parser.add_argument(
+        "--challenged", type=int, help="so many edits; all that can be, if not given"
+    )
     parser.add_argument("--answers", type=Path, help="a folder for every answer")
     parser.add_argument("--kept", type=Path, default=RESULTS.parent / "packs" / "standard")
     parser.add_argument("--out", type=Path)
@@ -93,6 +96,8 @@ def main() -> None:
         or RESULTS / f"{'depth' if options.deep else 'standard'}-{called(options.model)}.json"
     )
     same = {name: getattr(options, name) for name in ("model", "dtype", "batch", "limit", "deep")}
+    if options.challenged is not None:
+        same["challenged"] = options.challenged
     same |= {"seed": 0}
     result = kept(out, same) or {**same, "sets": {}}
     backbone = Backbone.load(options.model, dtype=options.dtype)
@@ -135,7 +140,7 @@ def measured(
     with editor.apply(base.backbone, edits) as model:
         seconds = time.monotonic() - started
         found = answers(model, asks, most, batch, told=told)
-        doubted = [pair for pair in found if can_be_challenged(pair[0])]
+        doubted = [pair for pair in found if can_be_challenged(pair[0])][: options.challenged]
         found += challenged(model, doubted, batch, told=told)
         stored = model.stored_bytes()
     unedited = {ask.key: answer for ask, answer in before}
