@@ -78,7 +78,11 @@ def test_which_tokens_a_model_may_write_is_for_its_file_to_say(
 class Unedited:
     """Looks through texts in which nothing is edited."""
 
-    special_ids, in_force = (), SimpleNamespace(replacing=lambda *given: nullcontext())
+    special_ids, roles, in_force = (
+        (),
+        ("user",),
+        SimpleNamespace(replacing=lambda *given: nullcontext()),
+    )
     tokenizer = make_tokenizer()
 
     def __call__(self, texts: Sequence[Rendered], offsets: object) -> list[Located]:

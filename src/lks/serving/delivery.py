@@ -69,12 +69,11 @@ class Coming:
             step = self._steps.get(timeout=seconds)
             if isinstance(step, EngineFailure):
                 raise step
-            told = self._watched.take(step) if self._watched else [step]
-            if isinstance(told, EngineRequest):
+            told, anew = self._watched.take(step) if self._watched else ([step], None)
+            steps += told
+            if anew is not None:
                 self._cancel()
-                self._begin(told)
-            else:
-                steps += told
+                self._begin(anew)
         return steps
 
 

@@ -72,29 +72,29 @@ class Watched:
         request: EngineRequest,
         said: Sequence[Message] | None,
     ) -> None:
-        self._snapshot, self._growing, self._request = snapshot, growing, request
-        self._said, self._before = said, len(growing.located.findings)
-        self._held: list[Step] = []  # of a character that is not whole yet
+        self._snapshot, self._growing = snapshot, growing
+        self._request, self._said = request, said
+        self._held: list[Step] = []  # what may be taken back
 
     @property
     def found(self) -> list[Found]:
         """Mentions whose edits came into force while the text was written, in order."""
         growing = self._growing
-        findings = growing.located.findings[self._before :]
-        return _all_found(findings, growing.text, self._said, growing.roles)
+        return _all_found(growing.found, growing.text, self._said, growing.roles)
 
-    def take(self, step: Step) -> Sequence[Step] | EngineRequest:
-        """The steps that can be told now; or the request with which the text goes on, behind what
-        was told, in place of this step and of all that the engine still tells."""
+    def take(self, step: Step) -> tuple[Sequence[Step], EngineRequest | None]:
+        """The steps that can be told now, and the request with which the text goes on behind them,
+        in place of all that the engine still tells; None while that holds."""
         growing = self._growing
+        before = len(growing.written) - len(self._held)
         self._held.append(step)
-        if growing.take(step.token):
-            self._held.clear()
-            return self._anew()
-        if growing.waits and not step.finish:
-            return []
-        told, self._held = self._held, []
-        return told
+        anew = growing.take(step.token)
+        settled = len(growing.written) if step.finish and not anew else growing.settled
+        told, self._held = self._held[: settled - before], self._held[settled - before :]
+        if not anew:
+            return told, None
+        self._held.clear()
+        return told, self._anew()
 
     def _anew(self) -> EngineRequest:
         own, growing = self._request, self._growing

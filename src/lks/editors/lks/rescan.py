@@ -62,7 +62,7 @@ def generate(
         Generation(
             backbone.tokenizer.decode(growing.written, skip_special_tokens=True),
             "stop" if i in ended else "length",
-            growing.located.findings,
+            growing.findings,
         )
         for i, growing in enumerate(texts)
     ]

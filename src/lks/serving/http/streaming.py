@@ -113,8 +113,8 @@ class Texts:
         """What can be told with one more step."""
         if text.watched is None:
             return [step]
-        told = await self._loop.run_in_executor(self._pool, text.watched.take, step)
-        if not isinstance(told, EngineRequest):
+        told, request = await self._loop.run_in_executor(self._pool, text.watched.take, step)
+        if request is None:
             return told
         self.stop(number)
         anew = _Text(text.watched, text.turn + 1)
@@ -122,8 +122,8 @@ class Texts:
             if self._closed:
                 return []
             self._running[number] = anew
-        await self._loop.run_in_executor(self._pool, self._submit, number, anew, told)
-        return []
+        await self._loop.run_in_executor(self._pool, self._submit, number, anew, request)
+        return told
 
     def stop(self, number: int) -> None:
         """No more of this text."""
