@@ -10,7 +10,8 @@ that ask for it. Every request is a chat, answered greedily. Judged by each text
 - fired: an edit fired, in the prompt or in the text;
 - kept: of the names and numbers in the unedited model's text, apart from the old value, the share
   that it has too;
-- repeats: the share of its runs of four words that it has had before.
+- repeats: the share of its runs of four words that it has had before;
+- words: how many it has, for each of the unedited model's.
 
 The method `told` is no editor: it puts the asked fact before each request. `lks own` looks through
 the model's own words too, as they are written. Writes benchmarks/results/long_texts-FILE-MODEL.json
@@ -157,11 +158,12 @@ def judged(edit: Edit, before: str, text: str) -> dict[str, float]:
         "old": float(contains(text, old)),
         "kept": len(names & there) / len(names) if names else 1.0,
         "repeats": 1 - len({*runs}) / len(runs) if runs else 0.0,
+        "words": len(words) / max(1, len(same_text(before).split())),
     }
 
 
 def means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    names = ("new", "old", "fires", "kept", "repeats")
+    names = ("new", "old", "fires", "kept", "repeats", "words")
     told = {name: round(sum(row[name] for row in rows) / len(rows), 4) for name in names}
     return {"texts": len(rows), **told}
 

@@ -135,13 +135,16 @@ def measured(
     asks, taken = asks_of(edits, of, deep=options.deep)
     most = answer_limit(base.backbone, edits, TOKENS)
     batch = options.batch
-    before = answers(base, [ask for ask in asks if ask.kind in UNCHANGED], most, batch)
+    unchanged = [ask for ask in asks if ask.kind in UNCHANGED]
+    before = answers(base, unchanged, most, batch)
     started = time.monotonic()
     with editor.apply(base.backbone, edits) as model:
         seconds = time.monotonic() - started
-        found = answers(model, asks, most, batch, told=told)
+        found = answers(model, [a for a in asks if a.kind not in UNCHANGED], most, batch, told=told)
         doubted = [pair for pair in found if can_be_challenged(pair[0])][: options.challenged]
         found += challenged(model, doubted, batch, told=told)
+        # In batches of their own: in other ones than before, last bits and so answers may differ.
+        found += answers(model, unchanged, most, batch, told=told)
         stored = model.stored_bytes()
     unedited = {ask.key: answer for ask, answer in before}
     rows = [(ask, answer, judged(ask, answer, unedited.get(ask.key), of)) for ask, answer in found]

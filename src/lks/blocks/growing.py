@@ -23,6 +23,7 @@ from lks.scope.types import Finding
 
 MOST_CHANGES = 16  # times that one text is taken up anew
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s|\n|(?<=[。！？])(?=.)")
+A_FEW = 8  # tokens around a target
 PATIENCE = 40  # characters within which a target is begun; else the block is taken out again
 SURE = 0.05  # above the gate's threshold: half a sentence tells less than a question
 
@@ -126,6 +127,13 @@ class Growing:
     def settled(self) -> int:
         """How many of the tokens stand whatever follows."""
         return self._asked.length if self._asked else len(self.written) - self._waiting
+
+    @property
+    def most(self) -> float:
+        """How many tokens more are worth writing at once: few while a target is to be said."""
+        targets = self._stating.targets if self._stating else ()
+        lengths = [len(self._look.tokenizer(target).input_ids) for target in targets]
+        return max(lengths) + A_FEW if lengths else float("inf")
 
     @property
     def tokens(self) -> Tokens:

@@ -37,27 +37,29 @@ def generate(
     tokens = [backbone.tokenize(text, chat=chat) for text in read]
     found = look(read, [offsets for _, offsets in tokens])
     texts = [Growing(look, *own, chat=chat) for own in zip(read, tokens, found, strict=True)]
-    stops, ended = Stops.of(backbone, settings), set[int]()
-    again = [*range(len(texts))]
-    while again:
-        some = [texts[i] for i in again]
+    stops, ended, left = Stops.of(backbone, settings), set[int](), {*range(len(texts))}
+    while left:
+        # Targets first, a few tokens each: then all go on together.
+        now = [i for i in sorted(left) if texts[i].most < max_new_tokens] or sorted(left)
+        some = [texts[i] for i in now]
+        rooms = [min(own.most, max_new_tokens - len(own.written)) for own in some]
         new = generate_ids(
             backbone,
             [growing.text for growing in some],
             _within(look, layers, some),
             tokenised=[growing.tokens for growing in some],
             chat=chat,
-            max_new_tokens=max(max_new_tokens - len(growing.written) for growing in some),
+            max_new_tokens=int(max(rooms)),
             **settings,
         )
-        changed = []
-        for i, ids in zip(again, new, strict=True):
-            own = ids[: max_new_tokens - len(texts[i].written)]
-            if any(texts[i].take(token) for token in own):
-                changed.append(i)
-            elif stops.ended(backbone, own):
+        for i, growing, ids in zip(now, some, new, strict=True):
+            own = ids[: max_new_tokens - len(growing.written)]
+            if any(growing.take(token) for token in own):
+                continue
+            if stops.ended(backbone, own):
                 ended.add(i)
-        again = changed
+            if i in ended or len(growing.written) >= max_new_tokens or len(own) < max(rooms):
+                left.remove(i)
     return [
         Generation(
             backbone.tokenizer.decode(growing.written, skip_special_tokens=True),
