@@ -18,6 +18,7 @@ import _tables_editors
 import _tables_layers
 import _tables_life
 import _tables_lks
+import _tables_long
 import _tables_scope
 import _tables_serving
 import _tables_speed
@@ -27,7 +28,7 @@ from _results import ROOT
 
 _MODULES = (
     *(_tables_editors, _tables_lks, _tables_speed, _tables_scope, _tables_layers),
-    *(_tables_life, _tables_serving, _tables_architectures, _tables_standard),
+    *(_tables_life, _tables_serving, _tables_architectures, _tables_standard, _tables_long),
 )
 TABLES = {name: make for module in _MODULES for name, make in module.TABLES.items()}
 BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)

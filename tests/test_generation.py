@@ -88,8 +88,8 @@ class Unedited:
     def __call__(self, texts: Sequence[Rendered], offsets: object) -> list[Located]:
         return [Located([], [], []) for _ in texts]
 
-    def names(self, text: str) -> bool:
-        return False
+    def may_fire(self, text: str) -> set[str]:
+        return set()
 
 
 @pytest.mark.parametrize("where", ["file", "call"])

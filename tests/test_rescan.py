@@ -129,9 +129,9 @@ class Fuji:
         mention = Mention((match[0],), "Fuji", match[0], *match.span(), "exact")
         return Finding(mention, (decision,))
 
-    def names(self, text: str) -> bool:
+    def may_fire(self, text: str) -> set[str]:
         self.asked.append(text)
-        return self.fires.search(text) is not None
+        return {match[0] for match in self.fires.finditer(text)}
 
     def targets(self, edit_ids: Iterable[str]) -> list[str]:
         return [self.target for _ in edit_ids]

@@ -46,9 +46,9 @@ class Looking:
     def __call__(self, texts: Sequence[Rendered], offsets: Sequence[Offsets]) -> list[Located]:
         return self.in_force.located(texts, offsets, self.roles, exact=self.exact)
 
-    def names(self, text: str) -> bool:
-        """Whether a text names an edited entity, or may name one."""
-        return bool(self.in_force.scope.may_fire([text]))
+    def may_fire(self, text: str) -> set[str]:
+        """Ids of the edits of all entities that a text names, or may name."""
+        return self.in_force.scope.may_fire([text])
 
     def targets(self, edit_ids: Iterable[str]) -> list[str]:
         return [self.in_force.edits[edit_id].target for edit_id in edit_ids]
@@ -85,7 +85,7 @@ class Growing:
     asks less clearly: "is employed by", not "is employed". The sentence must name the entity. Each
     edit comes into force once in a text, and not if the prompt has fired it.
 
-    Nobody's name in the sentence that is being written: then a word costs a look for names alone.
+    Where the sentence names nobody else, a word costs a look for names alone.
 
     Args:
         text, tokens, located: the prompt's.
@@ -203,7 +203,9 @@ class Growing:
         whole, _ = text.scanned(self.roles)
         start = max(_last_start(text.text), text.pieces[-1].start)
         sentence = replace(text.pieces[-1], start=start)
-        if sentence.role not in self.roles or not self._look.names(text.said(sentence)):
+        if sentence.role not in self.roles:
+            return None
+        if self._look.may_fire(text.said(sentence)) <= self._known:
             return None
         (now,) = self._look([replace(text, pieces=(sentence,))], [self._offsets])
         places = [(token, [e for e in own if e not in self._known]) for token, own in now.places]
