@@ -166,7 +166,11 @@ TABLES: dict[str, Callable[[], str]] = {
         for data, size in (("counterfact", 1_000), ("counterfact", 9_919))
     },
     "abilities-larger": abilities(
-        lambda: [r for r in larger() if r["abilities"] and r["data"] == "counterfact"]
+        lambda: [
+            row | {"name": f"{row['name']} {row['set']}" if row["method"] == "lks" else row["name"]}
+            for row in larger()
+            if row["abilities"] and (row["method"] == "lks" or row["data"] == "counterfact")
+        ]
     ),
     "hard-compared": Table(
         hard_compared,

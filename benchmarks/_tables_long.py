@@ -10,8 +10,9 @@ from _table import Table, dec, of, percent
 
 KINDS = {"open": "open request", "asked": "asked for the fact"}
 NAMES = {
-    **METHODS, "unedited": "unedited", "told": "the fact in the prompt",
+    "unedited": "unedited", "told": "the fact in the prompt",
     "lks": "LKS, prompts only", "lks own": "LKS, its own words too",
+    **{method: name for method, name in METHODS.items() if method not in ("lks", "unedited")},
 }  # fmt: skip
 
 

@@ -88,6 +88,9 @@ class Unedited:
     def __call__(self, texts: Sequence[Rendered], offsets: object) -> list[Located]:
         return [Located([], [], []) for _ in texts]
 
+    def stated(self, edit_ids: Sequence[str]) -> set[str]:
+        return set()
+
     def may_fire(self, text: str) -> set[str]:
         return set()
 

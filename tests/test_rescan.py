@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 import pytest
 import test_gated
@@ -11,11 +12,12 @@ import transformers as tf
 from conftest import make_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from lks.blocks.growing import MOST_CHANGES, PATIENCE, Growing
+from lks.blocks.growing import MOST_CHANGES, PATIENCE, Growing, Looking
 from lks.blocks.in_force import Located
 from lks.editors.lks.model import ScalpelModel
+from lks.edits.edit import Edit
 from lks.model.backbone import Backbone
-from lks.model.chat import Piece, Rendered
+from lks.model.chat import ROLES, Piece, Rendered
 from lks.model.detokenizer import with_offsets
 from lks.model.engine.protocol import Intervention
 from lks.model.offsets import Offsets
@@ -132,6 +134,9 @@ class Fuji:
     def may_fire(self, text: str) -> set[str]:
         self.asked.append(text)
         return {match[0] for match in self.fires.finditer(text)}
+
+    def stated(self, edit_ids: Iterable[str]) -> set[str]:
+        return {*edit_ids}
 
     def targets(self, edit_ids: Iterable[str]) -> list[str]:
         return [self.target for _ in edit_ids]
@@ -265,3 +270,12 @@ def test_others_words_count_only_in_the_roles_that_are_looked_through() -> None:
     look.roles = ("user",)
     assert write(growing(look), look, " In Osaka it is so.") == []
     assert look.asked == []
+
+
+def test_where_a_profile_answers_its_facts_do_not_fire_again() -> None:
+    facts = [Edit(name, "Ada", f"Ada {name}", "Rome") for name in ("born", "lives")]
+    profile = Edit("ada", "Ada", "Tell me about Ada", "Ada is.", profile_of=("born",))
+    edits = {edit.id: edit for edit in [*facts, profile, Edit("other", "Bob", "Bob is", "old")]}
+    look = Looking(SimpleNamespace(edits=edits), ROLES, True, make_tokenizer(), ())  # type: ignore[arg-type]
+    assert look.stated(["ada", "other"]) == {"ada", "born", "lives", "other"}
+    assert look.stated(["born"]) == {"born"}

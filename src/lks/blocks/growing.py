@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lks.blocks.in_force import InForce, Located
-from lks.edits.text import same_text
+from lks.edits.text import entity_key, same_text
 from lks.model.chat import Piece, Rendered
 from lks.model.detokenizer import Detokenizer
 from lks.model.encoding import Tokens
@@ -49,6 +49,14 @@ class Looking:
     def may_fire(self, text: str) -> set[str]:
         """Ids of the edits of all entities that a text names, or may name."""
         return self.in_force.scope.may_fire([text])
+
+    def stated(self, edit_ids: Iterable[str]) -> set[str]:
+        """Ids of the edits whose facts these state: a profile states all of its entity."""
+        edits, found = self.in_force.edits, {*edit_ids}
+        profiled = {entity_key(edits[e].subject) for e in found if edits[e].profile_of}
+        if profiled:
+            found |= {e for e, edit in edits.items() if entity_key(edit.subject) in profiled}
+        return found
 
     def targets(self, edit_ids: Iterable[str]) -> list[str]:
         return [self.in_force.edits[edit_id].target for edit_id in edit_ids]
@@ -109,7 +117,7 @@ class Growing:
         self.found: list[Finding] = []
         self._waiting = 0  # of these, tokens of a character that is not whole yet
         self._said, self._reader = "", self._read([])
-        self._known, self._changes = {*located.fired}, 0
+        self._known, self._changes = look.stated(located.fired), 0
         self._asked: _Asked | None = None
         self._stating: _Stating | None = None
 
