@@ -124,7 +124,7 @@ class Fuji:
 
     def _finding(self, match: re.Match[str], said: str) -> Finding:
         begun = [" ".join(self.clearer[: n + 1]) for n in range(len(self.clearer))]
-        score = 0.7 + max(
+        score = 0.8 + max(
             (0.05 * n for n, own in enumerate(begun) if said.endswith(own)), default=0
         )
         decision = Decision(match[0], score, 0.6, True, Reason.ASKED, said)
