@@ -69,6 +69,7 @@ class _Asked:
     Attributes:
         length: tokens of the text up to there.
         text, located: as of `Growing`, with the edits in force.
+        found: mentions of the edits.
     """
 
     edits: tuple[str, ...]
@@ -76,6 +77,7 @@ class _Asked:
     length: int
     text: Rendered
     located: Located
+    found: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class Growing:
             return False
         self._back_to(before.length)
         self._known |= {*before.edits}
-        self.found += before.located.findings[len(self._of_prompt.findings) :]
+        self.found += before.found
         self._stating = _Stating(self._look.targets(before.edits), len(self._said))
         self.text, self.located = before.text, before.located
         return True
@@ -208,7 +210,6 @@ class Growing:
     def _asks(self, length: int) -> _Asked | None:
         """What the sentence asks for that is being written, of edits that have not fired yet."""
         text = self._grown()
-        whole, _ = text.scanned(self.roles)
         start = max(_last_start(text.text), text.pieces[-1].start)
         sentence = replace(text.pieces[-1], start=start)
         if sentence.role not in self.roles:
@@ -222,15 +223,14 @@ class Growing:
         score = max((_sureness(finding, new) for finding in found), default=-1.0)
         if score < 0:
             return None
+        whole, _ = text.scanned(self.roles)
+        found = [_moved(one, len(whole) - len(text.said(sentence))) for one in found]
         located = Located(
-            [
-                *self._of_prompt.findings,
-                *(_moved(f, len(whole) - len(text.said(sentence))) for f in found),
-            ],
+            [*self._of_prompt.findings, *found],
             [*self._of_prompt.places, *(place for place in places if place[1])],
             list(dict.fromkeys([*self._of_prompt.targets, *now.targets])),
         )
-        return _Asked((*new,), score, length, text, located)
+        return _Asked((*new,), score, length, text, located, found)
 
     def _grown(self) -> Rendered:
         """The prompt with the text so far: the assistant's, or more of what was begun."""

@@ -56,7 +56,7 @@ def generate(
             own = ids[: max_new_tokens - len(growing.written)]
             if any(growing.take(token) for token in own):
                 continue
-            if stops.ended(backbone, own):
+            if stops.ended(backbone, growing.written):
                 ended.add(i)
             if i in ended or len(growing.written) >= max_new_tokens or len(own) < max(rooms):
                 left.remove(i)
