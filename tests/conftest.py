@@ -25,6 +25,7 @@ from tokenizers import (
 from lks.edits.edit import Edit, Probe
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
+from lks.model.engine import probes
 from lks.scope.bank.relations import bank
 from lks.scope.languages.en import open_ended_requests
 from lks.serving.transformers_engine import TransformersEngine
@@ -68,6 +69,12 @@ CHAT = (
 SMALL = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 GROUPED = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2}
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+
+
+@pytest.fixture(autouse=True)
+def nothing_found_out_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow probe of a small model must not answer for the next test, which may have patched it."""
+    monkeypatch.setattr(probes, "LONG", float("inf"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

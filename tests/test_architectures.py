@@ -125,6 +125,20 @@ def test_an_engine_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
         choose_engine(backbone, [2])
 
 
+def test_a_probe_is_remembered_for_the_engines_it_chose_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LKS_CACHE", str(tmp_path))
+    monkeypatch.setattr(probes, "LONG", 0.0)
+    assert choose_engine(make_backbone("llama"), [1]).name != "whole"
+    kept = {*tmp_path.iterdir()}
+    assert len(kept) == 1
+    assert choose_engine(make_backbone("llama"), [1]).name != "whole"
+    assert {*tmp_path.iterdir()} == kept
+    monkeypatch.setattr(choice, "ENGINES", (WholeModel,))
+    assert choose_engine(make_backbone("llama"), [1]).name == "whole"
+
+
 def test_a_model_that_passes_no_gradients_is_refused(backbone: Backbone) -> None:
     own = backbone.layer(3).forward
     backbone.layer(3).forward = lambda states, **kwargs: own(states.detach(), **kwargs)

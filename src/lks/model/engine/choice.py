@@ -52,10 +52,11 @@ def engine_kind(backbone: Backbone, layers: Sequence[int]) -> type[AnyEngine]:
     """
     layers = tuple(layers)
     if layers not in backbone.engines:
+        engines = ", ".join(kind.name for kind in ENGINES)
+        what = f"which of {engines} reads layer {_named(layers)}"
         with backbone.in_use:
-            backbone.engines[layers] = probes.remembered(
-                backbone, f"engine of layer {_named(layers)}", lambda: _probed(backbone, layers)
-            )
+            found = probes.remembered(backbone, what, lambda: _probed(backbone, layers))
+            backbone.engines[layers] = found
     return next(kind for kind in ENGINES if kind.name == backbone.engines[layers])
 
 
