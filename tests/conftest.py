@@ -29,6 +29,7 @@ from lks.model.engine import probes
 from lks.scope.bank.relations import bank
 from lks.scope.languages.en import open_ended_requests
 from lks.serving.transformers_engine import TransformersEngine
+from lks.training import train_pack as training
 
 # Tests with vLLM have an environment of their own: make test-vllm.
 collect_ignore = [] if os.environ.get("LKS_TEST_VLLM") else ["with_vllm"]
@@ -71,10 +72,14 @@ GROUPED = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2}
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
 
 
-@pytest.fixture(autouse=True)
-def nothing_found_out_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow probe of a small model must not answer for the next test, which may have patched it."""
-    monkeypatch.setattr(probes, "LONG", float("inf"))
+@pytest.fixture(autouse=True, scope="session")
+def small_models_are_quick() -> Iterator[None]:
+    """What a slow probe of a small model found must not answer for the next test, which may have
+    patched it; and of yes and no the packs of small models learn nothing, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes, "LONG", float("inf"))
+        patch.setattr(training, "verdict_blocks", lambda *given, **named: None)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

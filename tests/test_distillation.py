@@ -229,9 +229,7 @@ def test_the_plain_objective_asks_no_teacher(backbone: Backbone) -> None:
 
 
 def test_another_objective_is_told() -> None:
-    with pytest.raises(
-        InputError, match="objective must be answer, distil or verdict, not 'teach'"
-    ):
+    with pytest.raises(InputError, match="objective must be answer or distil, not 'teach'"):
         TrainingConfig(objective="teach")
 
 

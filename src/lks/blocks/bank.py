@@ -6,7 +6,7 @@ Shapes: n edits, m places, k edited layers, d the backbone's width.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,15 +14,18 @@ from torch import Tensor
 from lks.blocks.forms import pooled, put_in
 from lks.blocks.rows import Rows
 from lks.model.engine.hook import Plan
+from lks.scope.types import Verdict
+
+BlockId = str | Verdict  # of an edit's own block, or of one that all share
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a mention ends in a padded batch, and the edits whose blocks belong there."""
+    """Where a mention ends in a padded batch, and whose blocks belong there."""
 
     row: int
     column: int
-    edit_ids: Sequence[str]
+    blocks: Sequence[BlockId]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +36,14 @@ class Bank:
         blocks: on the backbone's device, [n, k, d]; more where edits were taken out.
         rows: which row is whose, by the edit's id.
         form, scale: how blocks are put in, see `forms.put_in`; the scale of each layer.
+        verdicts: blocks that all edits share, [k, d] each.
     """
 
     blocks: Rows
     rows: Mapping[str, int]
     form: str
     scale: Sequence[float]
+    verdicts: Mapping[Verdict, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -64,7 +69,7 @@ class Bank:
 
     def only(self, edit_ids: Sequence[str]) -> Bank:
         """A bank of some of the edits, in this order."""
-        return Bank._of(edit_ids, self._rows_of(edit_ids), self.form, self.scale)
+        return self._with(edit_ids, self._rows_of(edit_ids))
 
     def without(self, gone: Collection[str]) -> Bank:
         """The bank of the other edits, at once: their blocks lie where they lay."""
@@ -74,22 +79,35 @@ class Bank:
     def joined(self, edit_ids: Sequence[str], blocks: Tensor) -> Bank:
         """A bank with the blocks of more edits, [p, k, d], behind those that are there."""
         own, new = self._rows_of(self.rows), Rows.of(blocks.to(self.blocks.device))
-        return Bank._of([*self.rows, *edit_ids], own.joined(new), self.form, self.scale)
+        return self._with([*self.rows, *edit_ids], own.joined(new))
+
+    def judging(self, verdicts: Mapping[Verdict, Tensor]) -> Bank:
+        """The same with blocks for yes and for no."""
+        return replace(self, verdicts=verdicts)
+
+    def _with(self, edit_ids: Iterable[str], blocks: Rows) -> Bank:
+        return Bank._of(edit_ids, blocks, self.form, self.scale).judging(self.verdicts)
 
     def stored_bytes(self, edit_ids: Iterable[str]) -> int:
         """Of the blocks of these edits."""
         return self._rows_of(edit_ids).nbytes
 
-    def pooled(self, places: Sequence[Sequence[str]]) -> Tensor:
-        """What the blocks of the edits of m places come to, [m, k, d]."""
-        members = self.of_edits(edit_id for edit_ids in places for edit_id in edit_ids)
-        owner = [i for i, edit_ids in enumerate(places) for _ in edit_ids]
+    def pooled(self, places: Sequence[Sequence[BlockId]]) -> Tensor:
+        """What the blocks of m places come to, [m, k, d]."""
+        named = [name for own in places for name in own]
+        members = self.of_edits(name for name in named if isinstance(name, str))
+        shared = [self.verdicts[name] for name in named if isinstance(name, Verdict)]
+        if shared:
+            order = sorted(range(len(named)), key=lambda i: isinstance(named[i], Verdict))
+            place = torch.tensor(order, device=members.device).argsort()
+            members = torch.cat([members, torch.stack(shared)])[place]
+        owner = [i for i, own in enumerate(places) for _ in own]
         return pooled(self.form, members, _whole(owner, self.blocks.device), len(places))
 
     def plans(self, batch: int, places: Sequence[Place]) -> list[Plan]:
         """For each layer the plan that puts blocks in at m places of a batch of so many texts."""
         rows, columns = [place.row for place in places], [place.column for place in places]
-        own = self.pooled([place.edit_ids for place in places])
+        own = self.pooled([place.blocks for place in places])
         return [
             plan(batch, rows, columns, own[:, layer], form=self.form, scale=scale)
             for layer, scale in enumerate(self.scale)

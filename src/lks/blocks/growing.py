@@ -119,7 +119,7 @@ class Growing:
         self.found: list[Finding] = []
         self._waiting = 0  # of these, tokens of a character that is not whole yet
         self._said, self._reader = "", self._read([])
-        self._known, self._changes = look.stated(located.fired), 0
+        self._known, self._changes = look.stated(located.stated), 0
         self._asked: _Asked | None = None
         self._stating: _Stating | None = None
 
@@ -217,7 +217,10 @@ class Growing:
         if self._look.may_fire(text.said(sentence)) <= self._known:
             return None
         (now,) = self._look([replace(text, pieces=(sentence,))], [self._offsets])
-        places = [(token, [e for e in own if e not in self._known]) for token, own in now.places]
+        places = [
+            (token, [e for e in own if isinstance(e, str) and e not in self._known])
+            for token, own in now.places
+        ]
         new = dict.fromkeys(edit_id for _, own in places for edit_id in own)
         found = [f for f in now.findings if not new.keys().isdisjoint(f.mention.edit_ids)]
         score = max((_sureness(finding, new) for finding in found), default=-1.0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from lks.blocks.bank import Bank, Place
+from lks.blocks.bank import Bank, BlockId, Place
 from lks.blocks.placement import locate
 from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
@@ -28,7 +28,7 @@ from lks.model.offsets import Offsets
 from lks.scope.gate.metric import Exemplars, GateState
 from lks.scope.inspect.conflicts import Contradiction, contradictions
 from lks.scope.scope import Scope
-from lks.scope.types import Finding, ids
+from lks.scope.types import Finding, Mention, ids
 
 # From a text and its tokens' spans to what was found in it, and what puts its blocks in.
 Placed = Callable[[Rendered, Offsets], tuple[Sequence[Finding], Intervention]]
@@ -40,18 +40,23 @@ class Located:
 
     Attributes:
         findings: mentions of edited entities, those that do not fire included.
-        places: tokens of the text, and the edits whose blocks belong there.
+        places: tokens of the text, and whose blocks belong there: of edits, or of a verdict.
         targets: of edits that fire, what is said whole.
     """
 
     findings: Sequence[Finding]
-    places: Sequence[tuple[int, Sequence[str]]]
+    places: Sequence[tuple[int, Sequence[BlockId]]]
     targets: Sequence[str]
 
     @property
     def fired(self) -> list[str]:
         """Ids of the edits that fire, each once."""
         return ids(finding.mention for finding in self.findings if finding.mention.fired)
+
+    @property
+    def stated(self) -> list[str]:
+        """Ids of those whose targets are said: the others are answered with yes or no."""
+        return ids(finding.mention for finding in self.findings if _states(finding.mention))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +201,7 @@ class InForce:
         examined = self.scope.examine([text for text, _ in scanned])
         for findings, (_, place), spans in zip(examined, scanned, offsets, strict=True):
             fired = [finding.mention for finding in findings if finding.mention.fired]
-            places = [(at, mention.edit_ids) for at, mention in locate(fired, place, spans)]
+            places = [(at, _blocks(mention)) for at, mention in locate(fired, place, spans)]
             located.append(Located(findings, places, self._whole(findings, exact)))
         return located
 
@@ -206,9 +211,9 @@ class InForce:
     ) -> Iterator[Plan]:
         """The replacers for one batch: their plans have one place for each mention that fires."""
         places = [
-            Place(row, start + token, edit_ids)
+            Place(row, start + token, blocks)
             for row, (own, start) in enumerate(zip(located, encoding.starts, strict=True))
-            for token, edit_ids in own.places
+            for token, blocks in own.places
         ]
         plans = self.bank.plans(len(encoding.texts), places)
         findings = [own.findings for own in located]
@@ -221,8 +226,7 @@ class InForce:
 
     def _whole(self, findings: Iterable[Finding], usual: bool) -> list[str]:
         """The targets of edits that fired which are said whole or not at all."""
-        fired = [finding.mention for finding in findings if finding.mention.fired]
-        edits = [self.edits[i] for i in ids(fired)]
+        edits = [self.edits[i] for i in ids(f.mention for f in findings if _states(f.mention))]
         return [e.target for e in edits if (usual if e.exact is None else e.exact)]
 
     def stored_bytes(self) -> int:
@@ -232,3 +236,11 @@ class InForce:
         said = (text for edit in edits for text in (*edit.names, edit.prompt, edit.target))
         written = sum(len(text.encode()) for text in said)
         return self.bank.stored_bytes(self.edits) + (found.nbytes if found else 0) + written
+
+
+def _states(mention: Mention) -> bool:
+    return mention.fired and mention.verdict is None
+
+
+def _blocks(mention: Mention) -> Sequence[BlockId]:
+    return mention.edit_ids if mention.verdict is None else (mention.verdict,)

@@ -38,7 +38,9 @@ def read_gate(path: Path, manifest: Manifest, rows: Sequence[Sequence[int]]) -> 
             for part, own in zip(manifest.parts, rows, strict=True)
         ]
         exemplars = Exemplars.joined(parts, [len(own) for own in rows])
-        return GateState(metric, exemplars, scope.embedder or "", scope.fingerprint or "")
+        return GateState(
+            metric, exemplars, scope.embedder or "", scope.fingerprint or "", scope.judges
+        )
     except (SafetensorError, KeyError, TypeError) as error:
         raise PackDamaged(
             f"{path}: cannot be read ({error}); restore it or train it again"

@@ -30,6 +30,7 @@ from lks.packs.records import (
     GATE,
     HYPERNETWORK,
     SCHEMA,
+    VERDICTS,
     Change,
     Correction,
     Manifest,
@@ -41,6 +42,7 @@ from lks.packs.training_summary import TrainingSummary
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Exemplars, GateState
 from lks.scope.scope import Scope
+from lks.scope.types import Verdict
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Pack:
         gate: what the relation gate learnt, its references numbered as `edits`; None where every
             mention of an entity fires its edits.
         parts: what the scope is made of.
+        verdicts: blocks of each `Verdict` in order, [2, k, d], if the gate judges.
         tested: what a self-test found; see `records.Manifest`.
     """
 
@@ -72,6 +75,7 @@ class Pack:
     training: TrainingSummary
     gate: GateState | None = None
     parts: ScopeConfig = DEFAULT
+    verdicts: Tensor | None = None
     tested: Tested | None = None
 
     def check(self, fingerprint: Fingerprint) -> None:
@@ -93,6 +97,8 @@ class Pack:
         """
         ids, blocks = [edit.id for edit in self.edits], self.blocks.to(device)
         bank = Bank.of(ids, blocks, form=self.form, scale=self.scale)
+        if self.verdicts is not None:
+            bank = bank.judging(dict(zip(Verdict, self.verdicts.to(device), strict=True)))
         return InForce.of(Scope(self.edits, config=self.parts), self.edits, bank, self.gate, embed)
 
     @torch.no_grad()
@@ -119,6 +125,9 @@ class Pack:
             if self.gate:
                 learnt.save_arrays(self.gate.metric.stored(), folder / GATE)
             save_file(_storable(self.hypernetwork), folder / HYPERNETWORK)
+            if self.verdicts is not None:
+                named = dict(zip((own.value for own in Verdict), self.verdicts, strict=True))
+                save_file(_storable(named), folder / VERDICTS)
             manifest = Manifest.first(
                 folder,
                 part,
@@ -163,6 +172,7 @@ class Pack:
                 training=manifest.training,
                 gate=read_gate(path, manifest, [part.rows for part in parts]),
                 parts=manifest_module.parts_of(manifest),
+                verdicts=_verdicts(path) if manifest.scope.judges else None,
                 tested=manifest.tested,
             )
         except (SafetensorError, KeyError, IndexError, EditFileError) as error:
@@ -247,7 +257,14 @@ def _scope(gate: GateState | None, parts: ScopeConfig) -> ScopeSettings:
         gate.embedder,
         gate.fingerprint,
         parts.to_json(),
+        gate.judges,
     )
+
+
+def _verdicts(path: Path) -> Tensor:
+    """Blocks for yes and for no, [2, k, d]."""
+    stored = load_file(path / VERDICTS)
+    return torch.stack([stored[own.value] for own in Verdict])
 
 
 def _save_part(

@@ -19,6 +19,7 @@ SCHEMA = 3
 LOGGED = 20  # edits named in a line of the history
 Tested = Mapping[str, Sequence[str]]  # of edits by id, the wordings that failed a self-test
 HYPERNETWORK, GATE = "hypernetwork.safetensors", "gate.safetensors"
+VERDICTS = "verdicts.safetensors"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class ScopeSettings(KeptRecord):
     """What fires an edit: `entity`, every mention, or `relation`, a gate with these thresholds.
 
     `embedder` and `fingerprint` name what compares the questions; `parts` is what the scope is made
-    of, a `ScopeConfig`, which packs of early versions do not tell.
+    of, a `ScopeConfig`, which packs of early versions do not tell. `judges` where there are blocks
+    for yes and for no.
     """
 
     kind: str = "entity"
@@ -110,6 +112,7 @@ class ScopeSettings(KeptRecord):
     embedder: str | None = None
     fingerprint: str | None = None
     parts: JsonObject | None = None
+    judges: bool = False
 
     @property
     def gated(self) -> bool:
@@ -118,7 +121,8 @@ class ScopeSettings(KeptRecord):
     @property
     def files(self) -> tuple[str, ...]:
         """Files that belong to the pack as a whole."""
-        return (HYPERNETWORK, GATE) if self.gated else (HYPERNETWORK,)
+        own = (HYPERNETWORK, *((GATE,) if self.gated else ()))
+        return (*own, VERDICTS) if self.judges else own
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from lks.scope.gate.metric import Embed, GateState
 from lks.scope.gate.questions import MASK, REACH, Sentences, Span
 from lks.scope.gate.relation import RelationGate
 from lks.scope.gate.text_vetoes import OfEachEdit
+from lks.scope.gate.verdicts import verdict
 from lks.scope.matcher import Matcher, mention_of
 from lks.scope.normalizer import Doc, normalise
 from lks.scope.resolver import longest
@@ -113,6 +114,8 @@ class Scope:
         for doc, entities in zip(docs, named, strict=True):
             for veto in self._vetoes if entities else ():
                 _silence(entities, veto.silenced(doc, entities), veto.reason)
+            if self._gate and self._gate.judges:
+                self._judge(doc, entities)
         return [self._findings(entities) for entities in named]
 
     def near_misses(self, text: str) -> list[tuple[Mention, Reason]]:
@@ -200,6 +203,16 @@ class Scope:
         for own, decisions in zip(flat, decided, strict=True):
             own.decisions = decisions
 
+    def _judge(self, doc: Doc, entities: Sequence[Named]) -> None:
+        """Say of edits that fire whether the text asks for yes or no, and which is right."""
+        for own in entities:
+            own.decisions = [
+                replace(d, verdict=verdict(self._edits[d.edit_id], own.from_on(d), doc.text))
+                if d.fired
+                else d
+                for d in own.decisions
+            ]
+
     def _findings(self, entities: Sequence[Named]) -> list[Finding]:
         """One for each mention, in order of the text."""
         found = [finding for own in entities for finding in self._of_entity(own)]
@@ -211,11 +224,13 @@ class Scope:
             here = tuple(known[edit_id] for edit_id in mention.edit_ids if edit_id in known)
             fired = tuple(decision.edit_id for decision in here if decision.fired)
             score = max((d.score for d in here if d.fired or not fired), default=0.0)
+            judged = [decision.verdict for decision in here if decision.fired]
             changed = replace(
                 mention,
                 edit_ids=fired or mention.edit_ids,
                 fired=bool(fired),
                 gate=score if self._gate else None,
+                verdict=judged[0] if len(judged) == 1 else None,
             )
             yield Finding(changed, here if self._gate else ())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lks.edits.edit import Edit
@@ -25,6 +25,13 @@ class Kind(StrEnum):
     VARIANT = "variant"  # its name in another form: Saint Denis for St. Denis
     MISSPELT = "fuzzy"
     REWORDED = "reworded"  # in other words or another case: only the whole sentence can tell
+
+
+class Verdict(Enum):
+    """What a question for yes or no is answered with; no id of an edit is equal to one."""
+
+    YES = "yes"
+    NO = "no"
 
 
 class Reason(StrEnum):
@@ -70,7 +77,7 @@ class Mention:
     `start` and `end` are characters of the original text, `surface` is what stands there.
     `edit_ids` are the edits of that entity, in the order of the edit set. `score` is 1 for a name
     as it is known, less for a misspelt one. `gate` is the score of the relation gate,
-    None where the scope has none.
+    None where the scope has none. `verdict` is told where the text asks for yes or no.
     """
 
     edit_ids: tuple[str, ...]
@@ -82,9 +89,11 @@ class Mention:
     score: float = 1.0
     gate: float | None = None
     fired: bool = True
+    verdict: Verdict | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"edit_ids": list(self.edit_ids), "kind": str(self.kind)}
+        plain = {"edit_ids": list(self.edit_ids), "kind": str(self.kind)}
+        return asdict(self) | plain | {"verdict": self.verdict and self.verdict.value}
 
 
 @dataclass(slots=True)
@@ -136,7 +145,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate says of one edit: its best sentence there, and why it fires or does not."""
+    """What the gate says of one edit: its best sentence there, and why it fires or does not.
+
+    `verdict` is told where it fires, and yes or no is asked for.
+    """
 
     edit_id: str
     score: float
@@ -144,9 +156,15 @@ class Decision:
     fired: bool
     reason: Reason
     sentence: str
+    verdict: Verdict | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"score": round(self.score, 4), "reason": str(self.reason)}
+        plain = {
+            "score": round(self.score, 4),
+            "threshold": round(self.threshold, 4),
+            "reason": str(self.reason),
+        }
+        return asdict(self) | plain | {"verdict": self.verdict and self.verdict.value}
 
 
 @dataclass(frozen=True)
@@ -174,6 +192,11 @@ class Named:
     @property
     def fired(self) -> set[str]:
         return {decision.edit_id for decision in self.decisions if decision.fired}
+
+    def from_on(self, decision: Decision) -> list[str]:
+        """The sentence that decided, and those behind it."""
+        last = len(self.sentences) - 1 - self.sentences[::-1].index(decision.sentence)
+        return self.sentences[last:]
 
 
 # --- parts: each is small, has a switch in `ScopeConfig`, and can be left out ---------------------

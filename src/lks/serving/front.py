@@ -188,7 +188,7 @@ def _blocks(snapshot: Snapshot, own: Located) -> Blocks | None:
     if not own.places:
         return None
     bank = snapshot.in_force.bank
-    values = bank.pooled([edit_ids for _, edit_ids in own.places])
+    values = bank.pooled([blocks for _, blocks in own.places])
     positions = [token for token, _ in own.places]
     return Blocks(positions, values, snapshot.layers, bank.form, bank.scale)
 

@@ -32,9 +32,10 @@ class TrainingConfig:
         exact: a target that was begun is said to its end, unless its edit says otherwise.
         w_rel, w_gen, w_loc: weights of the three losses; w_loc None is 0.3, or 0 where the scope
             keeps other questions away. Without a weight, locality prompts are not read.
-        objective: `answer`, blocks learn to state their targets; `verdict`, also to say yes to
-            them and no to other values (`lks.training.verdicts`); or `distil`, in chats to answer
+        objective: `answer`, blocks learn to state their targets; or `distil`, in chats to answer
             as the model does when the fact stands in its prompt (`lks.training.teacher`).
+        verdicts: whether questions for yes or no are answered so, by two blocks that all edits
+            share (`lks.training.verdicts`); form `residual` and a relation gate only.
         epochs, batch_size: passes over the edits, and edits a step; 0 lets them follow the
             number of edits (`for_edits`). In a step each edit brings its prompt, a paraphrase
             and `locality_a_step` locality prompts, or one of these in turn (`alternate`).
@@ -67,6 +68,7 @@ class TrainingConfig:
     w_gen: float = 1.0
     w_loc: float | None = None
     objective: str = "answer"
+    verdicts: bool = True
     alternate: bool = True
     locality_a_step: int = 1
     kl_tokens: int = 3
@@ -165,7 +167,7 @@ _NOT_BELOW_0 = (
 _CHOICES = {
     "form": ("replace", "residual"),
     "hypernetwork": ("linear", "mlp"),
-    "objective": ("answer", "distil", "verdict"),
+    "objective": ("answer", "distil"),
     "scope": tuple(SCOPES),
     "precision": ("auto", "float32", "bfloat16"),
 }

@@ -60,7 +60,7 @@ def learn(
     # A profile is fired by open-ended requests, whatever its own prompts are. What an edit takes
     # of a common relation teaches too: else two prompts for one relation would be pushed apart.
     asked = [
-        () if edit.profile_of else (edit.prompt, *more.paraphrases, *more.common, *more.verdicts)
+        () if edit.profile_of else (edit.prompt, *more.paraphrases, *more.common)
         for edit, more in pairs
     ]
     exemplars = [questions(edit, texts) for edit, texts in zip(edits, asked, strict=True)]

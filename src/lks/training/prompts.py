@@ -40,8 +40,8 @@ class TrainingPrompts:
     `common` are wordings of the common relation nearest to it, where there are few paraphrases;
     `otherwise` are its questions where there are many, but no question, and the other way round;
     the blocks learn from these, and not the gate. `later` are questions of that relation which do
-    not name the entity, since the talk is about it. `verdicts` ask for yes or no, and only the
-    gate reads them here. `nearest` is that relation, lend or not; None where it was not looked for.
+    not name the entity, since the talk is about it. `nearest` is that relation, lend or not; None
+    where it was not looked for.
     """
 
     paraphrases: tuple[str, ...] = ()
@@ -49,7 +49,6 @@ class TrainingPrompts:
     common: tuple[str, ...] = ()
     otherwise: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
-    verdicts: tuple[str, ...] = ()
     nearest: Nearest | None = field(default=None, compare=False)
 
     @property
@@ -65,7 +64,6 @@ class TrainingPrompts:
             self.common[:n],
             self.otherwise[:n],
             self.later[:n],
-            self.verdicts,
             self.nearest,
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lks.edits.edit import Edit
 from lks.errors import InputError
 from lks.model.backbone import Backbone
-from lks.training import teacher, verdicts
+from lks.training import teacher
 from lks.training.config import TrainingConfig
-from lks.training.presence import VERDICTS, Reply
+from lks.training.presence import Reply
 from lks.training.progress import OnProgress
 from lks.training.prompts import TrainingPrompts
 
@@ -40,25 +39,6 @@ def replies(
             "template, and chat not switched off; take the objective answer"
         )
     facts = [edit for edit in edits if not edit.profile_of]
-    if config.objective == "verdict":
-        made = verdicts.known(backbone, facts, config.seed, on_progress)
-    else:
-        own = [p for edit, p in zip(edits, prompts, strict=True) if not edit.profile_of]
-        made = teacher.taught(backbone, facts, own, config.seed, on_progress)
-    told = iter(made)
+    own = [p for edit, p in zip(edits, prompts, strict=True) if not edit.profile_of]
+    told = iter(teacher.taught(backbone, facts, own, config.seed, on_progress))
     return [[] if edit.profile_of else next(told) for edit in edits]
-
-
-def with_verdicts(
-    prompts: Sequence[TrainingPrompts], replies: Sequence[Sequence[Reply]]
-) -> list[TrainingPrompts]:
-    """Prompts with the first question of each verdict, by which the gate knows others like it."""
-    if not replies:
-        return list(prompts)
-    asked = [{r.question.kind: r.question for r in reversed(own)} for own in replies]
-    return [
-        replace(
-            more, verdicts=tuple(str(own[v].turns[-1]["content"]) for v in VERDICTS if v in own)
-        )
-        for more, own in zip(prompts, asked, strict=True)
-    ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lks.blocks.rows import rounded
 from lks.edits.edit import Edit
@@ -33,8 +35,9 @@ from lks.training.prompts import (
     TrainingPrompts,
     training_prompts,
 )
-from lks.training.replies import replies, with_verdicts
-from lks.training.trainer import train
+from lks.training.replies import replies
+from lks.training.trainer import Trained, train
+from lks.training.verdicts import verdict_blocks
 
 
 def train_pack(
@@ -81,7 +84,7 @@ def train_pack(
     told = replies(backbone, edits, prompts, config, on_progress=on_progress)
     gate = None
     if embed is not None and (team is None or team.is_main):
-        gate = _gate(embed, embedder, edits, with_verdicts(lent, told), config)
+        gate = _gate(embed, embedder, edits, lent, config)
         scope = names.gated(gate, embedder, edits)
         warn_of_pairs(CONTRADICTING, contradictions(edits, edits, scope), NEARER_DECIDES)
     trained = train(
@@ -97,6 +100,9 @@ def train_pack(
         on_epoch=on_epoch,
         on_progress=on_progress,
     )
+    judged = _verdicts(backbone, trained, gate, config, on_progress)
+    if gate is not None:
+        gate = replace(gate, judges=judged is not None)
     with torch.no_grad():
         made = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device))
     last = trained.epochs[-1]
@@ -119,7 +125,21 @@ def train_pack(
         ),
         gate=gate,
         parts=parts,
+        verdicts=judged,
     )
+
+
+def _verdicts(
+    backbone: Backbone,
+    trained: Trained,
+    gate: GateState | None,
+    config: TrainingConfig,
+    on_progress: OnProgress,
+) -> Tensor | None:
+    """Blocks for yes and for no, where there is a gate that can tell who asks for them."""
+    if gate is None or not gate.judges:
+        return None
+    return verdict_blocks(backbone, trained.layers, config, on_progress)
 
 
 def _gate(
@@ -132,7 +152,8 @@ def _gate(
     """The relation gate. Templates cost it nothing."""
     prompts = [own.at_most(GATE_WORDINGS, e) for e, own in zip(edits, lent, strict=True)]
     metric, exemplars = learn(embed, edits, prompts, seed=config.seed)
-    return GateState(metric, exemplars, embedder.name, embedder.fingerprint)
+    judges = config.verdicts and config.form == "residual"
+    return GateState(metric, exemplars, embedder.name, embedder.fingerprint, judges)
 
 
 def lent_prompts(

@@ -92,7 +92,7 @@ def train(
         team=team,
         on_progress=on_progress,
     )
-    read, scale = _features(examples, team), _scale(engine, examples, team)
+    read, scale = _features(examples, team), usual_size(engine, examples, team)
     with backbone.in_use:  # another thread's samples would take numbers from the same source
         torch.manual_seed(config.seed)
         blocks = KnowledgeBlocks(
@@ -340,7 +340,7 @@ def _features(examples: Sequence[EditExamples], team: ProcessGroup) -> Tensor:
     return torch.stack(team.in_order(list(features(mine).cpu()) if mine else []))
 
 
-def _scale(
+def usual_size(
     engine: AnyEngine, examples: Sequence[EditExamples], team: ProcessGroup
 ) -> tuple[float, ...]:
     """The size of R in the edits' own prompts, at each edited layer."""

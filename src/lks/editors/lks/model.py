@@ -44,7 +44,7 @@ from lks.training.examples import build_examples, features
 from lks.training.gate_metric import learn
 from lks.training.progress import Epoch
 from lks.training.prompts import GATE_WORDINGS, TrainingPrompts, training_prompts
-from lks.training.replies import replies, with_verdicts
+from lks.training.replies import replies
 from lks.training.trainer import refine as train_refinements
 from lks.training.trainer import training_engine
 
@@ -260,7 +260,7 @@ class ScalpelModel(EditedModel):
             told = replies(self.backbone, new, prompts, config)
         found = None
         if now.gate is not None and embed is not None:
-            _, found = learn(embed, new, with_verdicts(lent, told), metric=now.gate.metric)
+            _, found = learn(embed, new, lent, metric=now.gate.metric)
         examples, _ = build_examples(
             self._engine,
             new,

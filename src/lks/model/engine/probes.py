@@ -34,7 +34,7 @@ TEXT = (
 
 def remembered(backbone: Backbone, what: str, find: Callable[[], str]) -> str:
     """What was found out about a model; if that took long, it is kept in the cache folder."""
-    name = f"probe-{_told_by(backbone, what)}"
+    name = f"probe-{told_by(backbone, what)}"
     found = kept.load(name)
     if found is not None:
         return str(found)
@@ -45,7 +45,7 @@ def remembered(backbone: Backbone, what: str, find: Callable[[], str]) -> str:
     return own
 
 
-def _told_by(backbone: Backbone, what: str) -> str:
+def told_by(backbone: Backbone, what: str) -> str:
     """A hash of what the answer depends on."""
     own, model = backbone.fingerprint, backbone.model
     versions = [version(name) for name in ("torch", "transformers", "latent-knowledge-scalpel")]

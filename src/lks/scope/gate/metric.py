@@ -224,9 +224,13 @@ def _narrowest(numbers: NDArray[Any]) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class GateState:
-    """The state of a relation gate: its metric, the edits' references, and who made the vectors."""
+    """The state of a relation gate: its metric, the edits' references, and who made the vectors.
+
+    `judges` where there are blocks for yes and for no: then the gate tells who asks for these.
+    """
 
     metric: Metric
     exemplars: Exemplars
     embedder: str = ""
     fingerprint: str = ""
+    judges: bool = False

@@ -10,6 +10,10 @@ and locality prompts where there are many, else the identity. A sentence asks fo
 that reaches its threshold; the last sentence that asks for one decides. A request such as "Tell me
 about it" is open-ended: it asks for no edit, and fires the entity's profile (`lks.edits.profiles`),
 alone, unless a later sentence asks for a fact.
+
+A question for yes or no holds a value beside the question, which no reference has. Where such
+questions are judged (`verdicts`), they also count without names and numbers, and the bar is lower
+for the edit whose target is named.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ import numpy as np
 from lks.edits.edit import Edit
 from lks.scope.bank.words import in_latin
 from lks.scope.config import DEFAULT, ScopeConfig
+from lks.scope.gate import verdicts
 from lks.scope.gate.metric import Array, Embed, Exemplars, GateState, Metric
 from lks.scope.types import Decision, Reason, SentenceVeto
 
 ENGLISH = "minilm"  # an embedder to which all sentences of another script are much alike:
+NAMED = 0.2  # less is needed where a question for yes or no names the target
 FOREIGN = 0.8  # so they must be nearer; of 20 questions for something else 7 were, all paraphrases
 
 
@@ -35,6 +41,7 @@ class RelationGate:
         edits: those that `exemplars` number, in their order.
         vetoes: sentences that ask for none of an edit, near as they are.
         english: the embedder knows no other script than Latin.
+        judges: questions for yes or no are told from others.
     """
 
     def __init__(
@@ -45,8 +52,10 @@ class RelationGate:
         exemplars: Exemplars,
         vetoes: Sequence[SentenceVeto] = (),
         english: bool = False,
+        judges: bool = False,
     ) -> None:
         self._embed, self._metric, self._vetoes = embed, metric, vetoes
+        self.judges = judges
         self._edits = {edit.id: edit for edit in edits}
         self._profiles = frozenset(edit.id for edit in edits if edit.profile_of)
         self._english, self._vectors = english, exemplars.vectors
@@ -71,22 +80,32 @@ class RelationGate:
     ) -> RelationGate:
         """The gate of these edits, which the exemplars number in their order."""
         vetoes: list[SentenceVeto] = config.made("sentence_vetoes")
-        english = learnt.embedder == ENGLISH
-        return cls(embed, learnt.metric, list(edits), learnt.exemplars, vetoes, english)
+        english, exemplars = learnt.embedder == ENGLISH, learnt.exemplars
+        return cls(embed, learnt.metric, list(edits), exemplars, vetoes, english, learnt.judges)
 
     def decide(
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
     ) -> list[list[Decision]]:
         """Decisions on each question's edits: (masked sentences, ids of an entity's edits)."""
-        texts = list(dict.fromkeys(s for sentences, _ in questions for s in sentences))
+        plainer = {
+            sentence: verdicts.plainer(sentence)
+            for sentences, _ in questions
+            for sentence in (sentences if self.judges else ())
+            if verdicts.asks(sentence)
+        }
+        said = (s for sentences, _ in questions for s in sentences)
+        texts = list(dict.fromkeys([*said, *plainer.values()]))
         if not texts:
             return [[] for _ in questions]
-        number = {text: i for i, text in enumerate(texts)}
-        asked = self._metric.towards(self._embed(texts))
+        vectors = dict(zip(texts, self._metric.towards(self._embed(texts)), strict=True))
         decided: list[list[Decision]] = []
         for sentences, edit_ids in questions:
-            own = [number[sentence] for sentence in sentences]
-            decided.append(self._decisions(sentences, asked[own], edit_ids) if own else [])
+            if not sentences:
+                decided.append([])
+                continue
+            own = (sentences, [plainer.get(s, s) for s in sentences])
+            asked, also = (np.stack([vectors[s] for s in texts]) for texts in own)
+            decided.append(self._decisions(sentences, asked, also, edit_ids))
         return decided
 
     def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
@@ -100,14 +119,19 @@ class RelationGate:
         ]
 
     def _decisions(
-        self, sentences: Sequence[str], asked: Array, edit_ids: Sequence[str]
+        self, sentences: Sequence[str], asked: Array, plainer: Array, edit_ids: Sequence[str]
     ) -> list[Decision]:
         """From vectors of the sentences, [m, w], moved as references need them.
+
+        `plainer` are those of questions for yes or no without their values, else the same.
 
         The last sentence that asks for an edit decides, and in it the best edit: of two blocks for
         one entity each would disturb what the other makes the model say.
         """
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
+        if self.judges:
+            also = np.stack([self._similar(plainer, self._rows[e][False]) for e in edit_ids])
+            scores = np.maximum(scores, also)
         against = self._against(sentences, asked, edit_ids, scores)
         limits = self._limits(sentences, edit_ids)
         opened = (asked @ self._open.T).max(1)
@@ -173,7 +197,12 @@ class RelationGate:
             foreign = [not in_latin(sentence) for sentence in sentences]
             usual[foreign] = max(self._metric.threshold, FOREIGN)
         own = [self._edits[edit_id].threshold for edit_id in edit_ids]
-        return np.stack([usual if one is None else np.full_like(usual, one) for one in own])
+        limits = np.stack([usual if one is None else np.full_like(usual, one) for one in own])
+        for at in [i for i, s in enumerate(sentences) if self.judges and verdicts.asks(s)]:
+            for i, edit_id in enumerate(edit_ids):
+                if verdicts.names_target(self._edits[edit_id], sentences[at]):
+                    limits[i, at] -= NAMED
+        return limits
 
     def _similar(self, asked: Array, rows: Sequence[int]) -> Array:
         """Highest cosine of each sentence with some references, [m]; -1 without any."""
