@@ -212,13 +212,11 @@ def test_the_student_is_scored_where_the_teacher_was(backbone: Backbone) -> None
 def test_blocks_come_nearer_to_the_teacher() -> None:
     backbone, edits, epochs = make_backbone("qwen2", chat=True), make_edits(), list[Epoch]()
     config = TrainingConfig(
-        objective="distil", layer=1, epochs=40, patience=0, tail_epochs=0, refine_lr=0.1
+        objective="distil", layer=1, epochs=16, patience=0, tail_epochs=0, refine_lr=0.2
     )
     pack = train_pack(backbone, edits, config, on_epoch=epochs.append)
     assert 0 < epochs[-1].distilled < 0.7 * epochs[0].distilled
     assert pack.training.losses["distilled"] == epochs[-1].distilled
-    again = train_pack(backbone, edits, config)
-    assert torch.equal(again.blocks, pack.blocks), "nothing is drawn anew"
 
 
 def test_the_plain_objective_asks_no_teacher(backbone: Backbone) -> None:

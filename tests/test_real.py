@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from lks.cli import demo
@@ -16,6 +18,8 @@ from lks.model.embedder import Embedder
 from lks.scope.gate.metric import GateState
 from lks.scope.gate.relation import RelationGate
 from lks.scope.scope import Scope
+from lks.training import train_pack as training
+from lks.training import verdicts
 from lks.training.config import TrainingConfig
 from lks.training.gate_metric import learn
 from lks.training.prompts import TrainingPrompts, training_prompts
@@ -51,7 +55,10 @@ def test_it_is_the_model_that_packs_were_made_for(real: Backbone) -> None:
     assert real.stop_ids == (2,)
 
 
-def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
+def test_facts_are_changed_and_changed_back(
+    real: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "verdict_blocks", verdicts.verdict_blocks)
     chosen = EditSet(list(facts())[:6])
     base, edited = UneditedModel(real), ScalpelModel(real, train_pack(real, chosen, QUICK))
     pairs = [(edit.prompt, edit.target) for edit in chosen]
@@ -65,8 +72,20 @@ def test_facts_are_changed_and_changed_back(real: Backbone) -> None:
     assert sum(all(score.matches) for score in held_out) >= 3
     unrelated = [(prompt, "some text") for prompt in UNRELATED]
     assert edited.score(unrelated) == base.score(unrelated)
+    told = [f"Is it true that {edit.prompt} {value}?" for edit, value in _values(chosen)]
+    for chat in (False, True):
+        said = edited.generate(told, chat=chat, max_new_tokens=8)
+        right = [text == answer for text, answer in zip(said, ("Yes.", "No.") * 6, strict=True)]
+        assert sum(right) >= 11
     edited.remove([edit.id for edit in chosen])
     assert edited.score(pairs) == before
+
+
+def _values(edits: EditSet) -> Iterator[tuple[Edit, str]]:
+    """Each edit with its target, and then with another one."""
+    for edit, other in zip(edits, [*edits][1:] + [*edits][:1], strict=True):
+        yield edit, edit.target
+        yield edit, other.target
 
 
 def test_the_gate_tells_questions_apart() -> None:

@@ -252,7 +252,7 @@ def _train_and_save(config: TrainingConfig, checkpoints: Path, out: Path) -> Non
 
 
 def test_killed_many_times_training_still_ends_with_the_same_blocks(tmp_path: Path) -> None:
-    config, rng, kills = replace(QUICK, epochs=6), random.Random(0), 0
+    config, rng, kills = replace(QUICK, epochs=4), random.Random(0), 0
     _train_and_save(config, tmp_path / "other", tmp_path / "whole.pack")
     file, out = tmp_path / "state" / checkpoint.FILE, tmp_path / "facts.pack"
     # Not forked from here: threads of earlier tests would be missing in the child.
@@ -270,7 +270,7 @@ def test_killed_many_times_training_still_ends_with_the_same_blocks(tmp_path: Pa
         process.join()
         if out.exists():
             break
-    assert kills > 2
+    assert kills > 1
     assert torch.equal(Pack.load(out).blocks, Pack.load(tmp_path / "whole.pack").blocks)
 
 

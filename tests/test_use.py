@@ -127,10 +127,8 @@ def test_a_damaged_file_is_made_anew(cached: Path) -> None:
     header = whole.index(b"\n") + 1
     for damaged in (
         b"",
-        whole[: len(whole) // 2],
         whole[:header].replace(b"model.w1.0", b"model.w9.0") + whole[header:],
         whole[: header + 2**20] + bytes(2**20) + whole[header + 2**21 :],
-        whole[:60] + b"((([" + whole[64:],
     ):
         assert damaged != whole
         cached.write_bytes(damaged)

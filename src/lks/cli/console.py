@@ -143,7 +143,8 @@ def print_mentions(
         for d in finding.decisions:
             verb = "fired" if d.fired else "did not fire"
             scores = f"score {d.score:.2f}, threshold {d.threshold:.2f}"
-            console.print(Text(f"  {d.edit_id} {verb}: {SENTENCES[d.reason]} ({scores})"))
+            judged = f"; yes or no is asked: {d.verdict.value}" if d.verdict else ""
+            console.print(Text(f"  {d.edit_id} {verb}: {SENTENCES[d.reason]}{judged} ({scores})"))
             console.print(Text(f"    {d.sentence}", style="dim"))
     for m, reason in near:
         console.print(Text(f'"{m.surface}" is not taken for {m.subject}: {SENTENCES[reason]}'))
