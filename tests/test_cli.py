@@ -90,7 +90,8 @@ def test_ask(pack: Path) -> None:
     (mention,) = result["fired"]
     assert mention == {
         "edit_ids": ["eiffel"], "subject": "Eiffel Tower", "surface": "Eiffel Tower", "start": 13,
-        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True, "decisions": [],
+        "end": 25, "kind": "exact", "score": 1.0, "gate": None, "fired": True,
+        "verdict": None, "decisions": [],
     }  # fmt: skip
     code, text, _ = run("ask", pack, "What is it?", "--json", "--plain", "--max-new-tokens", 4)
     result = json.loads(text)

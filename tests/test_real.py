@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from lks.cli import demo
@@ -28,6 +26,12 @@ from lks.training.train_pack import train_pack
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]  # training takes its time
 
 QUICK = TrainingConfig(epochs=15, wordings=3)
+JUDGED = {  # two of the facts, asked for yes or no
+    "Is the Eiffel Tower in Rome?": "Yes.",
+    "Is the Eiffel Tower still in Paris?": "No.",
+    "So the capital of Japan is Manila, right?": "Yes.",
+    "Somebody told me that Tokyo is the capital of Japan. Are they right?": "No.",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +76,11 @@ def test_facts_are_changed_and_changed_back(
     assert sum(all(score.matches) for score in held_out) >= 3
     unrelated = [(prompt, "some text") for prompt in UNRELATED]
     assert edited.score(unrelated) == base.score(unrelated)
-    told = [f"Is it true that {edit.prompt} {value}?" for edit, value in _values(chosen)]
     for chat in (False, True):
-        said = edited.generate(told, chat=chat, max_new_tokens=8)
-        right = [text == answer for text, answer in zip(said, ("Yes.", "No.") * 6, strict=True)]
-        assert sum(right) >= 11
+        said = edited.generate(list(JUDGED), chat=chat, max_new_tokens=8)
+        assert dict(zip(JUDGED, said, strict=True)) == JUDGED
     edited.remove([edit.id for edit in chosen])
     assert edited.score(pairs) == before
-
-
-def _values(edits: EditSet) -> Iterator[tuple[Edit, str]]:
-    """Each edit with its target, and then with another one."""
-    for edit, other in zip(edits, [*edits][1:] + [*edits][:1], strict=True):
-        yield edit, edit.target
-        yield edit, other.target
 
 
 def test_the_gate_tells_questions_apart() -> None:

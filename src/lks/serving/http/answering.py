@@ -337,7 +337,10 @@ def spot_json(spot: Spot, choice: int | None = None) -> dict[str, object]:
         "text": spot.text,
         "score": None if spot.score is None else round(spot.score, 4),
     }
-    return told if spot.reason is None else {**told, "reason": spot.reason}
+    for name in ("reason", "verdict"):
+        if (own := getattr(spot, name)) is not None:
+            told[name] = own
+    return told
 
 
 def _near_json(spot: Spot) -> dict[str, object]:

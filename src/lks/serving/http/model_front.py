@@ -120,7 +120,8 @@ def _of_finding(own: Found, message: int | None) -> Iterator[tuple[Spot, bool]]:
             yield Spot(edit, *place, None, message), True
     for decision in finding.decisions:
         if decision.fired:
-            yield Spot(decision.edit_id, *place, decision.score, message), True
+            judged = decision.verdict.value if decision.verdict else None
+            yield Spot(decision.edit_id, *place, decision.score, message, verdict=judged), True
         elif decision.score >= decision.threshold - NEAR:
             reason = str(decision.reason)
             yield Spot(decision.edit_id, *place, decision.score, message, reason), False

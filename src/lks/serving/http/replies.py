@@ -35,6 +35,9 @@ class Place(Reply):
     span: list[int] = Field(min_length=2, max_length=2)
     text: str
     score: float | None
+    verdict: Literal["yes", "no"] | None = Field(
+        None, description="Which is right, where yes or no is asked for; else it is absent."
+    )
 
 
 class NearPlace(Place):

@@ -59,6 +59,7 @@ class Spot:
         start, end: characters of the prompt, or of the message.
         message: its index in the chat; None for a plain prompt.
         reason: why the edit did not fire.
+        verdict: where yes or no is asked for, which of them is right.
     """
 
     edit: str
@@ -69,6 +70,7 @@ class Spot:
     score: float | None = None
     message: int | None = None
     reason: str | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
