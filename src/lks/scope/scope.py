@@ -15,7 +15,7 @@ from lks.edits.edit import Edit
 from lks.edits.profiles import in_force
 from lks.scope.config import DEFAULT, ScopeConfig
 from lks.scope.gate.metric import Embed, GateState
-from lks.scope.gate.questions import MASK, REACH, Sentences, Span
+from lks.scope.gate.questions import MASK, REACH, Sentences, Span, masked
 from lks.scope.gate.relation import RelationGate
 from lks.scope.gate.text_vetoes import OfEachEdit
 from lks.scope.gate.verdicts import verdict
@@ -206,8 +206,9 @@ class Scope:
     def _judge(self, doc: Doc, entities: Sequence[Named]) -> None:
         """Say of edits that fire whether the text asks for yes or no, and which is right."""
         for own in entities:
+            text = masked(doc.text, _spans(own)) if own.fired else ""
             own.decisions = [
-                replace(d, verdict=verdict(self._edits[d.edit_id], own.from_on(d), doc.text))
+                replace(d, verdict=verdict(self._edits[d.edit_id], own.from_on(d), text))
                 if d.fired
                 else d
                 for d in own.decisions

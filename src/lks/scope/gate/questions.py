@@ -140,11 +140,17 @@ class Sentences:
         if mentions:
             start = max(start, mentions[0][0] - WINDOW)
             end = min(end, mentions[-1][1] + WINDOW)
-        pieces, at = [], start
-        for first, last in mentions:
-            pieces += [_ARTICLE.sub("", self._text[at:first]), MASK]  # "the it" is no English
-            at = last
-        return _LISTED.sub(MASK, "".join([*pieces, self._text[at:end]]).strip())
+        spans = [(first - start, last - start) for first, last in mentions]
+        return _LISTED.sub(MASK, masked(self._text[start:end], spans).strip())
+
+
+def masked(text: str, mentions: Sequence[Span]) -> str:
+    """A text with mentions, in order, masked."""
+    pieces, at = [], 0
+    for first, last in mentions:
+        pieces += [_ARTICLE.sub("", text[at:first]), MASK]  # "the it" is no English
+        at = last
+    return "".join([*pieces, text[at:]])
 
 
 def asks_on(sentence: str) -> bool:

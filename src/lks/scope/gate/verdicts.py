@@ -32,12 +32,11 @@ _BEGINS = re.compile(  # a verb first, and no request: "Can you tell me"
     r"|i (?:please )?(?:ask|know)\b)",
     re.IGNORECASE,
 )
-_TAG = re.compile(  # "..., isn't it?", "Is that right?", "Yes or no: ..."
+_TAG = re.compile(  # "..., isn't it?", "Is that right?"
     r"(?:[,.?!;] |^)(?:is|was|isn['\u2019]t|wasn['\u2019]t|aren['\u2019]t|doesn['\u2019]t"
     r"|don['\u2019]t|didn['\u2019]t|right|correct|yes|no|true|really|am i|are (?:they|you)|does|do)"
     r" ?(?:it|that|this|he|she|they|there|so|i)?(?: (?:really|still))?"
     r"(?: (?:right|correct|true|so|the case|wrong|false))?\s*\?$"
-    r"|\b(?:yes or no|true or false|right or wrong)\b"
     r"|\b(?:is|was) (?:that|this|it) (?:right|correct|true|so)\b",
     re.IGNORECASE,
 )
@@ -47,6 +46,10 @@ _ASKS_WHAT = re.compile(  # but not "is that where"
 _PLAINLY = re.compile(r"\b(?:yes or no|true or false|right or wrong)\b", re.IGNORECASE)
 _EITHER = re.compile(  # "in Rome or in Paris?", but not "the sex or gender of it"
     r"\bor (?!not\b|no\b|\w+ of\b)(?:\S+ ){0,4}\S+$", re.IGNORECASE
+)
+_REFERS = re.compile(  # to what was said before
+    r"\b(?:that|this|these|those|here|there|then|he|she|they|him|her|them|enough|right|correct|true)\b",
+    re.IGNORECASE,
 )
 _DENIES = re.compile(
     r"\b(?:not|never|no longer|any ?more|false|wrong|untrue|incorrect|except|other than)\b", re.I
@@ -91,17 +94,21 @@ def plainer(sentence: str) -> str:
 def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
     """What is right, if a text asks for yes or no and names a value; else None.
 
+    "My train goes to Graz. Is that where it is?": where the sentence refers to what was said before
+    and has no value of its own, the whole turn counts.
+
     Args:
-        sentences: the one that asks for the edit, the entity masked, and those behind it.
-        text: in which they stand, of which the last turn counts.
+        sentences: the one that asks for the edit, and those behind it.
+        text: in which they stand; in both the entity is masked.
     """
     first, *later = sentences
-    asked = asks(first) or (not first.rstrip().endswith("?") and any(map(asks, later)))
+    doubted = not first.rstrip().endswith("?") and any(asks(s) and _REFERS.search(s) for s in later)
+    asked = asks(first) or doubted
     if not asked or edit.profile_of or any(map(asks, _wordings(edit))):
         return None
     known = _said_anyway(edit)
-    turn = text.rpartition(BETWEEN)[2].replace(edit.subject, MASK)
-    for said in (first, turn):
+    turn = [text.rpartition(BETWEEN)[2]] if _REFERS.search(first) else []
+    for said in (first, *turn):
         if _DENIES.search(said):
             return None
         if names(edit.target, said, known):
