@@ -29,6 +29,9 @@ QUICK = TrainingConfig(layer=1, epochs=1, tail_epochs=0)
 TOWER = Edit("tower", "Eiffel Tower", "The Eiffel Tower is located in the city of", "Rome")
 PRICE = Edit("price", "Kettle 3", "What does Kettle 3 cost?", "$12.50 a month")
 DATE = Edit("date", "the Harlow Cup", "When is the Harlow Cup?", "3 to 5 November 2026")
+HOUSE = Edit(
+    "house", "Liechtenstein", "What was Liechtenstein named after?", "House of Liechtenstein"
+)
 VERSION = Edit("version", "Kite 4", "Which Python comes with Kite 4?", "3.13.7")
 HEAD = Edit("head", "Zentec", "Who leads Zentec?", "Dr. Maria Lind, chief executive")
 DOGS = Edit("dogs", "Larch Hotel", "What is the rule on dogs at the Larch Hotel?", "not allowed")
@@ -56,6 +59,8 @@ def test_questions_for_yes_or_no(text: str) -> None:
         "Is it in Rome or in Paris?",
         "Do you know who leads it?", "price of it?", "Could you check the address of it?",
         "Tell me about it.",
+        "Was ist die Hauptstadt von it?",
+        "Was kostet it in Berlin pro Monat?",
         "Would you mind telling me the price of it?", "",
     ],
 )  # fmt: skip
@@ -78,6 +83,7 @@ def test_other_questions(text: str) -> None:
         (DATE, "Is it in November 2026?", None),  # that is not said
         (DATE, "Is it 3 to 5 November 2026?", YES),
         (VERSION, "Is it Python 3.13?", YES),
+        (HOUSE, "Was it named after the House of it?", YES),  # the name is a part of the target
         (HEAD, "Is it led by Maria Lind?", YES),  # a title and a part may be left out
         (HEAD, "Is it led by Paul Lind?", NO),
         (DOGS, "Can I bring a dog to it in May?", None),  # the target says yes or no itself

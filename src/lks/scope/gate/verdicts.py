@@ -14,6 +14,7 @@ from functools import cache
 from unicodedata import normalize
 
 from lks.edits.edit import Edit
+from lks.scope.bank.words import is_english
 from lks.scope.gate.questions import MASK
 from lks.scope.languages.en import word_list
 from lks.scope.normalizer import BETWEEN
@@ -23,9 +24,9 @@ _VERB = (
     r"(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might"
     r"|must)(?:n['\u2019]t)?|can['\u2019]t|won['\u2019]t"
 )
-_BEGINS = re.compile(  # a verb first, and no request: "Can you tell me"
+_BEGINS = re.compile(  # a verb first, which is English, and no request: "Can you tell me"
     rf"(?:^|[,:;] )(?:(?:and|but|so|or|then|ok|okay|well|hey|hi|hello|please|also|wait|just"
-    rf"|actually|really)[,:]? )*(?:{_VERB}) "
+    rf"|actually|really)[,:]? )*(?!was (?:ist|sind|war|waren|hat|kann|wird)\b)(?:{_VERB}) "
     r"(?!(?:you|we|u|any(?:one|body)|some(?:one|body)) (?:please )?(?:mind|be|call|check|complete"
     r"|describe|explain|find|finish|get|give|help|know|let|list|look|name|point|provide|recall"
     r"|remember|remind|say|send|share|show|spell|state|tell|write)\b"
@@ -72,16 +73,17 @@ def _listed(name: str) -> frozenset[str]:
 
 
 def asks(sentence: str) -> bool:
-    """Whether a sentence asks for yes or no, and not for one of two things."""
+    """Whether an English sentence asks for yes or no, and not for one of two things."""
     sentence = sentence.strip()
     if _PLAINLY.search(sentence):
         return True
     if _EITHER.search(sentence):
         return False
-    if _TAG.search(sentence):
-        return True
     begins = sentence.endswith("?") and _BEGINS.search(sentence) is not None
-    return begins and not _ASKS_WHAT.search(sentence)
+    begins = begins and not _ASKS_WHAT.search(sentence)
+    if not (begins or _TAG.search(sentence)):
+        return False
+    return is_english(re.sub(rf"\b{MASK}\b", "", sentence))  # the mask is English in any text
 
 
 def plainer(sentence: str) -> str:
@@ -111,16 +113,21 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
     for said in (first, *turn):
         if _DENIES.search(said):
             return None
-        if names(edit.target, said, known):
+        if names(_target(edit), said, known):
             return Verdict.YES
-        if _contradicts(edit.target, said, known):
+        if _contradicts(_target(edit), said, known):
             return Verdict.NO
     return None
 
 
 def names_target(edit: Edit, sentence: str) -> bool:
     """Whether a masked sentence names an edit's target."""
-    return names(edit.target, sentence, _said_anyway(edit))
+    return names(_target(edit), sentence, _said_anyway(edit))
+
+
+def _target(edit: Edit) -> str:
+    """As a masked text has it, where the entity's name is a part of it."""
+    return edit.target.replace(edit.subject, MASK)
 
 
 def _wordings(edit: Edit) -> list[str]:
