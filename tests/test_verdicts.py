@@ -99,6 +99,10 @@ def test_the_value_may_stand_before_the_question() -> None:
     said = ["I wrote Rome as the place of it.", "Is that right?"]
     assert verdict(TOWER, said, " ".join(said)) is YES
     assert verdict(TOWER, ["Is that where it is?"], "We fly to Rome. Is that where it is?") is YES
+    for asked in ("Is this true?", "True or false?"):
+        for place, right in (("Rome", YES), ("Paris", NO)):
+            said = f"it is located in the city of {place}."
+            assert verdict(TOWER, [said], f"{asked} {said}") is right
     doubt = ["Where is it?", "Are you sure?"]
     assert verdict(TOWER, doubt, " ".join(doubt)) is None
 

@@ -17,7 +17,7 @@ from lks.edits.edit import Edit
 from lks.scope.bank.words import is_english
 from lks.scope.gate.questions import MASK
 from lks.scope.languages.en import word_list
-from lks.scope.normalizer import BETWEEN
+from lks.scope.normalizer import BETWEEN, PARTED
 from lks.scope.types import Verdict
 
 _VERB = (
@@ -104,13 +104,16 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
         text: in which they stand; in both the entity is masked.
     """
     first, *later = sentences
-    doubted = not first.rstrip().endswith("?") and any(asks(s) and _REFERS.search(s) for s in later)
-    asked = asks(first) or doubted
-    if not asked or edit.profile_of or any(map(asks, _wordings(edit))):
+    turn = text.rpartition(BETWEEN)[2]
+    before, _, _ = turn.rpartition(first)
+    around = [PARTED.split(before.strip())[-1], *later]
+    stated = not first.rstrip().endswith("?")
+    if not (asks(first) or (stated and any(map(_doubts, around)))):
+        return None
+    if edit.profile_of or any(map(asks, _wordings(edit))):
         return None
     known = _said_anyway(edit)
-    turn = [text.rpartition(BETWEEN)[2]] if _REFERS.search(first) else []
-    for said in (first, *turn):
+    for said in (first, turn) if _REFERS.search(first) else (first,):
         if _DENIES.search(said):
             return None
         if names(_target(edit), said, known):
@@ -118,6 +121,11 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
         if _contradicts(_target(edit), said, known):
             return Verdict.NO
     return None
+
+
+def _doubts(sentence: str) -> bool:
+    """Whether a sentence asks for yes or no to another one: "Is that right?", "True or false?"."""
+    return asks(sentence) and bool(_REFERS.search(sentence) or _PLAINLY.search(sentence))
 
 
 def names_target(edit: Edit, sentence: str) -> bool:
