@@ -37,7 +37,7 @@ from lks.training.progress import Epoch, OnProgress
 from lks.training.prompts import TrainingPrompts
 from lks.training.trainer import refine, training_engine, usual_size
 
-ANSWERS = {Verdict.YES: "Yes.", Verdict.NO: "No."}
+ANSWERS = {Verdict.YES: "Yes.", Verdict.NO: "No."}  # nothing more, which might be the old fact
 QUESTIONS = 128  # each is answered with yes and with no
 STEPS, BATCH, RATE = 48, 16, 0.2
 LEARNT = 0.3  # nats a token; else the model cannot say it, and there are none
@@ -52,13 +52,12 @@ def verdict_blocks(
 ) -> Tensor | None:
     """Blocks of each `Verdict` in order, [2, k, d], on the CPU.
 
-    Those of the models by name come with this package, at the layers of the default preset; others
-    are kept in the cache folder.
-
-    None where they were not learnt: of this model no question for yes or no is answered so.
+    Those of some models come with this package, at the layers of the default preset; others are
+    kept in the cache folder. None where they were not learnt: of such a model no question for yes
+    or no is answered so.
 
     Args:
-        config: form, precision and seed count, and whether chats are taught.
+        config: form and precision count, and whether chats are taught.
     """
     if config.chat and (own := _shipped().get(shipped_name(backbone, layers))) is not None:
         return own.float()
@@ -96,7 +95,7 @@ def learnt(
         patience=0,
     )  # fmt: skip
     engine = training_engine(backbone, layers, config)
-    edits = list(_edits(random.Random(config.seed)))
+    edits = list(_edits(random.Random(0)))
     made, _ = build_examples(
         engine,
         edits,
@@ -105,7 +104,7 @@ def learnt(
         chat=config.chat,
         kl_tokens=0,
         alone=True,
-        on_progress=on_progress,
+        on_progress=lambda stage, done, of: on_progress("learning yes and no", done, of),
     )
     own = [_as_one(made[number :: len(ANSWERS)], number) for number in range(len(ANSWERS))]
     width = own[0].reliability[0].text.states.shape[-1]
@@ -147,7 +146,9 @@ def _edits(rng: random.Random) -> Iterator[Edit]:
 def _asked(relation: Relation, name: str, value: str, rng: random.Random) -> str:
     """A question about a value: half of them plain ones, "Is the price of it 3 euros?"."""
     form = rng.choice(relation.asked["completion"])
-    stated = (form[:1].lower() + form[1:]).replace(SLOT, name)
+    if form[1:2].islower():
+        form = form[:1].lower() + form[1:]
+    stated = form.replace(SLOT, name)
     copula = _COPULA.search(stated)
     if copula and rng.random() < 0.6:
         return f"{copula[1].capitalize()} {stated[: copula.start()]} {value}?"
