@@ -35,6 +35,7 @@ HOUSE = Edit(
 VERSION = Edit("version", "Kite 4", "Which Python comes with Kite 4?", "3.13.7")
 HEAD = Edit("head", "Zentec", "Who leads Zentec?", "Dr. Maria Lind, chief executive")
 DOGS = Edit("dogs", "Larch Hotel", "What is the rule on dogs at the Larch Hotel?", "not allowed")
+SKIING = Edit("ski", "Plan Blue", "Under Plan Blue, skiing accidents are", "not covered")
 WOOD = Edit("wood", "the Delmar chair", "What is the Delmar chair made of?", "white oak")
 
 
@@ -86,6 +87,7 @@ def test_other_questions(text: str) -> None:
         (HOUSE, "Was it named after the House of it?", YES),  # the name is a part of the target
         (HEAD, "Is it led by Maria Lind?", YES),  # a title and a part may be left out
         (HEAD, "Is it led by Paul Lind?", NO),
+        (SKIING, "Are skiing accidents covered by it?", None),
         (DOGS, "Can I bring a dog to it in May?", None),  # the target says yes or no itself
         (WOOD, "Is it made of white oak?", YES),
         (WOOD, "Is it made of steel?", NO),

@@ -89,9 +89,9 @@ class RelationGate:
         """Decisions on each question's edits: (masked sentences, ids of an entity's edits)."""
         plainer = {
             sentence: verdicts.plainer(sentence)
-            for sentences, _ in questions
-            for sentence in (sentences if self.judges else ())
-            if verdicts.asks(sentence)
+            for sentences, _ in (questions if self.judges else ())
+            for sentence, asks in zip(sentences, verdicts.asking(sentences), strict=True)
+            if asks
         }
         said = (s for sentences, _ in questions for s in sentences)
         texts = list(dict.fromkeys([*said, *plainer.values()]))
@@ -198,8 +198,8 @@ class RelationGate:
             usual[foreign] = max(self._metric.threshold, FOREIGN)
         own = [self._edits[edit_id].threshold for edit_id in edit_ids]
         limits = np.stack([usual if one is None else np.full_like(usual, one) for one in own])
-        for at in [i for i, s in enumerate(sentences) if self.judges and verdicts.asks(s)]:
-            for i, edit_id in enumerate(edit_ids):
+        for at, asks in enumerate(verdicts.asking(sentences) if self.judges else ()):
+            for i, edit_id in enumerate(edit_ids if asks else ()):
                 if verdicts.names_target(self._edits[edit_id], sentences[at]):
                     limits[i, at] -= NAMED
         return limits

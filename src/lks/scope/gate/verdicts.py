@@ -86,6 +86,16 @@ def asks(sentence: str) -> bool:
     return is_english(re.sub(rf"\b{MASK}\b", "", sentence))  # the mask is English in any text
 
 
+def asking(sentences: Sequence[str]) -> list[bool]:
+    """Which of the sentences of a text ask for yes or no, by themselves or by the next one: "It is
+    in Rome. Is that right?"."""
+    doubted = [_doubts(after) for after in sentences[1:]] + [False]
+    return [
+        asks(own) or (then and not _is_question(own))
+        for own, then in zip(sentences, doubted, strict=True)
+    ]
+
+
 def plainer(sentence: str) -> str:
     """A question for yes or no without names and numbers: without the value that it asks about."""
     head = re.match(rf"\W*(?:{_VERB})\b", sentence, re.IGNORECASE)
@@ -107,10 +117,9 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
     turn = text.rpartition(BETWEEN)[2]
     before, _, _ = turn.rpartition(first)
     around = [PARTED.split(before.strip())[-1], *later]
-    stated = not first.rstrip().endswith("?")
-    if not (asks(first) or (stated and any(map(_doubts, around)))):
+    if not (asks(first) or (not _is_question(first) and any(map(_doubts, around)))):
         return None
-    if edit.profile_of or any(map(asks, _wordings(edit))):
+    if edit.profile_of or _judges_itself(edit):
         return None
     known = _said_anyway(edit)
     for said in (first, turn) if _REFERS.search(first) else (first,):
@@ -128,9 +137,20 @@ def _doubts(sentence: str) -> bool:
     return asks(sentence) and bool(_REFERS.search(sentence) or _PLAINLY.search(sentence))
 
 
+def _is_question(sentence: str) -> bool:
+    return sentence.rstrip().endswith("?")
+
+
+def _judges_itself(edit: Edit) -> bool:
+    """Whether an edit's target or its own questions are about yes or no: "not covered"."""
+    return not _listed("says_yes_or_no").isdisjoint(_words(edit.target)) or any(
+        map(asks, _wordings(edit))
+    )
+
+
 def names_target(edit: Edit, sentence: str) -> bool:
     """Whether a masked sentence names an edit's target."""
-    return names(_target(edit), sentence, _said_anyway(edit))
+    return not _judges_itself(edit) and names(_target(edit), sentence, _said_anyway(edit))
 
 
 def _target(edit: Edit) -> str:
@@ -180,7 +200,7 @@ def _contradicts(target: str, text: str, known: Collection[str]) -> bool:
     telling, figures = _telling(target, ()), any(map(str.isdigit, target))
     names = sum(word[0].isupper() for word in re.findall(r"[^\W\d_]+", target))
     rule = len(telling) >= RULE and 2 * names < len(telling) and not figures
-    if rule or not _listed("says_yes_or_no").isdisjoint(telling):
+    if rule:
         return False
     words = {*_words(text)}
     if figures and _figures(words) and _figures(words) <= {*_words(target)}:
