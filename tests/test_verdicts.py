@@ -29,6 +29,9 @@ QUICK = TrainingConfig(layer=1, epochs=1, tail_epochs=0)
 TOWER = Edit("tower", "Eiffel Tower", "The Eiffel Tower is located in the city of", "Rome")
 PRICE = Edit("price", "Kettle 3", "What does Kettle 3 cost?", "$12.50 a month")
 DATE = Edit("date", "the Harlow Cup", "When is the Harlow Cup?", "3 to 5 November 2026")
+CITY = Edit("city", "Quadra", "Where is Quadra?", "Tartu, Estonia")
+PHONE = Edit("phone", "Westport Clinic", "What is the number of Westport Clinic?", "303-555-0142")
+LOGIN = Edit("mail", "Nordlicht", "Who answers for Nordlicht?", "help@nordlicht.example")
 HOUSE = Edit(
     "house", "Liechtenstein", "What was Liechtenstein named after?", "House of Liechtenstein"
 )
@@ -80,7 +83,17 @@ def test_other_questions(text: str) -> None:
         (PRICE, "Is it $12.50?", YES),
         (PRICE, "Is it $12.50 a month for 3 people?", NO),
         (PRICE, "Does it cost $12 a month?", NO),  # another price, alike but for the cents
-        (DATE, "Is it on 4 November 2026?", NO),
+        (DATE, "Is it on 4 November 2026?", None),  # within it
+        (DATE, "Is it in May 2027?", NO),
+        (PRICE, "Is it at least $12.50 a month?", None),  # a limit
+        (PRICE, "Is it $12.50 a year?", None),  # another unit
+        (PRICE, "Is it 12,50 a month?", YES),  # another notation
+        (CITY, "Is it in Tartu?", YES),
+        (CITY, "Is it in Tallinn, Estonia?", NO),  # one part of two is another
+        (CITY, "Is it in Tallinn?", NO),
+        (PHONE, "Is it 555-0142?", None),
+        (PHONE, "Is it +1 (303) 5550142?", None),
+        (LOGIN, "Is it support@nordlicht.example?", NO),
         (DATE, "Is it in November 2026?", None),  # that is not said
         (DATE, "Is it 3 to 5 November 2026?", YES),
         (VERSION, "Is it Python 3.13?", YES),

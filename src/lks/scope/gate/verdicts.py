@@ -9,14 +9,12 @@ and the target is said.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from functools import cache
-from unicodedata import normalize
+from collections.abc import Sequence
 
 from lks.edits.edit import Edit
 from lks.scope.bank.words import is_english
 from lks.scope.gate.questions import MASK
-from lks.scope.languages.en import word_list
+from lks.scope.gate.values import contradicts, listed, names, without_values, words
 from lks.scope.normalizer import BETWEEN, PARTED
 from lks.scope.types import Verdict
 
@@ -27,10 +25,11 @@ _VERB = (
 _BEGINS = re.compile(  # a verb first, which is English, and no request: "Can you tell me"
     rf"(?:^|[,:;] )(?:(?:and|but|so|or|then|ok|okay|well|hey|hi|hello|please|also|wait|just"
     rf"|actually|really)[,:]? )*(?!was (?:ist|sind|war|waren|hat|kann|wird)\b)(?:{_VERB}) "
-    r"(?!(?:you|we|u|any(?:one|body)|some(?:one|body)) (?:please )?(?:mind|be|call|check|complete"
-    r"|describe|explain|find|finish|get|give|help|know|let|list|look|name|point|provide|recall"
-    r"|remember|remind|say|send|share|show|spell|state|tell|write)\b"
-    r"|i (?:please )?(?:ask|know)\b)",
+    r"(?!(?:you|we|u|any(?:one|body)|some(?:one|body)) (?:\w+ ){0,3}?(?:mind|be|call|check|complete"
+    r"|convert|describe|explain|find|finish|get|give|have|help|know|let|list|look|name|point|provide"
+    r"|recall|remember|remind|say|send|share|show|spell|state|tell|write|able to)\b"
+    r"|i (?:\w+ )?(?:ask|know)\b|i (?:please )?(?:have|get|see) the (?:\w+ ){1,2}of\b"
+    r"|it be possible|you got|there (?:an?|any) \w+ (?:of|about|for)\b)",
     re.IGNORECASE,
 )
 _TAG = re.compile(  # "..., isn't it?", "Is that right?"
@@ -55,21 +54,6 @@ _REFERS = re.compile(  # to what was said before
 _DENIES = re.compile(
     r"\b(?:not|never|no longer|any ?more|false|wrong|untrue|incorrect|except|other than)\b", re.I
 )
-_CAPITALS = r"[^\W\d_a-z]\w[\w.'\u2019&-]*"
-_FIGURE = r"[$\u00a3\u20ac]?\d[\w.,:%-]*"
-_VALUE = re.compile(  # names and numbers
-    rf"(?:\bthe )?(?:{_CAPITALS}|{_FIGURE})"
-    rf"(?:,? (?:(?:of|the|de|and|in|von|van|du|la|le|&) )*(?:{_CAPITALS}|{_FIGURE}))*"
-)
-RULE = 4  # words from which a target is a rule, which no value contradicts, if most are no names
-_WORDS = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+")
-_VERBS = frozenset(_WORDS.findall(_VERB))
-
-
-@cache
-def _listed(name: str) -> frozenset[str]:
-    """A list of words of en.json."""
-    return frozenset(word_list(name))
 
 
 def asks(sentence: str) -> bool:
@@ -100,7 +84,7 @@ def plainer(sentence: str) -> str:
     """A question for yes or no without names and numbers: without the value that it asks about."""
     head = re.match(rf"\W*(?:{_VERB})\b", sentence, re.IGNORECASE)
     start = head.end() if head else 0
-    return " ".join((sentence[:start] + _VALUE.sub("", sentence[start:])).split())
+    return " ".join((sentence[:start] + without_values(sentence[start:])).split())
 
 
 def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
@@ -127,7 +111,7 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
             return None
         if names(_target(edit), said, known):
             return Verdict.YES
-        if _contradicts(_target(edit), said, known):
+        if contradicts(_target(edit), said, known):
             return Verdict.NO
     return None
 
@@ -143,7 +127,7 @@ def _is_question(sentence: str) -> bool:
 
 def _judges_itself(edit: Edit) -> bool:
     """Whether an edit's target or its own questions are about yes or no: "not covered"."""
-    return not _listed("says_yes_or_no").isdisjoint(_words(edit.target)) or any(
+    return not listed("says_yes_or_no").isdisjoint(words(edit.target)) or any(
         map(asks, _wordings(edit))
     )
 
@@ -164,59 +148,4 @@ def _wordings(edit: Edit) -> list[str]:
 
 def _said_anyway(edit: Edit) -> set[str]:
     """Words that stand in each question for a fact."""
-    return {word for wording in _wordings(edit) for word in _words(wording)} | _listed(
-        "says_little"
-    )
-
-
-def names(target: str, text: str, known: Collection[str] = ()) -> bool:
-    """Whether a text names a target: more than half of what it says, or of one of its parts.
-
-    Args:
-        known: words that say nothing, since each question for this fact holds them.
-    """
-    said, own = _without_parts(_words(text), target), _words(target)
-    if _figures(said) - {*own}:
-        return False  # another day, another price
-    parts = [_telling(part, known) for part in (target, *re.split(r", ", target))]
-    all_figures = _figures(own) and _figures(own) <= said
-    return bool(all_figures) or any(
-        2 * sum(word in said for word in part) > len(part) for part in parts
-    )
-
-
-def _without_parts(words: Sequence[str], target: str) -> set[str]:
-    """Words of a text, a version in place of its beginning: 3.13.7 for 3.13."""
-    versions = [word for word in _words(target) if word.count(".") > 1]
-    return {next((own for own in versions if own.startswith(f"{w}.")), w) for w in words}
-
-
-def _figures(words: Iterable[str]) -> set[str]:
-    return {word for word in words if word[0].isdigit()}
-
-
-def _contradicts(target: str, text: str, known: Collection[str]) -> bool:
-    """Whether a text that does not name the target names another value."""
-    telling, figures = _telling(target, ()), any(map(str.isdigit, target))
-    names = sum(word[0].isupper() for word in re.findall(r"[^\W\d_]+", target))
-    rule = len(telling) >= RULE and 2 * names < len(telling) and not figures
-    if rule:
-        return False
-    words = {*_words(text)}
-    if figures and _figures(words) and _figures(words) <= {*_words(target)}:
-        return False  # "in November 2026" of 3 to 5 November 2026: perhaps
-    if not (names or figures):
-        return not words - {MASK, *_VERBS} <= {*known}
-    rest = re.sub(r"^\W*\w+", "", text)  # the first word has a capital in any case
-    found = {word for match in _VALUE.finditer(rest) for word in _words(match.group())}
-    return not (found | _listed("number_words") & words) <= {*known, "i"}
-
-
-def _telling(text: str, known: Collection[str]) -> list[str]:
-    words = _words(text)
-    little = [word for word in words if word not in _listed("says_little")]
-    return [word for word in little if word not in known] or little or words
-
-
-def _words(text: str) -> list[str]:
-    return _WORDS.findall(normalize("NFKC", text).casefold())
+    return {word for wording in _wordings(edit) for word in words(wording)} | listed("says_little")
