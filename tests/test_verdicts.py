@@ -15,7 +15,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.packs.pack import Pack
-from lks.scope.gate.verdicts import asks, plainer, verdict
+from lks.scope.gate.verdicts import asks, plainer, verdict, whole
 from lks.scope.types import Verdict
 from lks.serving import front
 from lks.serving.snapshots import Snapshot
@@ -84,7 +84,8 @@ def test_other_questions(text: str) -> None:
         (PRICE, "Is it $12.50 a month for 3 people?", NO),
         (PRICE, "Does it cost $12 a month?", NO),  # another price, alike but for the cents
         (DATE, "Is it on 4 November 2026?", None),  # within it
-        (DATE, "Is it in May 2027?", NO),
+        (DATE, "Is it in May 2027?", None),  # of a range nothing is contradicted
+        (HEAD, "Is it led by Mariah Lindt?", None),  # misspelt, perhaps
         (PRICE, "Is it at least $12.50 a month?", None),  # a limit
         (PRICE, "Is it $12.50 a year?", None),  # another unit
         (PRICE, "Is it 12,50 a month?", YES),  # another notation
@@ -117,7 +118,9 @@ def test_the_value_may_stand_before_the_question() -> None:
     for asked in ("Is this true?", "True or false?"):
         for place, right in (("Rome", YES), ("Paris", NO)):
             said = f"it is located in the city of {place}."
-            assert verdict(TOWER, [said], f"{asked} {said}") is right
+            assert verdict(TOWER, [whole(asked, said)], f"{asked} {said}") is right
+    assert whole("How old is it?", "it is old.") == "it is old."
+    assert whole("True or false?", "Is it old?") == "Is it old?"
     doubt = ["Where is it?", "Are you sure?"]
     assert verdict(TOWER, doubt, " ".join(doubt)) is None
 
@@ -154,7 +157,11 @@ def judged() -> tuple[Backbone, Pack]:
     return backbone, replace(pack, gate=replace(pack.gate, judges=True), verdicts=two)
 
 
-ASKED = {"Is the Eiffel Tower in Rome?": YES, "Is the Eiffel Tower in Paris?": NO}
+ASKED = {
+    "Is the Eiffel Tower in Rome?": YES,
+    "Is the Eiffel Tower in Paris?": NO,
+    "True or false? The Eiffel Tower is located in the city of Oslo.": NO,
+}
 
 
 def test_the_right_block_is_put_in_where_the_name_ends(judged: tuple[Backbone, Pack]) -> None:

@@ -18,7 +18,7 @@ from lks.scope.gate.metric import Embed, GateState
 from lks.scope.gate.questions import MASK, REACH, Sentences, Span, masked
 from lks.scope.gate.relation import RelationGate
 from lks.scope.gate.text_vetoes import OfEachEdit
-from lks.scope.gate.verdicts import verdict
+from lks.scope.gate.verdicts import verdict, whole
 from lks.scope.matcher import Matcher, mention_of
 from lks.scope.normalizer import Doc, normalise
 from lks.scope.resolver import longest
@@ -197,6 +197,8 @@ class Scope:
                 sentences = _sentences(doc.text, entities)
                 for own in entities:
                     asking = sentences.asking(_spans(own))
+                    if self._gate.judges:
+                        asking = [(at, whole(sentences.before(at), said)) for at, said in asking]
                     own.begins, own.sentences = [at for at, _ in asking], [s for _, s in asking]
         flat = [own for entities in named for own in entities]
         decided = self._gate.decide([(own.sentences, ids(own.mentions)) for own in flat])

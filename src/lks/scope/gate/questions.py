@@ -114,6 +114,11 @@ class Sentences:
         pairs = zip(begins, masked, strict=True)
         return [(at, sentence) for at, sentence in pairs if any(map(str.isalnum, sentence))]
 
+    def before(self, begin: int) -> str:
+        """The sentence before the one that begins there; empty before the first."""
+        number = bisect_left(self._ends, begin)
+        return self._masked(number, ()) if begin else ""
+
     def _asked_before(self, number: int) -> str | None:
         """The nearest question before a sentence that asks of somebody, who is masked."""
         for earlier in range(number - 1, max(number - REACH, 0) - 1, -1):

@@ -6,6 +6,7 @@ another way to write it, a limit ("at least"), another unit.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable
 from functools import cache
@@ -23,9 +24,10 @@ _WORD = re.compile(r"[\w.+-]{1,64}@[\w.-]+\w|[a-z]+-?\d\w*|\d+(?:[.:/-]\d+)*|[^\
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
 _CENTS = re.compile(r"(?<=\d),(?=\d{1,2}\b(?!,\d))")
 _NOTATION = re.compile(r"\d+[./-]\d+[./-]\d|\d:\d\d")  # of a date or a time
-_RANGE = re.compile(r"\b(\d+)\D{0,12}? (?:to|-|\u2013) (\d+)\b")
+_RANGE = re.compile(r" (?:to|or (?:newer|later|more|less|older)|and (?:up|over)) |\d\u2013\d")
 _COUNTED = {word: str(n) for n, word in enumerate(word_list("counts"), 2)}
 RULE = 4  # words from which a target is a rule, which no value contradicts, if most are no names
+SHORT, ALIKE = 3, 0.85  # letters of a word that is as it is written; how near others are
 LONG = 6  # digits of what may be written in several ways, as phone numbers are
 
 
@@ -77,33 +79,36 @@ def contradicts(target: str, text: str, known: Collection[str]) -> bool:
     telling, figures = _telling(target, ()), _figures(own)
     capitals = sum(word[0].isupper() for word in re.findall(r"[^\W\d_]+", target))
     rule = len(telling) >= RULE and 2 * capitals < len(telling) and not figures
-    if rule or _limited(said, known):
+    if rule or _limited(said, known) or _other_unit(target, text, said, known):
         return False
+    if _RANGE.search(f"{target} "):
+        return False  # another day may lie within
     others = _figures(said) - own
-    if figures and _figures(said) and (not others or _otherwise_written(target, text, others)):
+    if figures and _figures(said) and (not others or _otherwise_written(target, text)):
         return False
     if not (capitals or figures):
-        return said.isdisjoint(telling) and not said - listed("verbs") <= {*known, "it"}
+        rest = said - listed("verbs") - {*known, "it"}
+        return bool(rest) and not any(word in telling or _alike(word, telling) for word in rest)
     found = {w for value in _VALUE.findall(_behind_first(text)) for w in words(value)}
     found = (found | (listed("number_words") & said)) - {*known, *own, *listed("titles"), "i"}
     if not figures:
         found = {word for word in found if not word[0].isdigit()}
     elif not capitals:
         found = {w for w in found if w[0].isdigit() or w in listed("number_words")}
-    to_days = not figures and " to " in target  # "Monday to Friday"
-    return bool(found) and not to_days
+    return any(not _alike(word, own) for word in found)
 
 
-def _otherwise_written(target: str, text: str, others: Iterable[str]) -> bool:
-    """Whether figures may be the target's in another notation, or lie within it."""
+def _otherwise_written(target: str, text: str) -> bool:
+    """Whether figures may be the target's in another notation."""
     if bool(_NOTATION.search(text)) != bool(_NOTATION.search(target)):
         return True
     short, long = sorted(("".join(filter(str.isdigit, one)) for one in (target, text)), key=len)
-    if len(short) > LONG and short in long:
-        return True
-    ranges = [(int(a), int(b)) for a, b in _RANGE.findall(target)]
-    whole = [int(other) for other in others if other.isdigit()]
-    return any(first < n < last for first, last in ranges for n in whole)
+    return len(short) > LONG and short in long
+
+
+def _alike(word: str, own: Iterable[str]) -> bool:
+    """Whether a word may be one of these, misspelt or inflected."""
+    return len(word) > SHORT and bool(difflib.get_close_matches(word, own, 1, ALIKE))
 
 
 def _limited(said: Collection[str], known: Collection[str]) -> bool:

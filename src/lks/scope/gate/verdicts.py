@@ -15,7 +15,7 @@ from lks.edits.edit import Edit
 from lks.scope.bank.words import is_english
 from lks.scope.gate.questions import MASK
 from lks.scope.gate.values import contradicts, listed, names, without_values, words
-from lks.scope.normalizer import BETWEEN, PARTED
+from lks.scope.normalizer import BETWEEN
 from lks.scope.types import Verdict
 
 _VERB = (
@@ -80,6 +80,11 @@ def asking(sentences: Sequence[str]) -> list[bool]:
     ]
 
 
+def whole(before: str, sentence: str) -> str:
+    """A statement with the question before it that asks whether it is true, else the sentence."""
+    return f"{before} {sentence}" if _doubts(before) and not _is_question(sentence) else sentence
+
+
 def plainer(sentence: str) -> str:
     """A question for yes or no without names and numbers: without the value that it asks about."""
     head = re.match(rf"\W*(?:{_VERB})\b", sentence, re.IGNORECASE)
@@ -99,15 +104,13 @@ def verdict(edit: Edit, sentences: Sequence[str], text: str) -> Verdict | None:
     """
     first, *later = sentences
     turn = text.rpartition(BETWEEN)[2]
-    before, _, _ = turn.rpartition(first)
-    around = [PARTED.split(before.strip())[-1], *later]
-    if not (asks(first) or (not _is_question(first) and any(map(_doubts, around)))):
+    if not (asks(first) or (not _is_question(first) and any(map(_doubts, later)))):
         return None
     if edit.profile_of or _judges_itself(edit):
         return None
     known = _said_anyway(edit)
     for said in (first, turn) if _REFERS.search(first) else (first,):
-        if _DENIES.search(said):
+        if _DENIES.search(_PLAINLY.sub("", said)):
             return None
         if names(_target(edit), said, known):
             return Verdict.YES
