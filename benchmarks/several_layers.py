@@ -78,7 +78,9 @@ def main() -> None:
     for name, layers in choices(backbone.n_layers).items():
         if name in result["choices"] or (options.choices and name not in options.choices):
             continue
-        config = replace(TrainingConfig(), layer=layers, seed=options.seed, patience=0)
+        config = replace(
+            TrainingConfig(), layer=layers, seed=options.seed, patience=0, verdicts=False
+        )
         pack, cost = _trained(backbone, task, replace(config, tail_epochs=0), options.seconds)
         scores = _scores(backbone, pack, task, before)
         result["choices"][name] = {"layers": list(layers), **cost, **scores, **provenance()}

@@ -83,7 +83,7 @@ def compare(
         if layer in done:
             continue
         try:
-            made = train(replace(config, layer=layer))
+            made = train(replace(config, layer=layer, verdicts=False))
         except LayerError as error:
             refused.append(error)
             on_refused(error)

@@ -59,7 +59,7 @@ def verdict_blocks(
     Args:
         config: form and precision count, and whether chats are taught.
     """
-    if config.chat and (own := _shipped().get(shipped_name(backbone, layers))) is not None:
+    if (own := _shipped().get(shipped_name(backbone, layers))) is not None:
         return own.float()
     told = (layers, config.form, config.chat, _made_from(), QUESTIONS, STEPS, BATCH, RATE)
     name = f"verdicts-{probes.told_by(backbone, repr(told))}"
