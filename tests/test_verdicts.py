@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from lks.edits.edit import Edit
 from lks.edits.edit_set import EditSet
 from lks.model.backbone import Backbone
 from lks.packs.pack import Pack
+from lks.scope import languages
 from lks.scope.gate.verdicts import asks, plainer, verdict, whole
 from lks.scope.types import Verdict
 from lks.serving import front
@@ -189,6 +192,16 @@ def test_the_right_block_is_put_in_where_the_name_ends(judged: tuple[Backbone, P
         plain.respond([*ASKED], max_new_tokens=1)
 
 
+def test_texts_read_together_are_judged_as_each_alone(judged: tuple[Backbone, Pack]) -> None:
+    """A statement asks for yes or no only where a doubt follows it in its own text."""
+    statement = "The Eiffel Tower is located in Oslo."
+    texts = [f"{statement} Is that right?", statement]
+    scope = ScalpelModel(*judged).in_force.scope
+    assert scope.examine(texts) == [scope.examine([text])[0] for text in texts]
+    (asked,), (stated,) = scope.examine(texts)
+    assert asked.mention.gate != stated.mention.gate
+
+
 def _snapshot(model: ScalpelModel) -> Snapshot:
     return Snapshot("set", 1, model.in_force, model.pack.layers, True)
 
@@ -243,3 +256,14 @@ def test_what_is_not_learnt_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for _ in range(2):  # found out once, and remembered
         assert verdicts.verdict_blocks(backbone, (1,), config) is None
         monkeypatch.setattr(verdicts, "learnt", None)
+
+
+def test_no_list_of_words_stands_twice() -> None:
+    """Of two with one name the last would silently take the place of the other."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert len(dict(pairs)) == len(pairs)
+        return dict(pairs)
+
+    text = files(languages).joinpath("en.json").read_text(encoding="utf-8")
+    assert json.loads(text, object_pairs_hook=once)

@@ -18,7 +18,7 @@ from lks.training import verdicts
 from lks.training.config import TrainingConfig
 
 FILE = Path(verdicts.__file__).with_name("verdicts.safetensors")
-MODELS = {"smollm2-135m": ("float32",), "qwen2.5-coder-1.5b": ("bfloat16",)}
+MODELS = {"smollm2-135m": "float32", "qwen2.5-coder-1.5b": "bfloat16"}  # as they are used
 
 
 def main() -> None:
@@ -29,15 +29,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     made = load_file(FILE) if FILE.is_file() else {}
     for name in args.models:
-        for dtype in MODELS[name]:
-            backbone, config = Backbone.load(name, dtype=dtype), TrainingConfig()
-            layers = config.resolve_layers(backbone.n_layers)
-            found = verdicts.learnt(backbone, layers, config)
-            if found is None:
-                raise SystemExit(f"{name}: yes and no were not learnt")
-            made[verdicts.shipped_name(backbone, layers)] = found.half()
-            save_file(made, FILE)
-            print(f"{name}, {dtype}: layers {layers}", flush=True)
+        backbone, config = Backbone.load(name, dtype=MODELS[name]), TrainingConfig()
+        layers = config.resolve_layers(backbone.n_layers)
+        found = verdicts.learnt(backbone, layers, config)
+        if found is None:
+            raise SystemExit(f"{name}: yes and no were not learnt")
+        made[verdicts.shipped_name(backbone, layers)] = found.half()
+        save_file(made, FILE)
+        print(f"{name}, {MODELS[name]}: layers {layers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -98,9 +98,9 @@ class Bank:
         members = self.of_edits(name for name in named if isinstance(name, str))
         shared = [self.verdicts[name] for name in named if isinstance(name, Verdict)]
         if shared:
-            order = sorted(range(len(named)), key=lambda i: isinstance(named[i], Verdict))
-            place = torch.tensor(order, device=members.device).argsort()
-            members = torch.cat([members, torch.stack(shared)])[place]
+            judged = torch.tensor([isinstance(name, Verdict) for name in named])
+            own, members = members, members.new_empty(len(named), *members.shape[1:])
+            members[~judged], members[judged] = own, torch.stack(shared)
         owner = [i for i, own in enumerate(places) for _ in own]
         return pooled(self.form, members, _whole(owner, self.blocks.device), len(places))
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lks.blocks.rows import rounded
 from lks.edits.edit import Edit
@@ -36,7 +35,7 @@ from lks.training.prompts import (
     training_prompts,
 )
 from lks.training.replies import replies
-from lks.training.trainer import Trained, train
+from lks.training.trainer import train
 from lks.training.verdicts import verdict_blocks
 
 
@@ -100,8 +99,9 @@ def train_pack(
         on_epoch=on_epoch,
         on_progress=on_progress,
     )
-    judged = _verdicts(backbone, trained, gate, config, on_progress)
-    if gate is not None:
+    judged = None
+    if gate is not None and gate.judges:
+        judged = verdict_blocks(backbone, trained.layers, config, on_progress)
         gate = replace(gate, judges=judged is not None)
     with torch.no_grad():
         made = trained.blocks.blocks(torch.arange(len(edits), device=backbone.device))
@@ -127,19 +127,6 @@ def train_pack(
         parts=parts,
         verdicts=judged,
     )
-
-
-def _verdicts(
-    backbone: Backbone,
-    trained: Trained,
-    gate: GateState | None,
-    config: TrainingConfig,
-    on_progress: OnProgress,
-) -> Tensor | None:
-    """Blocks for yes and for no, where there is a gate that can tell who asks for them."""
-    if gate is None or not gate.judges:
-        return None
-    return verdict_blocks(backbone, trained.layers, config, on_progress)
 
 
 def _gate(

@@ -19,6 +19,7 @@ for the edit whose target is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -87,26 +88,29 @@ class RelationGate:
         self, questions: Sequence[tuple[Sequence[str], Sequence[str]]]
     ) -> list[list[Decision]]:
         """Decisions on each question's edits: (masked sentences, ids of an entity's edits)."""
-        plainer = {
-            sentence: verdicts.plainer(sentence)
-            for sentences, _ in (questions if self.judges else ())
-            for sentence, asks in zip(sentences, verdicts.asking(sentences), strict=True)
-            if asks
-        }
-        said = (s for sentences, _ in questions for s in sentences)
-        texts = list(dict.fromkeys([*said, *plainer.values()]))
+        # Of each question: which sentences ask for yes or no, and all without those ones' values.
+        judged = [self._judged(sentences) for sentences, _ in questions]
+        plainer = [
+            [verdicts.plainer(s) if asks else s for s, asks in zip(sentences, own, strict=True)]
+            for (sentences, _), own in zip(questions, judged, strict=True)
+        ]
+        said = chain.from_iterable(sentences for sentences, _ in questions)
+        texts = list(dict.fromkeys([*said, *chain.from_iterable(plainer)]))
         if not texts:
             return [[] for _ in questions]
         vectors = dict(zip(texts, self._metric.towards(self._embed(texts)), strict=True))
         decided: list[list[Decision]] = []
-        for sentences, edit_ids in questions:
+        for (sentences, edit_ids), also, own in zip(questions, plainer, judged, strict=True):
             if not sentences:
                 decided.append([])
                 continue
-            own = (sentences, [plainer.get(s, s) for s in sentences])
-            asked, also = (np.stack([vectors[s] for s in texts]) for texts in own)
-            decided.append(self._decisions(sentences, asked, also, edit_ids))
+            asked, without = (np.stack([vectors[s] for s in texts]) for texts in (sentences, also))
+            decided.append(self._decisions(sentences, asked, without, own, edit_ids))
         return decided
+
+    def _judged(self, sentences: Sequence[str]) -> list[bool]:
+        """Which sentences of a text are questions for yes or no."""
+        return verdicts.asking(sentences) if self.judges else [False] * len(sentences)
 
     def alike(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
         """How near each text is to the nearest of some wordings, names and all: the cosine."""
@@ -119,21 +123,28 @@ class RelationGate:
         ]
 
     def _decisions(
-        self, sentences: Sequence[str], asked: Array, plainer: Array, edit_ids: Sequence[str]
+        self,
+        sentences: Sequence[str],
+        asked: Array,
+        plainer: Array,
+        judged: Sequence[bool],
+        edit_ids: Sequence[str],
     ) -> list[Decision]:
         """From vectors of the sentences, [m, w], moved as references need them.
 
-        `plainer` are those of questions for yes or no without their values, else the same.
-
         The last sentence that asks for an edit decides, and in it the best edit: of two blocks for
         one entity each would disturb what the other makes the model say.
+
+        Args:
+            plainer: of `judged` sentences, which ask for yes or no, without their values; of others
+                the same as `asked`.
         """
         scores = np.stack([self._similar(asked, self._rows[e][False]) for e in edit_ids])
-        if self.judges:
+        if any(judged):
             also = np.stack([self._similar(plainer, self._rows[e][False]) for e in edit_ids])
             scores = np.maximum(scores, also)
         against = self._against(sentences, asked, edit_ids, scores)
-        limits = self._limits(sentences, edit_ids)
+        limits = self._limits(sentences, judged, edit_ids)
         opened = (asked @ self._open.T).max(1)
         least, best = self._metric.open_threshold, scores.argmax(0)
         wide = (opened >= least) & (opened > scores.max(0)) & (least < 1)
@@ -190,7 +201,9 @@ class RelationGate:
 
         return reason
 
-    def _limits(self, sentences: Sequence[str], edit_ids: Sequence[str]) -> Array:
+    def _limits(
+        self, sentences: Sequence[str], judged: Sequence[bool], edit_ids: Sequence[str]
+    ) -> Array:
         """The score from which each edit fires, [edits, sentences]."""
         usual = np.full(len(sentences), self._metric.threshold)
         if self._english:
@@ -198,8 +211,8 @@ class RelationGate:
             usual[foreign] = max(self._metric.threshold, FOREIGN)
         own = [self._edits[edit_id].threshold for edit_id in edit_ids]
         limits = np.stack([usual if one is None else np.full_like(usual, one) for one in own])
-        for at, asks in enumerate(verdicts.asking(sentences) if self.judges else ()):
-            for i, edit_id in enumerate(edit_ids if asks else ()):
+        for at in np.flatnonzero(judged).tolist():
+            for i, edit_id in enumerate(edit_ids):
                 if verdicts.names_target(self._edits[edit_id], sentences[at]):
                     limits[i, at] -= NAMED
         return limits

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from unicodedata import normalize
 
-from lks.scope.languages.en import word_list
+from lks.edits.text import LITTLE
+from lks.scope.languages.en import word_groups, word_list
 
 _CAPITALS = r"(?!I\b)[^\W\d_a-z][\w.'\u2019&-]*"
 _FIGURE = r"[$\u00a3\u20ac]?\d[\w.,:%/-]*"
@@ -25,7 +26,6 @@ _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
 _CENTS = re.compile(r"(?<=\d),(?=\d{1,2}\b(?!,\d))")
 _NOTATION = re.compile(r"\d+[./-]\d+[./-]\d|\d:\d\d")  # of a date or a time
 _RANGE = re.compile(r" (?:to|or (?:newer|later|more|less|older)|and (?:up|over)) |\d\u2013\d")
-_COUNTED = {word: str(n) for n, word in enumerate(word_list("counts"), 2)}
 RULE = 4  # words from which a target is a rule, which no value contradicts, if most are no names
 SHORT, ALIKE = 3, 0.85  # letters of a word that is as it is written; how near others are
 LONG = 6  # digits of what may be written in several ways, as phone numbers are
@@ -37,12 +37,24 @@ def listed(name: str) -> frozenset[str]:
     return frozenset(word_list(name))
 
 
+@cache
+def little() -> frozenset[str]:
+    """Words that say little by themselves."""
+    return LITTLE | listed("says_little")
+
+
+@cache
+def _counted() -> dict[str, str]:
+    """The words for 2 to 12, with their figures."""
+    return {word: figure for figure, _, word, *_ in word_groups("numbers")[1:12]}
+
+
 def words(text: str) -> list[str]:
     """The words of a text in lower case, and its numbers in one notation."""
     plain = normalize("NFKC", text).casefold()
     plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), plain)
     found = _WORD.findall(_CENTS.sub(".", plain))
-    return [_COUNTED.get(word, word) for word in found]
+    return [_counted().get(word, word) for word in found]
 
 
 def without_values(text: str) -> str:
@@ -61,10 +73,10 @@ def names(target: str, text: str, known: Collection[str] = ()) -> bool:
     said = _whole_versions(words(text), own)
     if _figures(said) - {*own} or _limited(said, known) or _other_unit(target, text, said, known):
         return False
-    little = {*known, *own, *listed("titles")}
+    beside = {*known, *own, *listed("titles")}
     for value in _VALUE.findall(_behind_first(text)):
-        inside = _whole_versions(words(value), own) - listed("says_little")
-        if inside & {*own} and not inside <= little:
+        inside = _whole_versions(words(value), own) - little()
+        if inside & {*own} and not inside <= beside:
             return False  # "Tallinn, Estonia" for Tartu, Estonia
     figures = _figures(own)
     parts = [_telling(part, known) for part in (target, *re.split(r", ", target))]
@@ -122,7 +134,7 @@ def _other_unit(target: str, text: str, said: Collection[str], known: Collection
     if not _figures(own):
         return False
     signs = {*"$\u00a3\u20ac%"} & {*text} - {*target}
-    return bool(signs) or not (listed("units") & {*said}) <= own | {*known}
+    return bool(signs) or not (listed("measures") & {*said}) <= own | {*known}
 
 
 def _whole_versions(found: Iterable[str], own: Iterable[str]) -> set[str]:
@@ -142,6 +154,6 @@ def _behind_first(text: str) -> str:
 
 def _telling(text: str, known: Collection[str]) -> list[str]:
     own = words(text)
-    little = [word for word in own if word not in listed("says_little")]
-    longer = [w for w in little if len(w) > 1 or w.isdigit()] or little  # without initials
+    telling = [word for word in own if word not in little()]
+    longer = [w for w in telling if len(w) > 1 or w.isdigit()] or telling  # without initials
     return [word for word in longer if word not in known] or longer or own

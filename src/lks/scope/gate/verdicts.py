@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from lks.edits.edit import Edit
 from lks.scope.bank.words import is_english
 from lks.scope.gate.questions import MASK
-from lks.scope.gate.values import contradicts, listed, names, without_values, words
+from lks.scope.gate.values import contradicts, listed, little, names, without_values, words
 from lks.scope.normalizer import BETWEEN
 from lks.scope.types import Verdict
 
@@ -73,16 +73,15 @@ def asks(sentence: str) -> bool:
 def asking(sentences: Sequence[str]) -> list[bool]:
     """Which of the sentences of a text ask for yes or no, by themselves or by the next one: "It is
     in Rome. Is that right?"."""
-    doubted = [_doubts(after) for after in sentences[1:]] + [False]
     return [
-        asks(own) or (then and not _is_question(own))
-        for own, then in zip(sentences, doubted, strict=True)
+        asks(own) or (not _is_question(own) and _doubts(after))
+        for own, after in zip(sentences, [*sentences[1:], ""], strict=True)
     ]
 
 
 def whole(before: str, sentence: str) -> str:
     """A statement with the question before it that asks whether it is true, else the sentence."""
-    return f"{before} {sentence}" if _doubts(before) and not _is_question(sentence) else sentence
+    return f"{before} {sentence}" if not _is_question(sentence) and _doubts(before) else sentence
 
 
 def plainer(sentence: str) -> str:
@@ -151,4 +150,4 @@ def _wordings(edit: Edit) -> list[str]:
 
 def _said_anyway(edit: Edit) -> set[str]:
     """Words that stand in each question for a fact."""
-    return {word for wording in _wordings(edit) for word in words(wording)} | listed("says_little")
+    return {word for wording in _wordings(edit) for word in words(wording)} | little()
